@@ -1,0 +1,1 @@
+"""The kinds of machines: this one (over SSH, to come)."""

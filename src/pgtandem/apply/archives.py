@@ -1,0 +1,65 @@
+"""The WAL archive's folder, and the proof that a segment really gets there."""
+
+import posixpath
+
+from pgtandem.apply.context import Context
+from pgtandem.apply.node_files import system_identifier
+from pgtandem.errors import PgtandemError
+from pgtandem.model.plan import Step
+
+_ARCHIVE_SECONDS = 120.0
+
+
+async def create_archive(context: Context, step: Step) -> str:
+    """A folder per system identifier, so that two clusters can never mix."""
+    archive = context.topology.archive
+    assert archive is not None
+    system = await system_identifier(context, step, context.node(step.node).data_directory)
+    host = context.world.host(archive.host)
+    await host.make_directory(archive.directory)
+    await host.make_directory(posixpath.join(archive.directory, system))
+    return ""
+
+
+async def check_archive(context: Context, step: Step) -> str:
+    """Finishes a segment and waits until it stands in the archive. Raises PgtandemError PT-4007."""
+    archive = context.topology.archive
+    assert archive is not None
+    session = await context.session(step.node)
+    _, failed_before = await session.archived()
+    segment, _ = await session.finish_segment()
+    failures = 0
+
+    async def test() -> bool | None:
+        nonlocal failures
+        last, failed = await session.archived()
+        failures = failed - failed_before
+        if last is not None and last[:24] >= segment:
+            return True
+        return False if failures >= 2 else None
+
+    arrived = await context.wait(test, _ARCHIVE_SECONDS)
+    if arrived:
+        system = await system_identifier(context, step, context.node(step.node).data_directory)
+        names = await context.world.host(archive.host).list_directory(posixpath.join(archive.directory, system))
+        if names is not None and segment in names:
+            return f"{segment} is in the archive"
+    tail = await context.log_tail(step.node)
+    raise PgtandemError(
+        "PT-4007",
+        f"WAL segment {segment} did not get into the archive {archive.directory}",
+        why=f"The log of {step.node} says:\n{tail}" if tail else f"{failures} attempts failed.",
+        next_step="mend what the log names, and run the same command again; PostgreSQL keeps the segment until then",
+    )
+
+
+async def remove_archive(context: Context, step: Step) -> str:
+    """Removes the folders of these system identifiers, and the archive's folder where nothing is left in it."""
+    archive = context.topology.archive
+    assert archive is not None
+    host = context.world.host(archive.host)
+    for system in step.names:
+        await host.remove_tree(posixpath.join(archive.directory, system))
+    if not await host.list_directory(archive.directory):
+        await host.remove_tree(archive.directory)
+    return ""

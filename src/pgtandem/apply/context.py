@@ -1,0 +1,104 @@
+"""What an effect may use: the node it is about, the node's host, its server, and how to wait for something."""
+
+import posixpath
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pgtandem.apply.report import Report
+from pgtandem.errors import PgtandemError
+from pgtandem.model.facts import Known
+from pgtandem.model.names import REPLICATION_ROLE, NodeName, Secret
+from pgtandem.model.observed import Postmaster
+from pgtandem.model.plan import Step
+from pgtandem.model.topology import LOCAL, Node, Topology
+from pgtandem.observe.cluster import Observer
+from pgtandem.observe.directory import observe_postmaster
+from pgtandem.observe.paths import log_file
+from pgtandem.ports import REPLICATION_SECRET, Host, HostFailure, Session, World
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One run of one plan."""
+
+    topology: Topology
+    world: World
+    observer: Observer
+    report: Report
+
+    def node(self, name: NodeName) -> Node:
+        """A node of the topology, or one that was built earlier. Raises KeyError: a defect."""
+        if name in self.topology.names:
+            return self.topology.node(name)
+        for built in self.world.workspace.built_nodes():
+            if built.name == name:
+                return Node(name, built.port, built.data_directory, LOCAL, built.address)
+        raise KeyError(name)
+
+    def host(self, name: NodeName) -> Host:
+        return self.world.host(self.node(name).host)
+
+    async def postmaster(self, name: NodeName) -> Postmaster | None:
+        """The node's living server process. Raises PgtandemError where that cannot be found out."""
+        fact = await observe_postmaster(self.host(name), self.node(name).data_directory)
+        if isinstance(fact, Known):
+            return fact.value
+        if hasattr(fact, "reason"):
+            raise PgtandemError("PT-2003", f"could not look at the server process of {name}", why=fact.reason)
+        return None
+
+    async def session(self, name: NodeName) -> Session:
+        """The open session with the node's server, at the port that it listens on now."""
+        node = self.node(name)
+        postmaster = await self.postmaster(name)
+        return await self.world.session(name, node.address, postmaster.port if postmaster else node.port)
+
+    async def leave(self, name: NodeName) -> None:
+        """Closes the session before the server stops."""
+        node = self.node(name)
+        postmaster = await self.postmaster(name)
+        for port in {node.port, *({postmaster.port} if postmaster else ())}:
+            await self.world.drop_session(node.address, port)
+
+    async def wait(self, test: Callable[[], Awaitable[T | None]], seconds: float, pause: float = 0.01) -> T | None:
+        """Asks until the answer is not None; None when the time is over. The pauses grow from 10 to 250 ms."""
+        clock = self.world.clock
+        end = clock.monotonic() + seconds
+        while True:
+            answer = await test()
+            if answer is not None or clock.monotonic() >= end:
+                return answer
+            await clock.sleep(pause)
+            pause = min(pause * 1.3, 0.25)
+
+    async def log_tail(self, name: NodeName, lines: int = 12) -> str:
+        """The last lines of the server's log, those that tell of trouble first; "" where there is none."""
+        path = log_file(self.node(name).data_directory)
+        try:
+            done = await self.host(name).run(["tail", "-n", "60", path], deadline_seconds=10)
+        except HostFailure:
+            return ""
+        if done.exit_code:
+            return ""
+        said = [line.strip() for line in done.text.splitlines() if line.strip()]
+        trouble = [line for line in said if any(w in line for w in ("FATAL:", "PANIC:", "ERROR:", "HINT:", "DETAIL:"))]
+        return "\n".join((trouble or said)[-lines:])
+
+    def replication_secret(self) -> Secret:
+        """The password of the replication role: the stored one, or a new one, stored first."""
+        workspace = self.world.workspace
+        secret = workspace.secret(REPLICATION_SECRET)
+        if secret is None:
+            secret = workspace.new_secret()
+            workspace.store_secret(REPLICATION_SECRET, secret)
+        return secret
+
+    def program(self, step: Step, name: str) -> str:
+        return posixpath.join(step.programs, name)
+
+    @property
+    def replication_role(self) -> str:
+        return REPLICATION_ROLE

@@ -1,0 +1,151 @@
+"""Making data directories: by initdb, and by a base backup. Both under another name first, then one rename.
+
+So a data directory is either not there or whole, whatever happens in between; what an interrupted run leaves is
+recognised by its name and was never in use.
+"""
+
+import asyncio
+import posixpath
+import re
+from collections.abc import Callable
+
+from pgtandem.apply.context import Context
+from pgtandem.apply.node_files import write_node_files
+from pgtandem.errors import PgtandemError
+from pgtandem.model.names import REPLICATION_ROLE, SUPERUSER
+from pgtandem.model.plan import Step
+from pgtandem.observe.paths import staging_directory
+from pgtandem.ports import SUPERUSER_SECRET, BuiltNode, Completed
+from pgtandem.postgres.conninfo import render_conninfo, render_passfile
+from pgtandem.postgres.scram import verifier
+
+_INITDB_SECONDS = 600.0
+_COPY_SECONDS = 7 * 24 * 3600.0
+_PROGRESS = re.compile(rb"(\d+)/(\d+) kB")
+
+
+async def create_data_directory(context: Context, step: Step) -> str:
+    """initdb with checksums, SCRAM and UTF-8. Raises PgtandemError PT-4001."""
+    workspace, host = context.world.workspace, context.host(step.node)
+    superuser = workspace.secret(SUPERUSER_SECRET)
+    if superuser is None:
+        superuser = workspace.new_secret()
+        workspace.store_secret(SUPERUSER_SECRET, superuser)
+    context.replication_secret()
+    final, staging = await _staging(context, step)
+    # initdb reads the superuser's password from a file. What it gets is the SCRAM verifier, which the server stores
+    # as it is: the password itself never touches this disk.
+    password_file = staging + ".verifier"
+    await host.write_file(password_file, verifier(superuser.reveal(), workspace.token().encode()).encode() + b"\n")
+    try:
+        done = await host.run(
+            [
+                context.program(step, "initdb"),
+                *("-D", staging, "-U", SUPERUSER, "--pwfile", password_file),
+                *("--auth-local=scram-sha-256", "--auth-host=scram-sha-256"),
+                *("--data-checksums", "--encoding=UTF8", "--no-locale", "--no-clean", "--no-sync"),
+            ],
+            deadline_seconds=_INITDB_SECONDS,
+        )
+        _succeeded(done, "PT-4001", f"initdb for {step.node} failed")
+        await _finish(context, step, staging, final)
+    except (PgtandemError, asyncio.CancelledError):
+        await _tidy(context, step, staging)
+        raise
+    finally:
+        await host.remove_file(password_file)
+    return ""
+
+
+async def base_backup(context: Context, step: Step) -> str:
+    """pg_basebackup from the upstream, with progress. Raises PgtandemError PT-4006."""
+    assert step.upstream is not None
+    host, upstream = context.host(step.node), context.node(step.upstream)
+    final, staging = await _staging(context, step)
+    passfile = staging + ".passfile"
+    lines = render_passfile([(upstream.address, upstream.port, REPLICATION_ROLE, context.replication_secret())])
+    conninfo: dict[str, str | int] = {
+        "host": upstream.address,
+        "port": upstream.port,
+        "user": REPLICATION_ROLE,
+        "passfile": passfile,
+        "application_name": f"pgtandem clone {step.node}",
+        "connect_timeout": 10,
+    }
+    await host.write_file(passfile, lines.encode())
+    try:
+        done = await host.run(
+            [
+                context.program(step, "pg_basebackup"),
+                *("-d", render_conninfo(conninfo), "-D", staging, "-X", "stream", "--checkpoint=fast"),
+                *("--label", f"pgtandem {step.node}", "--progress", "--no-clean", "--no-sync", "--no-password"),
+            ],
+            deadline_seconds=_COPY_SECONDS,
+            on_output=_progress_reader(lambda done, total: context.report.step_progress(step, done, total)),
+        )
+        _succeeded(done, "PT-4006", f"could not copy {step.upstream} to {step.node}")
+        await _finish(context, step, staging, final)
+    except (PgtandemError, asyncio.CancelledError):
+        await _tidy(context, step, staging)
+        raise
+    finally:
+        await host.remove_file(passfile)
+    return ""
+
+
+async def remove_leftovers(context: Context, step: Step) -> str:
+    host = context.host(step.node)
+    for path in step.names:
+        if path.endswith((".verifier", ".passfile")):
+            await host.remove_file(path)
+        else:
+            await host.remove_tree(path)
+    return ""
+
+
+async def _staging(context: Context, step: Step) -> tuple[str, str]:
+    """The final name and one of this run's own beside it, the parent folder made."""
+    final = context.node(step.node).data_directory
+    await context.host(step.node).make_directory(posixpath.dirname(final))
+    return final, staging_directory(final, context.world.workspace.token())
+
+
+async def _finish(context: Context, step: Step, staging: str, final: str) -> None:
+    host, node = context.host(step.node), context.node(step.node)
+    await write_node_files(context, step, staging)
+    await host.sync_tree(staging)
+    context.world.workspace.remember_node(BuiltNode(node.name, node.host.url, node.address, node.port, final))
+    await host.rename(staging, final)
+
+
+async def _tidy(context: Context, step: Step, staging: str) -> None:
+    """A failed copy gives its disk space back at once; where even that fails, the next run removes it."""
+    try:
+        await asyncio.shield(context.host(step.node).remove_tree(staging))
+    except PgtandemError:
+        return
+
+
+def _succeeded(done: Completed, code: str, what: str) -> None:
+    if done.exit_code:
+        lines = [line for line in _clean(done.stderr).splitlines() if line and not _PROGRESS.search(line.encode())]
+        why = "\n".join(lines[-4:]) or f"It ended with exit code {done.exit_code}."
+        next_step = "make room on that disk, then run the same command again" if "No space left" in why else ""
+        raise PgtandemError(
+            code, what, why=why, next_step=next_step or "run the same command again once that is mended"
+        )
+
+
+def _clean(raw: bytes) -> str:
+    return raw.decode(errors="replace").replace("\r", "\n").strip()
+
+
+def _progress_reader(tell: Callable[[int, int], None]) -> Callable[[bytes], None]:
+    """Reads pg_basebackup's "1234/5678 kB (21%)", in bytes."""
+
+    def read(chunk: bytes) -> None:
+        found = _PROGRESS.findall(chunk)
+        if found:
+            tell(int(found[-1][0]) * 1024, int(found[-1][1]) * 1024)
+
+    return read

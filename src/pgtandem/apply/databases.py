@@ -1,0 +1,102 @@
+"""What is changed over SQL: the replication role, slots, reloads, settings of ALTER SYSTEM; and the proof by a row."""
+
+from pgtandem.apply.context import Context
+from pgtandem.errors import PgtandemError
+from pgtandem.model.names import REPLICATION_ROLE, NodeName, SlotName
+from pgtandem.model.plan import Condition, Step
+from pgtandem.plan.conditions import judge
+from pgtandem.ports import DatabaseUnreachable
+from pgtandem.postgres.scram import verifier
+
+_STREAM_SECONDS = 120.0
+_ROW_SECONDS = 60.0
+
+
+async def create_role(context: Context, step: Step) -> str:
+    salt = context.world.workspace.token().encode()
+    stored = verifier(context.replication_secret().reveal(), salt)
+    await (await context.session(step.node)).put_replication_role(REPLICATION_ROLE, stored)
+    return ""
+
+
+async def create_slots(context: Context, step: Step) -> str:
+    """A slot that was lost is dropped first: it can never serve again."""
+    session = await context.session(step.node)
+    seen = (await context.observer.node(step.node)).running
+    for name in step.names:
+        slot = seen.slots.get(name) if seen else None
+        if slot and slot.wal_status == "lost":
+            await session.drop_slot(SlotName(name))
+        await session.create_slot(SlotName(name))
+    return ""
+
+
+async def drop_slots(context: Context, step: Step) -> str:
+    session = await context.session(step.node)
+    for name in step.names:
+        await session.drop_slot(SlotName(name))
+    return ""
+
+
+async def reset_settings(context: Context, step: Step) -> str:
+    session = await context.session(step.node)
+    for name in step.names:
+        await session.reset_setting(name)
+    await session.reload()
+    return ""
+
+
+async def reload(context: Context, step: Step) -> str:
+    await (await context.session(step.node)).reload()
+    return ""
+
+
+async def prove_replication(context: Context, step: Step) -> str:
+    """The standby streams, and a row that is written on the primary now is read on it.
+
+    Raises PgtandemError PT-4008 when it does not stream, PT-6002 when the row does not arrive.
+    """
+    assert step.upstream is not None
+    await _streams(context, step, step.upstream)
+    observed = await context.observer.nodes(context.topology.names)
+    primaries = observed.primaries()
+    if len(primaries) != 1:
+        raise PgtandemError("PT-4008", f"there is no single primary to prove {step.node} against")
+    token = context.world.workspace.token()
+    began = context.world.clock.monotonic()
+    await (await context.session(primaries[0])).write_proof(token)
+    standby = await context.session(step.node)
+
+    async def arrived() -> bool | None:
+        return True if await standby.read_proof() == token else None
+
+    if not await context.wait(arrived, _ROW_SECONDS, pause=0.002):
+        raise PgtandemError(
+            "PT-6002",
+            f"a row written on {primaries[0]} did not arrive on {step.node} within {_ROW_SECONDS:g} seconds",
+            why="It streams, but does not replay.\n" + await context.log_tail(step.node),
+        )
+    milliseconds = (context.world.clock.monotonic() - began) * 1000
+    return f"a row written on {primaries[0]} was read on {step.node} after {milliseconds:.0f} ms"
+
+
+async def _streams(context: Context, step: Step, upstream: NodeName) -> None:
+    condition = Condition("streams_from", step.node, upstream)
+
+    async def test() -> bool | None:
+        if await context.postmaster(step.node) is None:
+            return False
+        try:
+            observed = await context.observer.nodes((upstream,))
+        except DatabaseUnreachable:
+            return None
+        return True if judge(condition, observed) is True else None
+
+    if not await context.wait(test, _STREAM_SECONDS):
+        tail = await context.log_tail(step.node)
+        raise PgtandemError(
+            "PT-4008",
+            f"{step.node} does not stream from {upstream}",
+            why=f"Its log says:\n{tail}" if tail else "Its log says nothing about it.",
+            next_step="mend what the log names, and run the same command again",
+        )

@@ -1,0 +1,56 @@
+"""The table of effects: one function per kind of step. Each is safe to repeat, and leaves a safe state when cut off."""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from pgtandem.apply import archives, copies, databases, removal, servers
+from pgtandem.apply.context import Context
+from pgtandem.apply.node_files import write_node_files
+from pgtandem.model.plan import Step, StepKind
+
+#: An effect returns a remark for the reader, or "".
+Effect = Callable[[Context, Step], Awaitable[str]]
+
+
+async def _create_account(context: Context, step: Step) -> str:
+    await context.host(step.node).create_account()
+    context.observer.forget_programs()
+    return ""
+
+
+async def _copy_programs(context: Context, step: Step) -> str:
+    source, target = step.names
+    await context.host(step.node).copy_programs(source, target)
+    context.observer.forget_programs()
+    return ""
+
+
+async def _write_files(context: Context, step: Step) -> str:
+    """Writes, and makes a running server read it."""
+    await write_node_files(context, step, context.node(step.node).data_directory)
+    if await context.postmaster(step.node) is not None:
+        await (await context.session(step.node)).reload()
+    return ""
+
+
+EFFECTS: Mapping[StepKind, Effect] = {
+    StepKind.CREATE_ACCOUNT: _create_account,
+    StepKind.COPY_PROGRAMS: _copy_programs,
+    StepKind.REMOVE_LEFTOVERS: copies.remove_leftovers,
+    StepKind.CREATE_DATA_DIRECTORY: copies.create_data_directory,
+    StepKind.WRITE_FILES: _write_files,
+    StepKind.RESET_SETTINGS: databases.reset_settings,
+    StepKind.START: servers.start,
+    StepKind.STOP: servers.stop,
+    StepKind.RESTART: servers.restart,
+    StepKind.RELOAD: databases.reload,
+    StepKind.CREATE_ROLE: databases.create_role,
+    StepKind.CREATE_SLOT: databases.create_slots,
+    StepKind.DROP_SLOT: databases.drop_slots,
+    StepKind.CREATE_ARCHIVE: archives.create_archive,
+    StepKind.CHECK_ARCHIVE: archives.check_archive,
+    StepKind.BASE_BACKUP: copies.base_backup,
+    StepKind.PROVE_REPLICATION: databases.prove_replication,
+    StepKind.REMOVE_DATA_DIRECTORY: removal.remove_data_directory,
+    StepKind.REMOVE_ARCHIVE: archives.remove_archive,
+    StepKind.FORGET_NODE: removal.forget_node,
+}

@@ -1,0 +1,213 @@
+"""Plan, approve, do, prove, plan again: until a fresh plan is empty.
+
+Under the cluster's lock. Steps that do not need each other run side by side. Every step is written to the journal
+before and after; a run that was cut off needs no repair, since the next one starts from what it sees.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from pgtandem.apply.context import Context
+from pgtandem.apply.effects import EFFECTS
+from pgtandem.apply.report import Report
+from pgtandem.errors import PgtandemError
+from pgtandem.model.facts import Unknown
+from pgtandem.model.names import NodeName
+from pgtandem.model.observed import Observed
+from pgtandem.model.plan import Condition, Plan, Risk, Step
+from pgtandem.model.topology import Topology
+from pgtandem.observe.cluster import Observer
+from pgtandem.plan.conditions import judge
+from pgtandem.ports import World
+
+#: A question to the planner.
+Question = Callable[[Topology, Observed], Plan]
+
+#: Shows a plan and decides: True to go on. Told whether anything was approved before, and up to which risk.
+Approve = Callable[[Plan, Risk | None], Awaitable[bool]]
+
+_MOST_ROUNDS = 6
+_PROOF_SECONDS = 60.0
+_EXPECT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of it: the last look, the plan that is left (empty when done), and how many steps were done.
+
+    `declined` says that somebody said no.
+    """
+
+    observed: Observed
+    plan: Plan
+    steps_done: int = 0
+    declined: bool = False
+
+
+async def carry_out(
+    topology: Topology, world: World, question: Question, approve: Approve, report: Report, command: str
+) -> Outcome:
+    """Makes the answer to `question` empty. Raises PgtandemError: refused plans, failed steps, PT-6001 at the end."""
+    with world.workspace.lock(command):
+        observer = Observer(topology, world)
+        context = Context(topology, world, observer, report)
+        observed = await observer.cluster()
+        plan = question(topology, observed)
+        approved: Risk | None = None
+        done = 0
+        for number in range(1, _MOST_ROUNDS + 1):
+            if plan.empty:
+                return Outcome(observed, plan, done)
+            if approved is None or _above(plan.highest_risk, approved):
+                if not await approve(plan, approved):
+                    return Outcome(observed, plan, done, declined=True)
+                plan = await _still_the_same(topology, observer, question, plan)
+                approved = plan.highest_risk
+            report.round_started(plan, number)
+            await _Run(context, plan, command).all()
+            done += len(plan.steps)
+            observed, before = await observer.cluster(), plan
+            plan = question(topology, observed)
+            if plan.steps == before.steps:
+                break
+        if plan.empty:
+            return Outcome(observed, plan, done)
+        raise PgtandemError(
+            "PT-6001",
+            f"after {done} steps the cluster is still not what the topology file says",
+            why="Still to do: " + "; ".join(f"{step.node}: {step.what}" for step in plan.steps[:5]) + ".",
+            next_step="pgtandem plan",
+        )
+
+
+def _above(risk: Risk, approved: Risk) -> bool:
+    order = list(Risk)
+    return order.index(risk) > order.index(approved)
+
+
+async def _still_the_same(topology: Topology, observer: Observer, question: Question, shown: Plan) -> Plan:
+    """While somebody thought about a plan, the cluster may have changed: what was approved is what is done."""
+    fresh = question(topology, await observer.cluster())
+    if fresh.steps != shown.steps:
+        now = "; ".join(f"{step.node}: {step.what}" for step in fresh.steps[:5]) or "nothing to do"
+        raise PgtandemError(
+            "PT-3011",
+            "the cluster changed after the plan was shown",
+            why=f"The plan would now be: {now}.",
+            next_step="run the same command again and look at the new plan",
+        )
+    return fresh
+
+
+class _Run:
+    """One plan under way."""
+
+    def __init__(self, context: Context, plan: Plan, command: str) -> None:
+        self.context = context
+        self.plan = plan
+        self.command = command
+        self.clock = context.world.clock
+
+    async def all(self) -> None:
+        """Starts every step as soon as what it needs is done; the first failure lets the others under way finish."""
+        self._record(event="plan", command=self.command, steps=[f"{step.id}: {step.what}" for step in self.plan.steps])
+        waiting = list(self.plan.steps)
+        done: set[str] = set()
+        under_way: dict[asyncio.Task[None], Step] = {}
+        failure: PgtandemError | None = None
+        try:
+            while waiting or under_way:
+                ready = [] if failure else [step for step in waiting if done.issuperset(step.needs)]
+                for step in ready:
+                    waiting.remove(step)
+                    under_way[asyncio.create_task(self._step(step))] = step
+                if not under_way:
+                    break
+                ended, _ = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                for task in ended:
+                    step = under_way.pop(task)
+                    error = task.exception()
+                    if error is None:
+                        done.add(step.id)
+                    elif isinstance(error, PgtandemError):
+                        failure = failure or error
+                    else:
+                        raise error
+        except asyncio.CancelledError:
+            self._record(event="interrupted", steps=[step.id for step in under_way.values()])
+            raise
+        finally:
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
+        if failure:
+            self._record(event="plan failed", code=failure.code.text, what=failure.what)
+            raise failure
+        self._record(event="plan done")
+
+    async def _step(self, step: Step) -> None:
+        context, began = self.context, self.clock.monotonic()
+        try:
+            await self._expect(step)
+            context.report.step_started(step)
+            self._record(event="step", step=step.id, kind=step.kind.value, node=step.node, what=step.what)
+            remark = await EFFECTS[step.kind](context, step)
+            await self._prove(step)
+        except PgtandemError as error:
+            self._record(event="step failed", step=step.id, code=error.code.text, what=error.what, why=error.why)
+            context.report.step_failed(step, error)
+            raise
+        seconds = self.clock.monotonic() - began
+        self._record(event="step done", step=step.id, seconds=round(seconds, 3), remark=remark)
+        context.report.step_done(step, seconds, remark)
+
+    async def _expect(self, step: Step) -> None:
+        """What must hold before: if it does not, somebody else changed the cluster meanwhile."""
+        missing = await self._missing(step.expects, _EXPECT_SECONDS)
+        if missing:
+            raise PgtandemError(
+                "PT-4002",
+                f"could not {step.what}",
+                why="It needs what does not hold: " + "; ".join(missing) + ".",
+                next_step="run the same command again: it looks at the cluster anew",
+            )
+
+    async def _prove(self, step: Step) -> None:
+        missing = await self._missing(step.proves, _PROOF_SECONDS)
+        if missing:
+            raise PgtandemError(
+                "PT-4003",
+                f"could not prove: {step.what}",
+                why="It should hold now and does not: " + "; ".join(missing) + ".",
+                next_step="run the same command again: it looks at the cluster anew",
+            )
+
+    async def _missing(self, conditions: tuple[Condition, ...], seconds: float) -> list[str]:
+        """The conditions that do not come true in time, in words."""
+        if not conditions:
+            return []
+        missing: list[str] = []
+
+        async def test() -> bool | None:
+            nonlocal missing
+            names = [condition.node for condition in conditions]
+            names += [NodeName(c.argument) for c in conditions if c.kind == "streams_from"]
+            observed = await self.context.observer.nodes(tuple(names))
+            if any(condition.kind == "archive_ready" for condition in conditions):
+                observed = Observed(observed.nodes, await self.context.observer.archive(), observed.former)
+            missing = [
+                _in_words(condition, observed) for condition in conditions if judge(condition, observed) is not True
+            ]
+            return None if missing else True
+
+        await self.context.wait(test, seconds)
+        return missing
+
+    def _record(self, **entry: object) -> None:
+        self.context.world.workspace.record({"at": round(self.clock.now(), 3), **entry})
+
+
+def _in_words(condition: Condition, observed: Observed) -> str:
+    verdict = judge(condition, observed)
+    return f"{condition} ({verdict.reason})" if isinstance(verdict, Unknown) else str(condition)

@@ -1,0 +1,65 @@
+"""Writing pgtandem's own files into a data directory, and its two parts of files that others own too."""
+
+import posixpath
+from collections.abc import Callable
+
+from pgtandem.apply.context import Context
+from pgtandem.errors import PgtandemError
+from pgtandem.model.names import REPLICATION_ROLE
+from pgtandem.model.plan import NodeFiles, Step
+from pgtandem.plan.desired import PASSFILE
+from pgtandem.ports import Host
+from pgtandem.postgres.archive_scripts import SYSTEM_FILE
+from pgtandem.postgres.conf import with_include
+from pgtandem.postgres.conninfo import render_passfile
+from pgtandem.postgres.controldata import parse_control_data
+from pgtandem.postgres.hba import with_block
+from pgtandem.postgres.versions import has_standby_signal
+
+
+async def write_node_files(context: Context, step: Step, directory: str) -> None:
+    """Writes `step.files` into a data directory (or one in the making).
+
+    standby.signal comes first: a directory that is to be a standby must never be able to start as a primary. It is
+    never taken away here; that is what promotion does.
+    """
+    files, host = step.files, context.host(step.node)
+    assert files is not None
+    if files.standby and has_standby_signal(context.topology.postgresql):
+        await _write(host, directory, "standby.signal", "")
+    await host.make_directory(posixpath.join(directory, "pgtandem"))
+    await _write(host, directory, PASSFILE, _passfile(context, files))
+    await _write(host, directory, SYSTEM_FILE, await system_identifier(context, step, directory) + "\n")
+    for path, text in files.texts:
+        await _write(host, directory, path, text)
+    await _change(host, directory, "pg_hba.conf", lambda text: with_block(text, files.hba_block))
+    await _change(host, directory, "postgresql.conf", with_include)
+
+
+async def system_identifier(context: Context, step: Step, directory: str) -> str:
+    """Read from the control file. Raises PgtandemError PT-4001."""
+    done = await context.host(step.node).run([context.program(step, "pg_controldata"), directory], deadline_seconds=20)
+    try:
+        if done.exit_code == 0:
+            return parse_control_data(done.text).system_identifier
+        why = done.complaint
+    except ValueError as error:
+        why = str(error)
+    raise PgtandemError("PT-4001", f"could not read the control file in {directory}", why=why)
+
+
+def _passfile(context: Context, files: NodeFiles) -> str:
+    secret = context.replication_secret()
+    return render_passfile((address, port, REPLICATION_ROLE, secret) for address, port in files.passfile_nodes)
+
+
+async def _write(host: Host, directory: str, path: str, text: str) -> None:
+    await host.write_file(posixpath.join(directory, path), text.encode())
+
+
+async def _change(host: Host, directory: str, path: str, change: Callable[[str], str]) -> None:
+    full = posixpath.join(directory, path)
+    before = (await host.read_file(full) or b"").decode("utf-8", errors="surrogateescape")
+    after = change(before)
+    if after != before:
+        await host.write_file(full, after.encode("utf-8", errors="surrogateescape"))

@@ -1,0 +1,40 @@
+"""Removing what pgtandem made, and only that."""
+
+import posixpath
+
+from pgtandem.apply.context import Context
+from pgtandem.errors import PgtandemError
+from pgtandem.model.plan import Step
+from pgtandem.observe.paths import log_file, staging_directory
+
+
+async def remove_data_directory(context: Context, step: Step) -> str:
+    """Takes the data directory's name away first: a half-removed one is never mistaken for a cluster.
+
+    Raises PgtandemError PT-4002 when the marker in it is not this node's.
+    """
+    host, path = context.host(step.node), context.node(step.node).data_directory
+    data = (await context.observer.node(step.node)).directory
+    if data is not None:
+        if data.marker is None or (data.marker.cluster, data.marker.node) != (context.topology.cluster, step.node):
+            raise PgtandemError(
+                "PT-4002", f"{path} is not the data directory of {step.node} any more", why="Nothing was removed."
+            )
+        doomed = staging_directory(path, context.world.workspace.token())
+        await host.rename(path, doomed)
+        await host.remove_tree(doomed)
+    for leftover in step.names:
+        if leftover.endswith((".verifier", ".passfile")):
+            await host.remove_file(leftover)
+        else:
+            await host.remove_tree(leftover)
+    await host.remove_file(log_file(path))
+    if await host.list_directory(posixpath.dirname(path)) == ():
+        await host.run(["rmdir", posixpath.dirname(path)], deadline_seconds=10)
+    context.world.workspace.forget_node(step.node)
+    return ""
+
+
+async def forget_node(context: Context, step: Step) -> str:
+    context.world.workspace.forget_node(step.node)
+    return ""

@@ -1,0 +1,98 @@
+"""Starting and stopping server processes. A server is up when it answers, and down when its process has ended."""
+
+from pgtandem.apply.context import Context
+from pgtandem.errors import PgtandemError
+from pgtandem.model.names import NodeName
+from pgtandem.model.observed import PostmasterState
+from pgtandem.model.plan import Step
+from pgtandem.observe.paths import log_file
+
+#: How long a start may take while the process lives: crash recovery of a busy server takes minutes, not seconds.
+START_SECONDS = 3600.0
+#: How long a fast shutdown may take: it waits for the archiver and for standbys to get the last record.
+STOP_SECONDS = 600.0
+_APPEAR_SECONDS = 10.0
+
+
+async def start(context: Context, step: Step) -> str:
+    """Starts the server unless it runs, and waits until it accepts connections. Raises PgtandemError PT-4004."""
+    name = step.node
+    if await context.postmaster(name) is None:
+        await _launch(context, step)
+    if not await _comes_up(context, name):
+        raise await _start_error(context, name)
+    return ""
+
+
+async def _launch(context: Context, step: Step) -> None:
+    directory = context.node(step.node).data_directory
+    done = await context.host(step.node).run(
+        [context.program(step, "pg_ctl"), "start", "-W", "-s", "-D", directory, "-l", log_file(directory)],
+        deadline_seconds=60,
+    )
+    if done.exit_code:
+        raise PgtandemError("PT-4004", f"could not start {step.node}", why=done.complaint)
+
+
+async def _comes_up(context: Context, name: NodeName) -> bool:
+    """True once it accepts connections, False once its process has ended (or never came)."""
+    alive = False
+    began = context.world.clock.monotonic()
+
+    async def test() -> bool | None:
+        nonlocal alive
+        postmaster = await context.postmaster(name)
+        if postmaster is not None:
+            alive = True
+            return True if postmaster.state in (PostmasterState.READY, PostmasterState.STANDBY) else None
+        waited = context.world.clock.monotonic() - began
+        if alive or waited > _APPEAR_SECONDS or (waited > 0.3 and "FATAL:" in await context.log_tail(name, 1)):
+            return False
+        return None
+
+    return bool(await context.wait(test, START_SECONDS))
+
+
+async def _start_error(context: Context, name: NodeName) -> PgtandemError:
+    tail = await context.log_tail(name)
+    log = log_file(context.node(name).data_directory)
+    return PgtandemError(
+        "PT-4004",
+        f"could not start {name}",
+        why=f"Its log says:\n{tail}" if tail else f"Its process ended and left nothing in {log}.",
+        next_step=f"read {log}, mend what it names, and run the same command again",
+    )
+
+
+async def stop(context: Context, step: Step) -> str:
+    """A fast shutdown, waited for. Raises PgtandemError PT-4005."""
+    name = step.node
+    postmaster = await context.postmaster(name)
+    if postmaster is None:
+        return "it did not run"
+    await context.leave(name)
+    directory = context.node(name).data_directory
+    done = await context.host(name).run(
+        [context.program(step, "pg_ctl"), "stop", "-W", "-s", "-m", "fast", "-D", directory], deadline_seconds=60
+    )
+    host = context.host(name)
+
+    async def test() -> bool | None:
+        return None if await host.process_alive(postmaster.pid) else True
+
+    if done.exit_code and await test() is None:
+        raise PgtandemError("PT-4005", f"could not stop {name}", why=done.complaint)
+    if not await context.wait(test, STOP_SECONDS):
+        raise PgtandemError(
+            "PT-4005",
+            f"{name} did not stop within {STOP_SECONDS:g} seconds",
+            why="A fast shutdown waits for the WAL archive and for connected standbys.\n"
+            + await context.log_tail(name),
+            next_step="see why the archive or a standby does not take the last WAL, and run the same command again",
+        )
+    return ""
+
+
+async def restart(context: Context, step: Step) -> str:
+    await stop(context, step)
+    return await start(context, step)

@@ -1,0 +1,1 @@
+"""The commands. They show values and ask questions; they decide nothing."""

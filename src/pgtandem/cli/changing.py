@@ -1,0 +1,53 @@
+"""What the commands that change something have in common: show the plan, ask, carry it out, tell."""
+
+import sys
+
+from pgtandem.apply.engine import Outcome, Question, carry_out
+from pgtandem.cli.narrate import Narrator
+from pgtandem.cli.show_plan import plan_lines
+from pgtandem.cli.terminal import Paint, ask, can_ask, width
+from pgtandem.errors import PgtandemError
+from pgtandem.model.names import SUPERUSER
+from pgtandem.model.plan import Plan, Risk
+from pgtandem.model.topology import Topology
+from pgtandem.ports import SUPERUSER_SECRET, World
+from pgtandem.postgres.conninfo import render_passfile
+
+
+async def change(topology: Topology, world: World, question: Question, *, yes: bool, command: str) -> Outcome:
+    """Carries the answer to a question out, with the user's consent. Raises PgtandemError."""
+    narrator = Narrator()
+
+    async def approve(plan: Plan, approved: Risk | None) -> bool:
+        narrator.finish()
+        paint = Paint(sys.stdout)
+        if approved is not None:
+            print(paint.yellow("The cluster was looked at again, and what is left needs more than was agreed to:"))
+        print("\n".join(plan_lines(plan, topology.cluster, paint, min(width(sys.stdout), 100))), flush=True)
+        if yes:
+            return True
+        if not can_ask():
+            raise PgtandemError(
+                "PT-1007",
+                f"{command} would change the cluster, and there is no terminal to ask on",
+                next_step=f"pgtandem {command} --yes",
+            )
+        return ask("Go ahead?")
+
+    try:
+        outcome = await carry_out(topology, world, question, approve, narrator, command)
+    finally:
+        narrator.finish()
+    if outcome.declined:
+        print("Nothing was changed.")
+    return outcome
+
+
+def write_client_passfile(topology: Topology, world: World) -> str | None:
+    """The passfile that `uri` and `psql` point at; None where the superuser's password is not known here."""
+    secret = world.workspace.secret(SUPERUSER_SECRET)
+    if secret is None:
+        return None
+    return world.workspace.write_passfile(
+        render_passfile((node.address, node.port, SUPERUSER, secret) for node in topology.nodes)
+    )

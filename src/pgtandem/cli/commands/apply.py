@@ -1,0 +1,29 @@
+"""pgtandem apply: makes the cluster what the topology file says."""
+
+import argparse
+
+from pgtandem.apply.engine import Outcome
+from pgtandem.cli.changing import change, write_client_passfile
+from pgtandem.cli.workbench import in_world, read_topology, topology_path
+from pgtandem.plan.converge import plan_converge
+from pgtandem.ports import World
+
+
+def run(options: argparse.Namespace) -> int:
+    path = topology_path(options)
+    topology = read_topology(path)
+
+    async def work(world: World) -> Outcome:
+        outcome = await change(topology, world, plan_converge, yes=options.yes, command="apply")
+        if not outcome.declined:
+            write_client_passfile(topology, world)
+        return outcome
+
+    outcome = in_world(path, work)
+    if outcome.declined:
+        return 2
+    if outcome.steps_done:
+        print(f"converged: cluster {topology.cluster} is what the topology file says")
+    else:
+        print(f"converged: cluster {topology.cluster} is what the topology file says; nothing to do")
+    return 0

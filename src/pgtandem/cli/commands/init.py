@@ -1,0 +1,27 @@
+"""pgtandem init: writes a commented pgtandem.toml."""
+
+import argparse
+import os
+
+from pgtandem.cli.new_topology import Wishes, write_topology
+from pgtandem.cli.workbench import topology_path
+
+
+def run(options: argparse.Namespace) -> int:
+    path = topology_path(options)
+    write_topology(
+        path,
+        Wishes(
+            name=options.name,
+            standbys=options.standbys,
+            postgresql=options.postgresql,
+            binaries=options.binaries,
+            first_port=options.port,
+            durability=options.durability,
+            synchronous=options.synchronous,
+            archive=not options.no_archive,
+        ),
+    )
+    print(f"wrote {os.path.relpath(path)}")
+    print("next:  read it, then   pgtandem plan   and   pgtandem apply")
+    return 0

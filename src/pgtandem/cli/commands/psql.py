@@ -1,0 +1,36 @@
+"""pgtandem psql: psql on the cluster, with nothing to type."""
+
+import argparse
+import os
+import shutil
+import sys
+
+from pgtandem.cli.changing import write_client_passfile
+from pgtandem.cli.client import client_uri
+from pgtandem.cli.workbench import in_world, open_world, read_topology, topology_path
+from pgtandem.errors import PgtandemError
+from pgtandem.model.facts import Known
+from pgtandem.observe.programs import observe_programs
+from pgtandem.ports import World
+
+
+def run(options: argparse.Namespace) -> int:
+    """Becomes psql: its exit code is the command's."""
+    path = topology_path(options)
+    topology = read_topology(path)
+
+    async def find(world: World) -> str | None:
+        programs = await observe_programs(world.host(topology.nodes[0].host), topology)
+        candidate = os.path.join(programs.value.directory, "psql") if isinstance(programs, Known) else ""
+        return candidate if os.access(candidate, os.X_OK) else shutil.which("psql")
+
+    program = in_world(path, find)
+    if program is None:
+        raise PgtandemError(
+            "PT-3005", "there is no psql on this machine", next_step="apt-get install postgresql-client"
+        )
+    passfile = write_client_passfile(topology, open_world(path))
+    uri = client_uri(topology, passfile, node=options.node, read_only=options.read_only)
+    arguments = [argument for argument in options.arguments if argument != "--"]
+    sys.stdout.flush()
+    os.execv(program, [program, uri, *arguments])

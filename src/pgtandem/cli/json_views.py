@@ -1,0 +1,66 @@
+"""The JSON shapes of the reading commands (docs/json.md). A shape only grows; what would break it gets a new version."""
+
+from typing import Any
+
+from pgtandem.model.observed import Observed
+from pgtandem.model.plan import Plan
+from pgtandem.model.topology import Topology
+from pgtandem.observe.health import cluster_health
+
+VERSION = 1
+
+
+def plan_json(plan: Plan, cluster: str) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "cluster": cluster,
+        "converged": plan.empty,
+        "primary": plan.primary,
+        "look_again": plan.look_again,
+        "steps": [
+            {
+                "id": step.id,
+                "kind": step.kind.value,
+                "node": step.node,
+                "what": step.what,
+                "why": step.why,
+                "risk": step.risk.value,
+                "needs": list(step.needs),
+                "expects": [str(condition) for condition in step.expects],
+                "proves": [str(condition) for condition in step.proves],
+                "undo": step.undo,
+            }
+            for step in plan.steps
+        ],
+        "notes": list(plan.notes),
+        "single_failures": [
+            {"failure": row.failure, "writes": row.writes, "lost": row.loss} for row in plan.consequences
+        ],
+    }
+
+
+def status_json(topology: Topology, observed: Observed) -> dict[str, Any]:
+    health = cluster_health(topology, observed)
+    return {
+        "version": VERSION,
+        "cluster": health.cluster,
+        "primary": health.primary,
+        "nodes": [
+            {
+                "name": node.name,
+                "role": node.role,
+                "state": node.state,
+                "upstream": node.upstream,
+                "timeline": node.timeline,
+                "lag_bytes": node.lag_bytes,
+                "replay_lag_seconds": node.replay_lag_seconds,
+                "sync_state": node.sync_state,
+                "port": node.port,
+                "zone": node.zone,
+            }
+            for node in health.nodes
+        ],
+        "synchronous": health.synchronous,
+        "archive": health.archive,
+        "problems": list(health.problems),
+    }

@@ -1,0 +1,142 @@
+"""A first topology file: free ports, a folder that the servers can use, comments."""
+
+import os
+import re
+import socket
+import stat
+from dataclasses import dataclass
+
+from pgtandem.errors import PgtandemError
+from pgtandem.model.names import NodeName
+from pgtandem.model.topology import (
+    Archive,
+    Binaries,
+    Durability,
+    Method,
+    Node,
+    Replication,
+    Synchronous,
+    Topology,
+)
+from pgtandem.topology.load import load_topology
+from pgtandem.topology.render import render_topology
+
+_SHARED_HOME = "/var/lib/pgtandem"
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the command line said."""
+
+    name: str | None = None
+    standbys: int = 1
+    postgresql: int = 18
+    binaries: str | None = None
+    first_port: int | None = None
+    durability: str = "on"
+    synchronous: str = "none"
+    archive: bool = True
+
+
+def write_topology(path: str, wishes: Wishes) -> None:
+    """Writes a new topology file. Raises PgtandemError PT-1004 for wishes that contradict each other, PT-1005 when
+    there is one, PT-1008 when the folder cannot be written."""
+    folder = os.path.dirname(path)
+    topology = _topology(folder, wishes)
+    text = render_topology(topology, folder=folder)
+    load_topology(text, folder=folder, source="what was asked for")
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise PgtandemError(
+            "PT-1005", f"{path} is there already", why="It is not overwritten.", next_step="edit it, or move it away"
+        ) from None
+    except OSError as error:
+        raise PgtandemError("PT-1008", f"could not write {path}", why=error.strerror or "") from None
+
+
+def _topology(folder: str, wishes: Wishes) -> Topology:
+    if not 0 <= wishes.standbys <= 50:
+        raise PgtandemError("PT-1006", f"--standbys is a number from 0 to 50, not {wishes.standbys}")
+    cluster = wishes.name or _name_of(folder)
+    home = _data_home(folder, cluster)
+    ports = _free_ports(wishes.first_port or 5432, 1 + wishes.standbys)
+    names = [NodeName(f"db{number}") for number in range(1, 2 + wishes.standbys)]
+    binaries, bin_directory = _binaries(wishes.binaries)
+    return Topology(
+        cluster=cluster,
+        postgresql=wishes.postgresql,
+        nodes=tuple(Node(name, port, f"{home}/data/{name}") for name, port in zip(names, ports, strict=True)),
+        replication=Replication(_durability(wishes.durability), _synchronous(wishes.synchronous)),
+        archive=Archive(f"{home}/archive") if wishes.archive else None,
+        binaries=binaries,
+        bin_directory=bin_directory,
+    )
+
+
+def _durability(text: str) -> Durability:
+    try:
+        return Durability(text)
+    except ValueError:
+        levels = ", ".join(level.value for level in Durability)
+        raise PgtandemError("PT-1006", f'--durability is one of {levels}, not "{text}"') from None
+
+
+def _synchronous(text: str) -> Synchronous:
+    match = re.fullmatch(r"(first|any) (\d+)", text)
+    if match:
+        return Synchronous(Method(match.group(1)), int(match.group(2)))
+    if text == "none":
+        return Synchronous(Method.NONE)
+    raise PgtandemError("PT-1006", f'--synchronous is "none", "first N" or "any N", not "{text}"')
+
+
+def _binaries(text: str | None) -> tuple[Binaries, str | None]:
+    if text is None:
+        return Binaries.AUTO, None
+    if text in {kind.value for kind in Binaries}:
+        return Binaries(text), None
+    return Binaries.AUTO, os.path.abspath(text)
+
+
+def _name_of(folder: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", os.path.basename(folder)).strip("-.")[:40]
+    return name if re.match(r"[A-Za-z]", name) else f"cluster{'-' + name if name else ''}"[:40]
+
+
+def _free_ports(first: int, count: int) -> list[int]:
+    """The first ports from `first` on that nobody listens on."""
+    found: list[int] = []
+    for port in range(first, 65536):
+        if len(found) == count:
+            break
+        if _free(port):
+            found.append(port)
+    if len(found) < count:
+        raise PgtandemError("PT-1006", f"there are no {count} free ports from {first} on", next_step="--port PORT")
+    return found
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _data_home(folder: str, cluster: str) -> str:
+    """Below the topology file's folder; for root, where the servers' account could not get there, below /var/lib."""
+    if os.geteuid() != 0:
+        return folder
+    at = folder
+    while True:
+        if os.path.isdir(at) and not os.stat(at).st_mode & stat.S_IXOTH:
+            return f"{_SHARED_HOME}/{cluster}"
+        if at == os.path.dirname(at):
+            return folder
+        at = os.path.dirname(at)

@@ -1,0 +1,69 @@
+"""What every command begins with: the topology file, and the real world behind the ports."""
+
+import argparse
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from pgtandem.errors import PgtandemError
+from pgtandem.model.topology import Topology
+from pgtandem.ports import World
+from pgtandem.topology.load import load_topology
+
+FILE_NAME = "pgtandem.toml"
+
+T = TypeVar("T")
+
+
+def topology_path(options: argparse.Namespace) -> str:
+    """The topology file that the command line means: -f FILE, DIR/pgtandem.toml, or the one in this folder."""
+    directory = getattr(options, "directory", None)
+    if options.file and directory:
+        raise PgtandemError("PT-1006", "a folder and -f FILE were both given", next_step="name one of the two")
+    return os.path.abspath(options.file or os.path.join(directory or ".", FILE_NAME))
+
+
+def read_topology(path: str) -> Topology:
+    """Raises PgtandemError PT-1001 to PT-1004."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except FileNotFoundError:
+        raise PgtandemError(
+            "PT-1001",
+            f"there is no topology file {path}",
+            next_step="pgtandem init   (writes one)   or   pgtandem up   (writes one and builds the cluster)",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "It is not UTF-8 text."
+        raise PgtandemError("PT-1002", f"could not read {path}", why=why or "") from None
+    return load_topology(text, folder=os.path.dirname(path), source=path)
+
+
+def open_world(path: str) -> World:
+    """The real adapters; the workspace lies beside the topology file."""
+    from pgtandem.adapters.clock import SystemClock
+    from pgtandem.adapters.database import PsycopgDatabase
+    from pgtandem.adapters.hosts.local import LocalHost
+    from pgtandem.adapters.workspace import FolderWorkspace
+
+    return World(
+        hosts={"local": LocalHost()},
+        database=PsycopgDatabase(),
+        workspace=FolderWorkspace(os.path.dirname(path)),
+        clock=SystemClock(),
+    )
+
+
+def in_world(path: str, work: Callable[[World], Awaitable[T]]) -> T:
+    """Runs the work with the world open, and closes it whatever comes."""
+
+    async def run() -> T:
+        world = open_world(path)
+        try:
+            return await work(world)
+        finally:
+            await world.close()
+
+    return asyncio.run(run())

@@ -1,0 +1,101 @@
+"""The table of error codes: one line per code, which the documentation and the exit codes come from.
+
+A code is never used for another meaning once it was released.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Family(Enum):
+    """A family of errors: its first digit in the code, its exit code, its title."""
+
+    TOPOLOGY = (1, 10, "the topology file or the command line")
+    OBSERVE = (2, 11, "looking at hosts and servers")
+    PLAN = (3, 12, "a plan that is refused because going on would be unsafe")
+    APPLY = (4, 13, "a step that failed")
+    LOCK = (5, 14, "another pgtandem at work")
+    VERIFY = (6, 15, "a result that could not be proven")
+    INTERNAL = (9, 19, "a defect of pgtandem itself")
+
+    @property
+    def digit(self) -> int:
+        return self.value[0]
+
+    @property
+    def exit_code(self) -> int:
+        return self.value[1]
+
+    @property
+    def title(self) -> str:
+        return self.value[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """One code, such as PT-4102: its family, and what it means in one sentence."""
+
+    text: str
+    family: Family
+    meaning: str
+
+    @property
+    def exit_code(self) -> int:
+        return self.family.exit_code
+
+
+def _table(*rows: tuple[int, Family, str]) -> dict[str, Code]:
+    table: dict[str, Code] = {}
+    for number, family, meaning in rows:
+        text = f"PT-{number}"
+        if text in table or number // 1000 != family.digit:
+            raise ValueError(f"code {text} is given twice or stands in the wrong family")
+        table[text] = Code(text, family, meaning)
+    return table
+
+
+CODES = _table(
+    (1001, Family.TOPOLOGY, "The topology file does not exist."),
+    (1002, Family.TOPOLOGY, "The topology file cannot be read."),
+    (1003, Family.TOPOLOGY, "The topology file is not valid TOML."),
+    (1004, Family.TOPOLOGY, "The topology file has problems; each is listed."),
+    (1005, Family.TOPOLOGY, "A topology file is there already and is not overwritten."),
+    (1006, Family.TOPOLOGY, "The command line names something that does not exist, or lacks something."),
+    (1007, Family.TOPOLOGY, "The command would change something, and nobody could be asked."),
+    (1008, Family.TOPOLOGY, "The folder of the topology file cannot be written."),
+    (2001, Family.OBSERVE, "A host cannot be reached."),
+    (2002, Family.OBSERVE, "A command on a host did not end in time."),
+    (2003, Family.OBSERVE, "A file or folder on a host cannot be read or written."),
+    (2004, Family.OBSERVE, "A server does not accept a connection."),
+    (2005, Family.OBSERVE, "A server refused a query."),
+    (2006, Family.OBSERVE, "There is no account that PostgreSQL could run as."),
+    (2007, Family.OBSERVE, "The cluster is not there, or no node of it can be asked."),
+    (3001, Family.PLAN, "There is more than one primary."),
+    (3002, Family.PLAN, "There is no primary, and making one could lose data."),
+    (3003, Family.PLAN, "A data directory holds something that pgtandem did not make."),
+    (3004, Family.PLAN, "The data directories belong to different clusters."),
+    (3005, Family.PLAN, "PostgreSQL of the major version asked for is not installed."),
+    (3006, Family.PLAN, "The data directory is of another major version."),
+    (3007, Family.PLAN, "The port is taken by another program."),
+    (3008, Family.PLAN, "A fact that the plan needs is unknown."),
+    (3009, Family.PLAN, "The disk is too small for the copy."),
+    (3010, Family.PLAN, "A standby can no longer get the WAL that it needs."),
+    (3011, Family.PLAN, "The cluster changed after the plan was shown."),
+    (3012, Family.PLAN, "A standby follows another timeline than its upstream."),
+    (3013, Family.PLAN, "The node is not what the topology file says, and pgtandem cannot change that yet."),
+    (3014, Family.PLAN, "A data directory lacks a part that only a new copy can bring back."),
+    (4001, Family.APPLY, "A program that a step ran failed."),
+    (4002, Family.APPLY, "What a step needs does not hold any more."),
+    (4003, Family.APPLY, "A step's effect could not be proven in time."),
+    (4004, Family.APPLY, "A server did not start."),
+    (4005, Family.APPLY, "A server did not stop."),
+    (4006, Family.APPLY, "The base backup failed."),
+    (4007, Family.APPLY, "The WAL archive did not take a segment."),
+    (4008, Family.APPLY, "A standby does not stream."),
+    (4009, Family.APPLY, "The command was interrupted."),
+    (4010, Family.APPLY, "The database refused what a step asked for."),
+    (5001, Family.LOCK, "Another pgtandem holds the lock of this cluster."),
+    (6001, Family.VERIFY, "After the plan was applied, a fresh plan is still not empty."),
+    (6002, Family.VERIFY, "A row written on the primary did not arrive on a standby."),
+    (9001, Family.INTERNAL, "A defect of pgtandem: please report it."),
+)

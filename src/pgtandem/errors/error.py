@@ -1,0 +1,46 @@
+"""The one exception of the package, and the problem that several of which can be reported at once."""
+
+from dataclasses import dataclass
+
+from pgtandem.errors.codes import CODES, Code
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong and that a user can mend.
+
+    `where` names the place ("nodes.db2.port", a node, or ""), `what` is one line in lower case, `why` a sentence or
+    "", `next_step` a command or a TOML line or "".
+    """
+
+    where: str
+    what: str
+    why: str = ""
+    next_step: str = ""
+
+
+class PgtandemError(Exception):
+    """A failure with its words: what (one line, lower case), why (a sentence), next (a command when there is one).
+
+    `problems` lists several findings of one failure, each with its own words. Raises KeyError for a code that is not
+    in the table: a defect that the tests find.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        what: str,
+        *,
+        why: str = "",
+        next_step: str = "",
+        problems: tuple[Problem, ...] = (),
+    ) -> None:
+        super().__init__(what)
+        self.code: Code = CODES[code]
+        self.what = what
+        self.why = why
+        self.next_step = next_step
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return f"{self.what} [{self.code.text}]"

@@ -1,0 +1,37 @@
+"""A fact about the world: known, absent, or unknown with the reason.
+
+A rule must say what it does for each of the three; "unknown" is never read as "no".
+"""
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Known(Generic[T]):
+    """It is there, and this is its value."""
+
+    value: T
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """It is certainly not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """It could not be found out; `reason` is a sentence for people, without a full stop."""
+
+    reason: str
+
+
+Fact = Known[T] | Absent | Unknown
+ABSENT = Absent()
+
+
+def value_or_none(fact: Fact[T]) -> T | None:
+    """The value of a known fact, None of any other: only where absent and unknown lead to the same decision."""
+    return fact.value if isinstance(fact, Known) else None

@@ -1,0 +1,301 @@
+"""What there is: every fact that was found about hosts, data directories and servers, at one moment.
+
+Anything that could not be found out is an `Unknown` with its reason, never an exception: a plan, a status table and a
+finding all read the same value.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from pgtandem.model.facts import ABSENT, Fact, Unknown, value_or_none
+from pgtandem.model.lsn import Lsn, Timeline
+from pgtandem.model.names import NodeName
+
+NOT_LOOKED = Unknown("it was not looked at")
+
+
+@dataclass(frozen=True, slots=True)
+class DiskSpace:
+    """A file system: bytes in all and free for an ordinary account, and an id that tells file systems apart."""
+
+    total_bytes: int
+    free_bytes: int
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """The PostgreSQL programs of one major version: their folder, the version in words ("18.4") and whether the
+    account that servers run as can execute them. `origin` is "embedded", "system" or "named". `copy_to` is where a
+    copy that the account can reach would be made, "" where that is not needed."""
+
+    directory: str
+    version: str
+    origin: str
+    usable: bool = True
+    copy_to: str = ""
+
+    @property
+    def major(self) -> int:
+        return int(self.version.partition(".")[0].partition("beta")[0].partition("rc")[0])
+
+
+@dataclass(frozen=True, slots=True)
+class ControlData:
+    """What pg_controldata says of a data directory (texts as it prints them, in the C locale)."""
+
+    system_identifier: str
+    state: str
+    timeline: Timeline
+    checkpoint_lsn: Lsn
+    min_recovery_lsn: Lsn
+    checksums: bool
+    wal_segment_bytes: int
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def was_standby(self) -> bool:
+        """Whether the server last ran as a standby."""
+        return self.state in ("shut down in recovery", "in archive recovery")
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """The note that pgtandem leaves in every data directory that it makes."""
+
+    cluster: str
+    node: NodeName
+
+
+@dataclass(frozen=True, slots=True)
+class DataDirectory:
+    """A data directory that exists and is not empty. `entries` are the names of its first files.
+
+    `files` holds pgtandem's own files in it by their relative path, None for one that is missing; `passfile_ok` says
+    whether the passfile has the lines that this cluster's nodes need. `hba_block` and `settings_included` tell of the
+    owned block in pg_hba.conf and of the include line in postgresql.conf.
+    """
+
+    entries: tuple[str, ...]
+    major: Fact[int] = ABSENT
+    control: Fact[ControlData] = ABSENT
+    marker: Marker | None = None
+    files: Mapping[str, str | None] = field(default_factory=dict)
+    passfile_ok: bool = False
+    hba_block: str | None = None
+    settings_included: bool = False
+    standby_signal: bool = False
+    recovery_signal: bool = False
+    backup_label: bool = False
+    auto_settings: Mapping[str, str] = field(default_factory=dict)
+
+
+class PostmasterState(Enum):
+    """What the last line of postmaster.pid says (manual, 18.3; PostgreSQL 10 and later)."""
+
+    STARTING = "starting"
+    STOPPING = "stopping"
+    READY = "ready"
+    STANDBY = "standby"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Postmaster:
+    """A living server process of a data directory."""
+
+    pid: int
+    port: int
+    state: PostmasterState
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of pg_settings: the value in its base unit, where it comes from, whether a restart is pending."""
+
+    value: str
+    source: str = "default"
+    source_file: str | None = None
+    pending_restart: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HbaRule:
+    """One line of pg_hba_file_rules; `error` is not None for a line that the server cannot read."""
+
+    line: int
+    kind: str
+    databases: tuple[str, ...]
+    users: tuple[str, ...]
+    address: str | None
+    method: str
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A role that pgtandem cares for. `password_matches` is None where it could not be checked."""
+
+    name: str
+    superuser: bool
+    replication: bool
+    login: bool
+    connection_limit: int
+    password_kind: str
+    password_matches: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One row of pg_replication_slots. `wal_status` is None before 13; `held_bytes` is what it keeps on disk."""
+
+    name: str
+    kind: str
+    active: bool
+    active_pid: int | None
+    restart_lsn: Lsn | None
+    wal_status: str | None = None
+    held_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """One row of pg_stat_replication, as the upstream sees a downstream. Lags are in seconds, None when idle."""
+
+    application_name: str
+    pid: int
+    client_address: str | None
+    state: str
+    sync_state: str
+    sent_lsn: Lsn | None
+    write_lsn: Lsn | None
+    flush_lsn: Lsn | None
+    replay_lsn: Lsn | None
+    write_lag_seconds: float | None = None
+    flush_lag_seconds: float | None = None
+    replay_lag_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """The row of pg_stat_wal_receiver, as a standby sees its upstream."""
+
+    status: str
+    sender_host: str | None
+    sender_port: int | None
+    slot: str | None
+    received_timeline: Timeline | None
+
+
+@dataclass(frozen=True, slots=True)
+class Archiver:
+    """pg_stat_archiver, and how many segments wait in archive_status."""
+
+    archived_count: int
+    failed_count: int
+    last_archived_wal: str | None
+    last_failed_wal: str | None
+    last_archived_age_seconds: float | None
+    last_failed_age_seconds: float | None
+    waiting_segments: int | None = None
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last attempt failed: a failure that is younger than the last success, if there was one."""
+        if self.last_failed_age_seconds is None:
+            return False
+        return self.last_archived_age_seconds is None or self.last_failed_age_seconds < self.last_archived_age_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What a running server says of itself over SQL."""
+
+    version_number: int
+    system_identifier: str
+    in_recovery: bool
+    timeline: Timeline
+    current_lsn: Lsn | None = None
+    receive_lsn: Lsn | None = None
+    replay_lsn: Lsn | None = None
+    replay_age_seconds: float | None = None
+    replay_paused: bool = False
+    size_bytes: int = 0
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    hba: tuple[HbaRule, ...] = ()
+    roles: Mapping[str, Role] = field(default_factory=dict)
+    slots: Mapping[str, Slot] = field(default_factory=dict)
+    senders: tuple[Sender, ...] = ()
+    receiver: Receiver | None = None
+    archiver: Archiver | None = None
+    proof_token: str | None = None
+
+    @property
+    def major(self) -> int:
+        return self.version_number // 10000
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveFolder:
+    """The WAL archive on its host. `systems` are the system identifiers that have a folder in it."""
+
+    systems: tuple[str, ...]
+    disk: DiskSpace | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedNode:
+    """Everything about one node. `reachable` is Unknown with the reason when its host could not be asked at all;
+    then every other fact is Unknown too. `account` is what servers run as. `port_holder` says who else listens on the
+    node's port. `leftovers` are half-made copies of an interrupted run, beside the data directory."""
+
+    reachable: Fact[bool] = NOT_LOOKED
+    account: Fact[str] = NOT_LOOKED
+    programs: Fact[Programs] = NOT_LOOKED
+    data: Fact[DataDirectory] = NOT_LOOKED
+    postmaster: Fact[Postmaster] = NOT_LOOKED
+    server: Fact[Server] = NOT_LOOKED
+    port_holder: Fact[str] = ABSENT
+    disk: Fact[DiskSpace] = NOT_LOOKED
+    leftovers: tuple[str, ...] = ()
+
+    @property
+    def running(self) -> Server | None:
+        """The server's own facts, None where it does not run or could not be asked."""
+        return value_or_none(self.server)
+
+    @property
+    def directory(self) -> DataDirectory | None:
+        return value_or_none(self.data)
+
+    @property
+    def control(self) -> ControlData | None:
+        return value_or_none(self.directory.control) if self.directory else None
+
+
+@dataclass(frozen=True, slots=True)
+class FormerNode:
+    """A node that pgtandem built and that the topology file no longer has: where it is, and what is left of it."""
+
+    name: NodeName
+    data_directory: str
+    port: int
+    observed: ObservedNode
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The whole look: the topology's nodes, the archive, the nodes that were built earlier and removed since."""
+
+    nodes: Mapping[NodeName, ObservedNode]
+    archive: Fact[ArchiveFolder] = ABSENT
+    former: tuple[FormerNode, ...] = ()
+
+    def primaries(self) -> tuple[NodeName, ...]:
+        """The nodes whose server runs and is not in recovery."""
+        return tuple(name for name, node in self.nodes.items() if node.running and not node.running.in_recovery)
+
+    def system_identifiers(self) -> dict[NodeName, str]:
+        """The system identifier of each node that has one."""
+        return {name: node.control.system_identifier for name, node in self.nodes.items() if node.control}

@@ -1,0 +1,135 @@
+"""Plan and Step: what is to be done, in which order, why, and what must hold before and after."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from pgtandem.model.names import NodeName
+
+
+class Risk(Enum):
+    """What a step means for those who use the server, from nothing to the most."""
+
+    READ = "read"
+    CREATE = "create"
+    RELOAD = "reload"
+    RESTART = "restart"
+    STOP = "stop"
+    REMOVE = "remove data"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Something that must hold before or after a step; judged by `pgtandem.plan.conditions`.
+
+    `kind` names the test, `node` whom it is about, `argument` what it compares with.
+    """
+
+    kind: str
+    node: NodeName
+    argument: str = ""
+
+    def __str__(self) -> str:
+        words = f"{self.node}: {self.kind.replace('_', ' ')}"
+        return f"{words} {self.argument}" if self.argument else words
+
+
+class StepKind(Enum):
+    """The kinds of steps; each has one effect in the room `apply`."""
+
+    CREATE_ACCOUNT = "create_account"
+    COPY_PROGRAMS = "copy_programs"
+    REMOVE_LEFTOVERS = "remove_leftovers"
+    CREATE_DATA_DIRECTORY = "create_data_directory"
+    WRITE_FILES = "write_files"
+    RESET_SETTINGS = "reset_settings"
+    START = "start"
+    STOP = "stop"
+    RESTART = "restart"
+    RELOAD = "reload"
+    CREATE_ROLE = "create_role"
+    CREATE_SLOT = "create_slot"
+    DROP_SLOT = "drop_slot"
+    CREATE_ARCHIVE = "create_archive"
+    CHECK_ARCHIVE = "check_archive"
+    BASE_BACKUP = "base_backup"
+    PROVE_REPLICATION = "prove_replication"
+    REMOVE_DATA_DIRECTORY = "remove_data_directory"
+    REMOVE_ARCHIVE = "remove_archive"
+    FORGET_NODE = "forget_node"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFiles:
+    """The files of pgtandem in one data directory, by relative path, and the two owned parts of shared files.
+
+    `standby` says whether standby.signal must be there. The passfile is not among `texts`: it holds secrets, so it is
+    made at the moment of writing, with one line per node in `passfile_nodes` ((address, port)).
+    """
+
+    texts: tuple[tuple[str, str], ...]
+    hba_block: str
+    standby: bool
+    passfile_nodes: tuple[tuple[str, int], ...]
+
+    def text(self, path: str) -> str:
+        """Raises KeyError for a path that is not among the texts."""
+        return dict(self.texts)[path]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One change, or one proof.
+
+    `id` is unique in its plan and stays the same when the plan is made again ("db2.start"). `needs` are ids of steps
+    that must be done before. `expects` must hold before the effect, `proves` after it. `undo` says how to go back.
+    The remaining fields are what some kinds need: `programs` the folder of the PostgreSQL programs, `files` what is
+    written, `names` the slots, settings or paths that the step is about, `upstream` whom a standby copies from.
+    """
+
+    id: str
+    kind: StepKind
+    node: NodeName
+    what: str
+    why: str
+    risk: Risk
+    needs: tuple[str, ...] = ()
+    expects: tuple[Condition, ...] = ()
+    proves: tuple[Condition, ...] = ()
+    undo: str = ""
+    programs: str = ""
+    files: NodeFiles | None = None
+    names: tuple[str, ...] = ()
+    upstream: NodeName | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Consequence:
+    """What one failure would mean for a topology: do writes stop, and what can be lost."""
+
+    failure: str
+    writes: str
+    loss: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Ordered steps; empty means converged.
+
+    `primary` is who is, or becomes, the primary. `notes` are things that the reader should know. With `look_again`
+    some facts can only be seen after these steps: apply plans again afterwards.
+    """
+
+    primary: NodeName | None
+    steps: tuple[Step, ...] = ()
+    notes: tuple[str, ...] = ()
+    consequences: tuple[Consequence, ...] = field(default=(), compare=False)
+    look_again: bool = False
+
+    @property
+    def empty(self) -> bool:
+        return not self.steps
+
+    @property
+    def highest_risk(self) -> Risk:
+        order = list(Risk)
+        return max((step.risk for step in self.steps), key=order.index, default=Risk.READ)

@@ -1,0 +1,140 @@
+"""What the user wants: the cluster that one topology file describes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from pgtandem.model.names import NodeName
+
+
+class Durability(Enum):
+    """The five levels of synchronous_commit (manual, 20.5.1)."""
+
+    OFF = "off"
+    LOCAL = "local"
+    REMOTE_WRITE = "remote_write"
+    ON = "on"
+    REMOTE_APPLY = "remote_apply"
+
+
+class Method(Enum):
+    """How the standbys that must confirm are chosen (synchronous_standby_names, manual 20.6.2)."""
+
+    NONE = "none"
+    FIRST = "first"
+    ANY = "any"
+
+
+@dataclass(frozen=True, slots=True)
+class Synchronous:
+    """Who must confirm a commit: nobody, the first N of the standbys in the file's order, or any N of them."""
+
+    method: Method
+    count: int = 0
+
+    def __str__(self) -> str:
+        return "none" if self.method is Method.NONE else f"{self.method.value} {self.count}"
+
+
+class Binaries(Enum):
+    """Where the PostgreSQL programs are looked for, unless a folder is named."""
+
+    AUTO = "auto"
+    EMBEDDED = "embedded"
+    SYSTEM = "system"
+
+
+@dataclass(frozen=True, slots=True)
+class HostAddress:
+    """Where a node lives: this machine, or one reached over SSH."""
+
+    url: str = "local"
+
+    @property
+    def is_local(self) -> bool:
+        return self.url == "local"
+
+
+LOCAL = HostAddress()
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One PostgreSQL server. `upstream` is None where it follows whoever is the primary."""
+
+    name: NodeName
+    port: int
+    data_directory: str
+    host: HostAddress = LOCAL
+    address: str = "127.0.0.1"
+    upstream: NodeName | None = None
+    zone: str | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Replication:
+    durability: Durability = Durability.ON
+    synchronous: Synchronous = Synchronous(Method.NONE)
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """The WAL archive: a directory that holds one folder per system identifier."""
+
+    directory: str
+    host: HostAddress = LOCAL
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """The whole wish. `nodes` keeps the file's order: the first one starts as the primary.
+
+    `parameters` are PostgreSQL settings for all nodes, as texts of a configuration file without quotes.
+    `bin_directory` is the folder of the PostgreSQL programs, None where `binaries` says where to look.
+    """
+
+    cluster: str
+    postgresql: int
+    nodes: tuple[Node, ...]
+    replication: Replication = Replication()
+    archive: Archive | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    binaries: Binaries = Binaries.AUTO
+    bin_directory: str | None = None
+
+    def node(self, name: NodeName) -> Node:
+        """Raises KeyError for a name that the topology does not have."""
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise KeyError(name)
+
+    @property
+    def names(self) -> tuple[NodeName, ...]:
+        return tuple(node.name for node in self.nodes)
+
+    def upstream_of(self, name: NodeName, primary: NodeName) -> NodeName | None:
+        """Whom a node follows while `primary` is the primary; None for the primary itself.
+
+        The declared chain of upstreams is followed where it ends at the primary. Where it does not (it ends at a node
+        that follows "the primary" by default, or runs into a loop because roles were swapped), only the first link
+        that can still reach the primary counts.
+        """
+        if name == primary:
+            return None
+        declared = self.node(name).upstream
+        if declared is None or declared == primary:
+            return primary
+        seen = {name}
+        at: NodeName | None = declared
+        while at is not None and at != primary:
+            if at in seen:
+                return primary
+            seen.add(at)
+            at = self.node(at).upstream
+        return declared
+
+    def standbys_of(self, upstream: NodeName, primary: NodeName) -> tuple[NodeName, ...]:
+        """The nodes that follow `upstream` directly while `primary` is the primary, in the file's order."""
+        return tuple(name for name in self.names if self.upstream_of(name, primary) == upstream)

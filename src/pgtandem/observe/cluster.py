@@ -1,0 +1,195 @@
+"""One look at everything: all nodes side by side, the archive, and nodes that were built earlier."""
+
+import asyncio
+import posixpath
+
+from pgtandem.errors import PgtandemError
+from pgtandem.model.facts import ABSENT, Absent, Fact, Known, Unknown
+from pgtandem.model.names import NodeName, Secret
+from pgtandem.model.observed import (
+    ArchiveFolder,
+    DiskSpace,
+    FormerNode,
+    Observed,
+    ObservedNode,
+    Postmaster,
+    Programs,
+    Server,
+)
+from pgtandem.model.topology import LOCAL, Archive, Node, Topology
+from pgtandem.observe.directory import observe_directory, observe_postmaster
+from pgtandem.observe.paths import is_leftover
+from pgtandem.observe.programs import observe_programs
+from pgtandem.ports import (
+    REPLICATION_SECRET,
+    DatabaseRefused,
+    DatabaseUnreachable,
+    Host,
+    HostFailure,
+    HostUnreachable,
+    World,
+)
+
+
+class Observer:
+    """Looks at the nodes of one topology, again and again. What cannot change within a command is asked once."""
+
+    def __init__(self, topology: Topology, world: World) -> None:
+        self.topology = topology
+        self.world = world
+        self._programs: dict[str, Fact[Programs]] = {}
+
+    async def cluster(self) -> Observed:
+        """Everything."""
+        names = self.topology.names
+        nodes, archive, former = await asyncio.gather(
+            asyncio.gather(*(self.node(name) for name in names)), self.archive(), self._former()
+        )
+        return Observed(dict(zip(names, nodes, strict=True)), archive, former)
+
+    async def nodes(self, names: tuple[NodeName, ...]) -> Observed:
+        """Only these nodes, and no archive: what a step needs to be judged."""
+        known = [name for name in dict.fromkeys(names) if name in self.topology.names]
+        nodes = await asyncio.gather(*(self.node(name) for name in known))
+        former = await self._former() if len(known) < len(set(names)) else ()
+        return Observed(dict(zip(known, nodes, strict=True)), ABSENT, former)
+
+    async def node(self, name: NodeName) -> ObservedNode:
+        return await self._look(self.topology.node(name))
+
+    def forget_programs(self) -> None:
+        """After programs were copied, or an account was made."""
+        self._programs.clear()
+
+    async def archive(self) -> Fact[ArchiveFolder]:
+        archive = self.topology.archive
+        return ABSENT if archive is None else await _archive(self.world.host(archive.host), archive)
+
+    async def _look(self, node: Node) -> ObservedNode:
+        host = self.world.host(node.host)
+        try:
+            account = await host.account()
+            if not isinstance(account, Known):
+                return await self._without_account(node, host, account)
+            programs = await self._programs_on(host)
+            directory = programs.value.directory if isinstance(programs, Known) and programs.value.usable else ""
+            password = self.world.workspace.secret(REPLICATION_SECRET)
+            path = node.data_directory
+            data = await observe_directory(host, path, directory, self.topology, password)
+            postmaster = await observe_postmaster(host, path)
+            server = await self._server(node, postmaster, password)
+            return ObservedNode(
+                reachable=Known(True),
+                account=account,
+                programs=programs,
+                data=data,
+                postmaster=postmaster,
+                server=server,
+                port_holder=await self._port_holder(host, node, postmaster),
+                disk=await _disk(host, path),
+                leftovers=await _leftovers(host, path),
+            )
+        except (HostUnreachable, HostFailure) as failure:
+            return _out_of_reach(failure)
+
+    async def _without_account(self, node: Node, host: Host, account: Fact[str]) -> ObservedNode:
+        """No account to run as yet: then there is no server either, and the programs cannot be tried."""
+        entries = await host.list_directory(node.data_directory)
+        data = Unknown("there is no account to look at it as") if entries else ABSENT
+        return ObservedNode(
+            reachable=Known(True),
+            account=account,
+            programs=await self._programs_on(host),
+            data=data,
+            postmaster=ABSENT,
+            server=ABSENT,
+            port_holder=await self._port_holder(host, node, ABSENT),
+            disk=await _disk(host, node.data_directory),
+        )
+
+    async def _programs_on(self, host: Host) -> Fact[Programs]:
+        if host.name not in self._programs:
+            self._programs[host.name] = await observe_programs(host, self.topology)
+        return self._programs[host.name]
+
+    async def _server(self, node: Node, postmaster: Fact[Postmaster], password: Secret | None) -> Fact[Server]:
+        if not isinstance(postmaster, Known):
+            return postmaster
+        port = postmaster.value.port or node.port
+        try:
+            return Known(await (await self.world.session(node.name, node.address, port)).observe(password))
+        except DatabaseUnreachable:
+            # The session may be one to a server that has been restarted since: once more, with a new one.
+            await self.world.drop_session(node.address, port)
+        except DatabaseRefused as refused:
+            return Unknown(refused.why)
+        try:
+            return Known(await (await self.world.session(node.name, node.address, port)).observe(password))
+        except (DatabaseUnreachable, DatabaseRefused) as failure:
+            await self.world.drop_session(node.address, port)
+            return Unknown(failure.why)
+
+    async def _port_holder(self, host: Host, node: Node, postmaster: Fact[Postmaster]) -> Fact[str]:
+        if isinstance(postmaster, Known):
+            return ABSENT
+        holder = await host.port_holder(node.address, node.port)
+        return ABSENT if holder is None else Known(holder)
+
+    async def _former(self) -> tuple[FormerNode, ...]:
+        """Nodes that the workspace remembers and the topology does not have (or has elsewhere)."""
+        gone = [
+            built
+            for built in self.world.workspace.built_nodes()
+            if built.name not in self.topology.names and built.host in self.world.hosts
+        ]
+        nodes = [Node(NodeName(b.name), b.port, b.data_directory, LOCAL, b.address) for b in gone]
+        looks = await asyncio.gather(*(self._look(node) for node in nodes))
+        return tuple(
+            FormerNode(node.name, node.data_directory, node.port, seen)
+            for node, seen in zip(nodes, looks, strict=True)
+            if not _somebody_elses(node, seen, self.topology)
+        )
+
+
+def _somebody_elses(node: Node, seen: ObservedNode, topology: Topology) -> bool:
+    """A folder that was a node's once, and is another's or nobody's now, is left alone."""
+    data = seen.directory
+    if data is None:
+        return False
+    return data.marker is None or (data.marker.cluster, data.marker.node) != (topology.cluster, node.name)
+
+
+def _out_of_reach(failure: PgtandemError) -> ObservedNode:
+    reason = Unknown(failure.why or failure.what)
+    if isinstance(failure, HostUnreachable):
+        return ObservedNode(reason, reason, reason, reason, reason, reason, reason, reason)
+    return ObservedNode(Known(True), reason, reason, reason, reason, reason, reason, reason)
+
+
+async def _disk(host: Host, path: str) -> Fact[DiskSpace]:
+    try:
+        return Known(await host.disk_space(path))
+    except HostFailure as failure:
+        return Unknown(f"{failure.what}: {failure.why}")
+
+
+async def _leftovers(host: Host, path: str) -> tuple[str, ...]:
+    parent = posixpath.dirname(path)
+    names = await host.list_directory(parent) or ()
+    return tuple(posixpath.join(parent, name) for name in names if is_leftover(name, path))
+
+
+async def _archive(host: Host, archive: Archive) -> Fact[ArchiveFolder]:
+    try:
+        if isinstance(await host.account(), Absent):
+            return ABSENT
+        names = await host.list_directory(archive.directory)
+        if names is None:
+            return ABSENT
+        return Known(
+            ArchiveFolder(tuple(name for name in names if name.isdigit()), await host.disk_space(archive.directory))
+        )
+    except HostUnreachable as failure:
+        return Unknown(failure.why or failure.what)
+    except HostFailure as failure:
+        return Unknown(f"{failure.what}: {failure.why}")

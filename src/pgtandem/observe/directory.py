@@ -1,0 +1,118 @@
+"""A data directory and its server process, as files tell it."""
+
+import json
+import posixpath
+
+from pgtandem.model.facts import ABSENT, Fact, Known, Unknown
+from pgtandem.model.names import REPLICATION_ROLE, NodeName, Secret
+from pgtandem.model.observed import ControlData, DataDirectory, Marker, Postmaster, PostmasterState
+from pgtandem.model.topology import Topology
+from pgtandem.plan.desired import MARKER_FILE, PASSFILE
+from pgtandem.ports import Host, HostFailure
+from pgtandem.postgres.archive_scripts import ARCHIVE_SCRIPT, RESTORE_SCRIPT, SYSTEM_FILE
+from pgtandem.postgres.conf import SETTINGS_FILE, has_include, parse_settings
+from pgtandem.postgres.conninfo import render_passfile
+from pgtandem.postgres.controldata import parse_control_data
+from pgtandem.postgres.hba import find_block
+
+OWN_FILES = (MARKER_FILE, SETTINGS_FILE, ARCHIVE_SCRIPT, RESTORE_SCRIPT, SYSTEM_FILE)
+
+
+async def observe_directory(
+    host: Host, path: str, programs: str, topology: Topology, replication_password: Secret | None
+) -> Fact[DataDirectory]:
+    """What stands in a data directory; Absent when it is missing or empty."""
+    try:
+        entries = await host.list_directory(path)
+        if not entries:
+            return ABSENT
+        texts = {
+            name: await _text(host, posixpath.join(path, name))
+            for name in (
+                *OWN_FILES,
+                PASSFILE,
+                "PG_VERSION",
+                "pg_hba.conf",
+                "postgresql.conf",
+                "postgresql.auto.conf",
+            )
+        }
+        return Known(
+            DataDirectory(
+                entries=tuple(entries[:20]),
+                major=_major(texts["PG_VERSION"]),
+                control=await _control(host, path, programs, texts["PG_VERSION"]),
+                marker=_marker(texts[MARKER_FILE]),
+                files={name: texts[name] for name in OWN_FILES},
+                passfile_ok=_passfile_ok(texts[PASSFILE], topology, replication_password),
+                hba_block=find_block(texts["pg_hba.conf"] or ""),
+                settings_included=has_include(texts["postgresql.conf"] or ""),
+                standby_signal="standby.signal" in entries,
+                recovery_signal="recovery.signal" in entries,
+                backup_label="backup_label" in entries,
+                auto_settings=parse_settings(texts["postgresql.auto.conf"] or ""),
+            )
+        )
+    except HostFailure as failure:
+        return Unknown(f"{failure.what}: {failure.why}")
+
+
+async def _text(host: Host, path: str) -> str | None:
+    content = await host.read_file(path)
+    return None if content is None else content.decode("utf-8", errors="replace")
+
+
+def _major(text: str | None) -> Fact[int]:
+    first = (text or "").strip().partition(".")[0]
+    return Known(int(first)) if first.isdigit() else ABSENT
+
+
+def _marker(text: str | None) -> Marker | None:
+    try:
+        value = json.loads(text or "null")
+        return Marker(str(value["cluster"]), NodeName(str(value["node"])))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _passfile_ok(text: str | None, topology: Topology, password: Secret | None) -> bool:
+    """Whether the passfile has the wished lines; where the password is not known here, the lines' beginnings."""
+    if text is None:
+        return False
+    nodes = [(node.address, node.port) for node in topology.nodes]
+    if password is not None:
+        return text == render_passfile((address, port, REPLICATION_ROLE, password) for address, port in nodes)
+    stars = render_passfile((address, port, REPLICATION_ROLE, Secret("")) for address, port in nodes)
+    return all(any(line.startswith(start) for line in text.splitlines()) for start in stars.splitlines())
+
+
+async def _control(host: Host, path: str, programs: str, version: str | None) -> Fact[ControlData]:
+    if version is None:
+        return ABSENT
+    if not programs:
+        return Unknown("there is no pg_controldata of this version")
+    done = await host.run([posixpath.join(programs, "pg_controldata"), path], deadline_seconds=20)
+    if done.exit_code:
+        return Unknown(f"pg_controldata failed: {done.complaint}")
+    try:
+        return Known(parse_control_data(done.text))
+    except ValueError as error:
+        return Unknown(str(error))
+
+
+async def observe_postmaster(host: Host, path: str) -> Fact[Postmaster]:
+    """The living server process of a data directory: postmaster.pid alone is no proof, a killed server leaves it."""
+    try:
+        text = await _text(host, posixpath.join(path, "postmaster.pid"))
+        lines = (text or "").splitlines()
+        if not lines or not lines[0].strip().isdigit():
+            return ABSENT
+        pid = int(lines[0])
+        if not await host.process_alive(pid):
+            return ABSENT
+        port = int(lines[3]) if len(lines) > 3 and lines[3].strip().isdigit() else 0
+        word = lines[7].strip() if len(lines) > 7 else ""
+        states = {state.value: state for state in PostmasterState}
+        return Known(Postmaster(pid, port, states.get(word, PostmasterState.UNKNOWN)))
+    except HostFailure as failure:
+        return Unknown(f"{failure.what}: {failure.why}")

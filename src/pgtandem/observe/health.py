@@ -1,0 +1,207 @@
+"""What a look means: each node's role, state and lag, and what is wrong. A pure reading of Observed, for every view."""
+
+from dataclasses import dataclass
+
+from pgtandem.model.facts import Absent, Known, Unknown
+from pgtandem.model.names import NodeName, slot_name
+from pgtandem.model.observed import Observed, ObservedNode, Sender
+from pgtandem.model.topology import Method, Topology
+
+
+@dataclass(frozen=True, slots=True)
+class NodeHealth:
+    """One line of the status table. `lag_bytes` is what the primary has written and this node has not replayed;
+    None where it cannot be known. An idle standby that has everything has a lag of 0 seconds."""
+
+    name: NodeName
+    role: str
+    state: str
+    upstream: NodeName | None
+    timeline: int | None
+    lag_bytes: int | None
+    replay_lag_seconds: float | None
+    port: int
+    zone: str | None = None
+    sync_state: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterHealth:
+    """The whole table, sentences about synchronous commit and the archive, and what is wrong, gravest first."""
+
+    cluster: str
+    primary: NodeName | None
+    nodes: tuple[NodeHealth, ...]
+    synchronous: str
+    archive: str
+    problems: tuple[str, ...]
+
+
+def cluster_health(topology: Topology, observed: Observed) -> ClusterHealth:
+    primaries = observed.primaries()
+    primary = primaries[0] if len(primaries) == 1 else None
+    nodes = tuple(_node(topology, observed, name, primary) for name in topology.names)
+    return ClusterHealth(
+        cluster=topology.cluster,
+        primary=primary,
+        nodes=nodes,
+        synchronous=_synchronous(topology, observed, primary),
+        archive=_archive(topology, observed, primary),
+        problems=tuple(_problems(topology, observed, nodes)),
+    )
+
+
+def _node(topology: Topology, observed: Observed, name: NodeName, primary: NodeName | None) -> NodeHealth:
+    seen, node = observed.nodes[name], topology.node(name)
+    server = seen.running
+    top = primary or topology.names[0]
+    upstream = topology.upstream_of(name, top)
+    is_primary = server is not None and not server.in_recovery
+    sender = None if is_primary else _sender(observed, name)
+    control = seen.control
+    return NodeHealth(
+        name=name,
+        role=_role(seen),
+        state=_state(seen, sender[1] if sender else None),
+        upstream=None if is_primary else (sender[0] if sender else upstream),
+        timeline=server.timeline if server else (control.timeline if control else None),
+        lag_bytes=0 if is_primary else _lag_bytes(observed, seen, primary),
+        replay_lag_seconds=0.0 if is_primary else _lag_seconds(observed, seen, primary),
+        port=seen.postmaster.value.port if isinstance(seen.postmaster, Known) else node.port,
+        zone=node.zone,
+        sync_state=sender[1].sync_state if sender else None,
+    )
+
+
+def _sender(observed: Observed, name: NodeName) -> tuple[NodeName, Sender] | None:
+    """Who sends WAL to a node, as the upstreams see it."""
+    for upstream, seen in observed.nodes.items():
+        for sender in seen.running.senders if seen.running else ():
+            if sender.application_name == name:
+                return upstream, sender
+    return None
+
+
+def _role(seen: ObservedNode) -> str:
+    """ "primary" or "standby" of what runs, or would start; "unknown" where nothing tells."""
+    if seen.running:
+        return "standby" if seen.running.in_recovery else "primary"
+    data = seen.directory
+    if data is None or data.marker is None:
+        return "unknown"
+    was_standby = data.standby_signal or (seen.control is not None and seen.control.was_standby)
+    return "standby" if was_standby else "primary"
+
+
+def _state(seen: ObservedNode, sender: Sender | None) -> str:
+    if isinstance(seen.reachable, Unknown):
+        return "unreachable"
+    if isinstance(seen.data, Absent):
+        return "not built"
+    if isinstance(seen.data, Known) and seen.data.value.marker is None:
+        return "foreign data"
+    if isinstance(seen.postmaster, Absent):
+        return "stopped"
+    if seen.running is None:
+        return "starting" if isinstance(seen.postmaster, Known) else "unknown"
+    if not seen.running.in_recovery:
+        return "running"
+    if sender is None:
+        return "not streaming"
+    return "catching up" if sender.state == "catchup" else sender.state
+
+
+def _lag_bytes(observed: Observed, seen: ObservedNode, primary: NodeName | None) -> int | None:
+    top = observed.nodes[primary].running if primary else None
+    if top is None or seen.running is None or top.current_lsn is None or seen.running.replay_lsn is None:
+        return None
+    return max(top.current_lsn - seen.running.replay_lsn, 0)
+
+
+def _lag_seconds(observed: Observed, seen: ObservedNode, primary: NodeName | None) -> float | None:
+    if seen.running is None:
+        return None
+    if _lag_bytes(observed, seen, primary) == 0:
+        return 0.0
+    return seen.running.replay_age_seconds
+
+
+def _synchronous(topology: Topology, observed: Observed, primary: NodeName | None) -> str:
+    synchronous = topology.replication.synchronous
+    if synchronous.method is Method.NONE:
+        return "no standby has to confirm a commit"
+    if primary is None:
+        return "unknown while there is no single primary"
+    server = observed.nodes[primary].running
+    assert server is not None
+    candidates = topology.standbys_of(primary, primary)
+    able = sum(s.application_name in candidates and s.state == "streaming" for s in server.senders)
+    left = able - synchronous.count
+    text = f"{synchronous.count} of {len(candidates)} must confirm, {able} can"
+    if left < 0:
+        return f"{text}: writes wait"
+    return f"{text}: {left + 1} more failure{'s' if left else ''} of a standby stop{'' if left else 's'} writes"
+
+
+def _archive(topology: Topology, observed: Observed, primary: NodeName | None) -> str:
+    if topology.archive is None:
+        return "none"
+    server = observed.nodes[primary].running if primary else None
+    archiver = server.archiver if server else None
+    if archiver is None:
+        return f"{topology.archive.directory}: unknown while there is no single primary"
+    if archiver.failing:
+        return (
+            f"{topology.archive.directory}: FAILING at {archiver.last_failed_wal}, {archiver.waiting_segments} waiting"
+        )
+    if archiver.last_archived_wal is None:
+        return f"{topology.archive.directory}: nothing archived yet"
+    waiting = archiver.waiting_segments or 0
+    return f"{topology.archive.directory}: last {archiver.last_archived_wal}, {waiting} waiting"
+
+
+def _problems(topology: Topology, observed: Observed, nodes: tuple[NodeHealth, ...]) -> list[str]:
+    problems: list[str] = []
+    primaries = observed.primaries()
+    if len(primaries) > 1:
+        where = "; ".join(
+            f"{name} on timeline {server.timeline} at {server.current_lsn}"
+            for name in primaries
+            if (server := observed.nodes[name].running)
+        )
+        problems.append(f"TWO PRIMARIES: {where}: stop the one whose rows may be lost")
+    elif not primaries:
+        problems.append("no primary runs: nothing can be written")
+    for node in nodes:
+        if node.state not in ("running", "streaming"):
+            problems.append(f"{node.name} is {node.state}{_reason(observed.nodes[node.name])}")
+    problems += _slot_problems(topology, observed)
+    for name in primaries:
+        server = observed.nodes[name].running
+        if server and server.archiver and server.archiver.failing:
+            problems.append(f"{name} cannot archive WAL: {server.archiver.waiting_segments} segments wait")
+        pending = [key for key, setting in (server.settings if server else {}).items() if setting.pending_restart]
+        if pending:
+            problems.append(f"{name} needs a restart for {', '.join(sorted(pending))}")
+    return problems
+
+
+def _reason(seen: ObservedNode) -> str:
+    for fact in (seen.reachable, seen.data, seen.postmaster, seen.server):
+        if isinstance(fact, Unknown):
+            return f" ({fact.reason})"
+    return ""
+
+
+def _slot_problems(topology: Topology, observed: Observed) -> list[str]:
+    problems = []
+    owners: dict[str, NodeName] = {slot_name(name): name for name in topology.names}
+    for name, seen in observed.nodes.items():
+        for slot in seen.running.slots.values() if seen.running else ():
+            if slot.wal_status in ("lost", "unreserved"):
+                owner = owners.get(slot.name)
+                who = f"{owner} needs" if owner else "it should hold"
+                problems.append(
+                    f"slot {slot.name} on {name} is {slot.wal_status}: it no longer holds the WAL that {who}"
+                )
+    return problems

@@ -1,0 +1,20 @@
+"""Where things of a node are that stand beside its data directory."""
+
+import posixpath
+
+LEFTOVER_MARK = ".pgtandem-new."
+
+
+def log_file(data_directory: str) -> str:
+    """What the server writes to stderr."""
+    return data_directory + ".log"
+
+
+def staging_directory(data_directory: str, token: str) -> str:
+    """Where a data directory is made before it gets its name, in one rename, whole."""
+    return f"{data_directory}{LEFTOVER_MARK}{token}"
+
+
+def is_leftover(name: str, data_directory: str) -> bool:
+    """Whether a name beside a data directory is a half-made copy of it."""
+    return name.startswith(posixpath.basename(data_directory) + LEFTOVER_MARK)

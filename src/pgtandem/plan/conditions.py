@@ -1,0 +1,111 @@
+"""What must hold before and after a step, and how a look at the world judges it.
+
+Each kind of condition is one small function of the node's observed facts and the condition's argument. The answer is
+True, False, or Unknown with the reason; an unknown never counts as true.
+"""
+
+from collections.abc import Callable, Mapping
+
+from pgtandem.model.facts import Absent, Known, Unknown
+from pgtandem.model.lsn import Lsn
+from pgtandem.model.observed import Observed, ObservedNode, Server
+from pgtandem.model.plan import Condition
+
+Verdict = bool | Unknown
+
+
+def judge(condition: Condition, observed: Observed) -> Verdict:
+    """Whether a condition holds. Raises KeyError for a kind that does not exist: a defect that the tests find."""
+    node = observed.nodes.get(condition.node)
+    if node is None:
+        former = {entry.name: entry.observed for entry in observed.former}
+        node = former.get(condition.node, ObservedNode())
+    if condition.kind == "streams_from":
+        return _streams_from(condition, observed)
+    if condition.kind == "archive_ready":
+        return isinstance(observed.archive, Known) or (
+            observed.archive if isinstance(observed.archive, Unknown) else False
+        )
+    return _KINDS[condition.kind](node, condition.argument)
+
+
+def _data_absent(node: ObservedNode, _: str) -> Verdict:
+    return node.data if isinstance(node.data, Unknown) else isinstance(node.data, Absent)
+
+
+def _data_is_ours(node: ObservedNode, argument: str) -> Verdict:
+    if isinstance(node.data, Unknown):
+        return node.data
+    data = node.directory
+    return data is not None and data.marker is not None and data.marker.node == argument and node.control is not None
+
+
+def _stopped(node: ObservedNode, _: str) -> Verdict:
+    return node.postmaster if isinstance(node.postmaster, Unknown) else isinstance(node.postmaster, Absent)
+
+
+def _port_free(node: ObservedNode, _: str) -> Verdict:
+    return node.port_holder if isinstance(node.port_holder, Unknown) else isinstance(node.port_holder, Absent)
+
+
+def _server(test: Callable[[Server, str], bool]) -> Callable[[ObservedNode, str], Verdict]:
+    def judged(node: ObservedNode, argument: str) -> Verdict:
+        if isinstance(node.server, Unknown):
+            return node.server
+        return node.running is not None and test(node.running, argument)
+
+    return judged
+
+
+def _setting_is(server: Server, argument: str) -> bool:
+    name, _, value = argument.partition("=")
+    setting = server.settings.get(name)
+    return setting is not None and setting.value == value and not setting.pending_restart
+
+
+def _replayed(server: Server, argument: str) -> bool:
+    return server.replay_lsn is not None and server.replay_lsn >= Lsn.parse(argument)
+
+
+def _role_ready(server: Server, argument: str) -> bool:
+    role = server.roles.get(argument)
+    return bool(role and role.login and role.replication and not role.superuser and role.password_matches)
+
+
+def _slot_usable(server: Server, argument: str) -> bool:
+    slot = server.slots.get(argument)
+    return slot is not None and slot.wal_status != "lost"
+
+
+def _control_at_most(node: ObservedNode, argument: str) -> Verdict:
+    name, _, value = argument.partition("=")
+    control = node.control
+    return control is not None and int(control.settings.get(name, "0")) <= int(value)
+
+
+def _streams_from(condition: Condition, observed: Observed) -> Verdict:
+    """The argument is the upstream; both sides must agree, as far as the standby can be asked."""
+    upstream = observed.nodes.get(condition.argument)  # type: ignore[call-overload]
+    if upstream is None or isinstance(upstream.server, Unknown):
+        return Unknown(f"{condition.argument} could not be asked")
+    server = upstream.running
+    return server is not None and any(
+        sender.application_name == condition.node and sender.state == "streaming" for sender in server.senders
+    )
+
+
+_KINDS: Mapping[str, Callable[[ObservedNode, str], Verdict]] = {
+    "data_absent": _data_absent,
+    "data_is_ours": _data_is_ours,
+    "stopped": _stopped,
+    "port_free": _port_free,
+    "answers": _server(lambda server, _: True),
+    "is_primary": _server(lambda server, _: not server.in_recovery),
+    "is_standby": _server(lambda server, _: server.in_recovery),
+    "setting_is": _server(_setting_is),
+    "role_ready": _server(_role_ready),
+    "slot_usable": _server(_slot_usable),
+    "slot_gone": _server(lambda server, argument: argument not in server.slots),
+    "nothing_pending": _server(lambda server, _: not any(s.pending_restart for s in server.settings.values())),
+    "control_at_most": _control_at_most,
+}

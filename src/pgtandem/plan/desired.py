@@ -1,0 +1,234 @@
+"""What a node should have: its settings, its files, its slots. From the topology, and from facts where it must."""
+
+import json
+from dataclasses import dataclass
+
+from pgtandem.model.facts import value_or_none
+from pgtandem.model.names import REPLICATION_ROLE, NodeName, SlotName, slot_name
+from pgtandem.model.observed import Observed, ObservedNode
+from pgtandem.model.plan import NodeFiles
+from pgtandem.model.topology import Method, Node, Topology
+from pgtandem.plan.slot_cap import slot_cap_megabytes
+from pgtandem.postgres import archive_scripts
+from pgtandem.postgres.conf import SETTINGS_FILE, parse_settings, render_settings
+from pgtandem.postgres.conninfo import render_conninfo
+from pgtandem.postgres.hba import HbaLine, render_block
+from pgtandem.postgres.settings import canonical, setting_spec
+from pgtandem.postgres.sync_names import render_sync_names
+from pgtandem.postgres.versions import STANDBY_FLOOR, has_slot_cap
+
+MARKER_FILE = "pgtandem/node.json"
+PASSFILE = "pgtandem/passfile"
+
+_HEADING = """\
+Made by pgtandem from the topology file: change that and run "pgtandem apply".
+What is written here by hand is replaced."""
+
+_SYNC = ("synchronous_commit", "synchronous_standby_names")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """The question: this topology, what there is, and who is or becomes the primary."""
+
+    topology: Topology
+    observed: Observed
+    primary: NodeName
+
+    def node(self, name: NodeName) -> Node:
+        return self.topology.node(name)
+
+    def seen(self, name: NodeName) -> ObservedNode:
+        return self.observed.nodes[name]
+
+    def upstream(self, name: NodeName) -> NodeName | None:
+        return self.topology.upstream_of(name, self.primary)
+
+    def sync_candidates(self, name: NodeName) -> tuple[NodeName, ...]:
+        """The standbys that could confirm commits while `name` is the primary: those that follow it directly."""
+        return self.topology.standbys_of(name, name)
+
+    def slots_of(self, name: NodeName) -> tuple[SlotName, ...]:
+        """The slots that a node keeps for its direct downstreams."""
+        return tuple(slot_name(standby) for standby in self.topology.standbys_of(name, self.primary))
+
+
+def settings_in_place(node: ObservedNode) -> dict[str, str]:
+    """What the settings file of a node has now; nothing where there is none."""
+    text = node.directory.files.get(SETTINGS_FILE) if node.directory else None
+    return parse_settings(text) if text else {}
+
+
+def desired_settings(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> dict[str, str]:
+    """Every setting that pgtandem writes for a node.
+
+    With `keep_sync` the synchronous settings stay as they are in place, or are off where there is nothing yet: a
+    primary must not wait for standbys that are still to be built.
+    """
+    topology, node, seen = wish.topology, wish.node(name), wish.seen(name)
+    in_place = settings_in_place(seen)
+    senders = str(max(10, 2 * len(topology.nodes) + 2))
+    settings = {
+        "listen_addresses": node.address,
+        "unix_socket_directories": "",
+        "wal_level": "replica",
+        "max_wal_senders": senders,
+        "max_replication_slots": senders,
+        "wal_retrieve_retry_interval": "500ms",
+        "password_encryption": "scram-sha-256",
+    }
+    if has_slot_cap(topology.postgresql):
+        neighbours = [wish.seen(other.name) for other in topology.nodes if other.host == node.host]
+        cap = slot_cap_megabytes(seen, neighbours, in_place.get("max_slot_wal_keep_size"))
+        if cap is not None:
+            settings["max_slot_wal_keep_size"] = f"{cap}MB"
+    settings |= topology.parameters
+    settings |= node.parameters
+    settings |= {
+        "port": str(node.port),
+        "cluster_name": f"{topology.cluster}/{name}",
+        "hot_standby": "on",
+    }
+    settings |= _archive_settings(topology)
+    upstream = wish.upstream(name)
+    if upstream is not None:
+        settings["primary_conninfo"] = _conninfo(wish.node(upstream), name)
+        settings["primary_slot_name"] = slot_name(name)
+        _raise_to_floor(wish, name, settings)
+    settings |= _sync_settings(wish, name)
+    if keep_sync:
+        for key in _SYNC:
+            settings[key] = in_place.get(key, "on" if key == "synchronous_commit" else "")
+    return settings
+
+
+def _archive_settings(topology: Topology) -> dict[str, str]:
+    if topology.archive is None:
+        return {}
+    directory = topology.archive.directory
+    return {
+        "archive_mode": "on",
+        "archive_command": archive_scripts.archive_command(directory),
+        "restore_command": archive_scripts.restore_command(directory),
+    }
+
+
+def _conninfo(upstream: Node, standby: NodeName) -> str:
+    return render_conninfo(
+        {
+            "host": upstream.address,
+            "port": upstream.port,
+            "user": REPLICATION_ROLE,
+            "passfile": PASSFILE,
+            "application_name": standby,
+            "connect_timeout": 10,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+        }
+    )
+
+
+def _sync_settings(wish: Wish, name: NodeName) -> dict[str, str]:
+    replication = wish.topology.replication
+    candidates = wish.sync_candidates(name)
+    count = min(replication.synchronous.count, len(candidates))
+    return {
+        "synchronous_commit": replication.durability.value,
+        "synchronous_standby_names": render_sync_names(replication.synchronous.method.value, count, candidates),
+    }
+
+
+def _raise_to_floor(wish: Wish, name: NodeName, settings: dict[str, str]) -> None:
+    """A standby stops when one of these settings is below the primary's (manual, 26.4.3), so while the primary still
+    runs with a higher value, or its lower one has not been replayed yet, the standby keeps the higher one."""
+    primary, own = wish.seen(wish.primary).running, wish.seen(name).control
+    for key in STANDBY_FLOOR:
+        spec = setting_spec(wish.topology.postgresql, key)
+        if spec is None:
+            continue
+        wanted = settings.get(key, spec.default or "0")
+        floor = int(canonical(spec, wanted))
+        if primary and key in primary.settings:
+            floor = max(floor, int(primary.settings[key].value))
+        if own and key in own.settings:
+            floor = max(floor, int(own.settings[key]))
+        if floor != int(canonical(spec, wanted)):
+            settings[key] = str(floor)
+
+
+def kept_above_wish(wish: Wish, name: NodeName) -> tuple[str, ...]:
+    """The settings that a standby must keep above what the topology says until the primary has the lower value."""
+    node = wish.node(name)
+    settled = desired_settings(wish, name)
+    kept = []
+    for key in STANDBY_FLOOR:
+        wanted = node.parameters.get(key, wish.topology.parameters.get(key))
+        spec = setting_spec(wish.topology.postgresql, key)
+        if wanted is not None and spec is not None and canonical(spec, settled[key]) != canonical(spec, wanted):
+            kept.append(key)
+    return tuple(kept)
+
+
+def desired_hba(topology: Topology) -> str:
+    """The owned block: every node may stream from every node, since roles swap."""
+    addresses = list(dict.fromkeys(node.address for node in topology.nodes))
+    if any(node.host.is_local for node in topology.nodes) and "127.0.0.1" not in addresses:
+        addresses.append("127.0.0.1")
+    return render_block(tuple(HbaLine("replication", REPLICATION_ROLE, address) for address in addresses))
+
+
+def desired_files(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> NodeFiles:
+    """Everything of pgtandem's in a node's data directory."""
+    topology = wish.topology
+    marker = {"made_by": "pgtandem", "cluster": topology.cluster, "node": name}
+    texts = {
+        MARKER_FILE: json.dumps(marker) + "\n",
+        SETTINGS_FILE: render_settings(desired_settings(wish, name, keep_sync=keep_sync), _HEADING),
+        archive_scripts.ARCHIVE_SCRIPT: archive_scripts.ARCHIVE_TEXT,
+        archive_scripts.RESTORE_SCRIPT: archive_scripts.RESTORE_TEXT,
+    }
+    return NodeFiles(
+        texts=tuple(sorted(texts.items())),
+        hba_block=desired_hba(topology),
+        standby=wish.upstream(name) is not None,
+        passfile_nodes=tuple((node.address, node.port) for node in topology.nodes),
+    )
+
+
+def files_differ(files: NodeFiles, node: ObservedNode) -> tuple[str, ...]:
+    """What of a node's files is not as wished, in words; empty when everything is."""
+    data = node.directory
+    if data is None:
+        return ("everything",)
+    differing = [path for path, text in files.texts if data.files.get(path) != text]
+    control = node.control
+    if control is not None and (data.files.get(archive_scripts.SYSTEM_FILE) or "").strip() != control.system_identifier:
+        differing.append(archive_scripts.SYSTEM_FILE)
+    if not data.passfile_ok:
+        differing.append(PASSFILE)
+    if data.hba_block != files.hba_block:
+        differing.append("pg_hba.conf")
+    if not data.settings_included:
+        differing.append("postgresql.conf")
+    return tuple(differing)
+
+
+def confirming(wish: Wish) -> bool:
+    """Whether commits wait for a standby."""
+    return wish.topology.replication.synchronous.method is not Method.NONE
+
+
+def streams(wish: Wish, name: NodeName) -> bool:
+    """Whether a standby is seen streaming from the upstream that it should have."""
+    upstream = wish.upstream(name)
+    server = wish.seen(upstream).running if upstream else None
+    return server is not None and any(
+        sender.application_name == name and sender.state == "streaming" for sender in server.senders
+    )
+
+
+def needs_programs(node: ObservedNode) -> str:
+    """The folder of the PostgreSQL programs of a node, "" when it is not known."""
+    programs = value_or_none(node.programs)
+    return programs.directory if programs else ""

@@ -1,0 +1,91 @@
+"""How a running or stopped server differs from what is wished, and what it takes to mend that."""
+
+from dataclasses import dataclass
+
+from pgtandem.model.facts import Unknown
+from pgtandem.model.names import NodeName
+from pgtandem.model.observed import ObservedNode, Server
+from pgtandem.plan.desired import Wish, desired_settings, settings_in_place
+from pgtandem.postgres.conf import SETTINGS_FILE
+from pgtandem.postgres.settings import canonical, setting_spec
+
+_AUTO_FILE = "postgresql.auto.conf"
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """What differs on one node, as setting names: `written` in the settings file against the wish, `loaded` in the
+    running server against the wish, `shadowed` by ALTER SYSTEM, `pending` until a restart."""
+
+    written: tuple[str, ...] = ()
+    loaded: tuple[str, ...] = ()
+    shadowed: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
+
+    def restart_for(self, major: int) -> tuple[str, ...]:
+        """The settings that need a restart."""
+        changed = {*self.written, *self.loaded, *self.shadowed}
+        return tuple(sorted({*self.pending, *(name for name in changed if _needs_restart(major, name))}))
+
+
+def drift_of(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> Drift:
+    node, major = wish.seen(name), wish.topology.postgresql
+    wanted, in_place = desired_settings(wish, name, keep_sync=keep_sync), settings_in_place(node)
+    written = tuple(sorted(key for key in {*wanted, *in_place} if wanted.get(key) != in_place.get(key)))
+    shadowed = _shadowed(node, wanted)
+    server = node.running
+    if server is None:
+        return Drift(written=written, shadowed=shadowed)
+    loaded = tuple(
+        key
+        for key, value in sorted(wanted.items())
+        if key not in written and key not in shadowed and not _in_force(server, major, key, value)
+    )
+    pending = tuple(
+        sorted(
+            key
+            for key, setting in server.settings.items()
+            if setting.pending_restart and (key in wanted or key in in_place or _ours(setting.source_file))
+        )
+    )
+    return Drift(written, loaded, shadowed, pending)
+
+
+def _shadowed(node: ObservedNode, wanted: dict[str, str]) -> tuple[str, ...]:
+    """Settings that ALTER SYSTEM holds: postgresql.auto.conf is read last and wins over every other file."""
+    data = node.directory
+    return tuple(sorted(key for key in wanted if data and key in data.auto_settings))
+
+
+def _in_force(server: Server, major: int, key: str, value: str) -> bool:
+    setting = server.settings.get(key)
+    if setting is None:
+        return True  # an extension's setting shows up once its library is loaded
+    if setting.pending_restart:
+        return True  # counted as pending
+    spec = setting_spec(major, key)
+    if spec is None or spec.kind == "string":
+        # A server may show a text in its own spelling (DateStyle, time zones); what it read from our file is in force.
+        return _loose(setting.value) == _loose(value) or (_ours(setting.source_file) and key in RESPELLED)
+    return setting.value == canonical(spec, value)
+
+
+RESPELLED = {"datestyle", "timezone", "log_timezone", "timezone_abbreviations"}
+
+
+def _ours(source_file: str | None) -> bool:
+    return source_file is not None and source_file.endswith(SETTINGS_FILE)
+
+
+def _loose(text: str) -> str:
+    return "".join(text.split()).casefold()
+
+
+def _needs_restart(major: int, name: str) -> bool:
+    spec = setting_spec(major, name)
+    return spec is not None and spec.needs_restart
+
+
+def unanswered(node: ObservedNode) -> bool:
+    """Whether a server process lives whose server could not be asked (yet)."""
+    return isinstance(node.server, Unknown)

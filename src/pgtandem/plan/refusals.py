@@ -1,0 +1,257 @@
+"""What makes a plan impossible: each finding with its code; all of them are reported at once."""
+
+from collections.abc import Iterator
+
+from pgtandem.errors import CODES, PgtandemError, Problem
+from pgtandem.model.facts import Absent, Known, Unknown
+from pgtandem.model.names import NodeName, slot_name
+from pgtandem.model.observed import Observed, ObservedNode, PostmasterState
+from pgtandem.model.topology import Topology
+from pgtandem.plan.desired import Wish
+from pgtandem.plan.roles import claims_primary
+from pgtandem.postgres.places import install_hint
+
+Finding = tuple[str, Problem]
+
+
+def refuse_unsafe(wish: Wish) -> None:
+    """Raises PgtandemError with the code of the gravest finding and every finding as a problem."""
+    raise_findings(list(_findings(wish)), wish.topology)
+
+
+def refuse_foreign(topology: Topology, observed: Observed) -> None:
+    """Only what must hold before anybody's role is asked for: no data directory of somebody else's."""
+    findings = [finding for name, node in observed.nodes.items() for finding in _foreign_data(topology, name, node)]
+    raise_findings(findings, topology)
+
+
+def raise_findings(findings: list[Finding], topology: Topology) -> None:
+    if not findings:
+        return
+    findings = sorted(findings, key=lambda finding: finding[0])
+    code, first = findings[0]
+    if len(findings) == 1:
+        raise PgtandemError(code, first.what, why=first.why, next_step=first.next_step)
+    raise PgtandemError(
+        code,
+        f"cluster {topology.cluster} cannot be planned: {len(findings)} things stand in the way",
+        problems=tuple(problem for _, problem in findings),
+        why=CODES[code].meaning,
+    )
+
+
+def _findings(wish: Wish) -> Iterator[Finding]:
+    for name in wish.topology.names:
+        node = wish.seen(name)
+        yield from _unknown(name, node)
+        yield from _programs(wish, name, node)
+        if isinstance(node.data, Known):
+            yield from _existing_data(wish, name, node)
+        yield from _port(wish, name, node)
+        yield from _disk(wish, name, node)
+    for former in wish.observed.former:
+        if former.observed.running and not former.observed.running.in_recovery:
+            yield (
+                "PT-3013",
+                Problem(
+                    former.name,
+                    f"{former.name} is a primary, and the topology file no longer has it",
+                    "Its rows would be out of reach of the cluster.",
+                    f"put [nodes.{former.name}] back, or stop that server yourself",
+                ),
+            )
+
+
+def _unknown(name: NodeName, node: ObservedNode) -> Iterator[Finding]:
+    if isinstance(node.reachable, Unknown):
+        yield "PT-3008", Problem(name, f"could not look at {name}", node.reachable.reason)
+        return
+    for fact, what in (
+        (node.account, "account"),
+        (node.data, "data directory"),
+        (node.postmaster, "server process"),
+    ):
+        if isinstance(fact, Unknown):
+            yield "PT-3008", Problem(name, f"could not look at the {what} of {name}", fact.reason)
+    running = node.postmaster
+    if (
+        isinstance(running, Known)
+        and isinstance(node.server, Unknown)
+        and running.value.state in (PostmasterState.READY, PostmasterState.STANDBY)
+    ):
+        yield "PT-3008", Problem(name, f"could not ask the server of {name}", node.server.reason)
+
+
+def _programs(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
+    if isinstance(node.programs, Absent):
+        major = wish.topology.postgresql
+        yield (
+            "PT-3005",
+            Problem(
+                name,
+                f"PostgreSQL {major} is not installed where {name} is to run",
+                "pgtandem installs no packages on its own.",
+                install_hint(major),
+            ),
+        )
+    elif isinstance(node.programs, Unknown):
+        yield (
+            "PT-3008",
+            Problem(name, f"could not find the PostgreSQL programs for {name}", node.programs.reason),
+        )
+
+
+def _foreign_data(topology: Topology, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
+    data = node.directory
+    if data is None:
+        return
+    where = topology.node(name).data_directory
+    if data.marker is None:
+        found = ", ".join(data.entries[:6]) + (", ..." if len(data.entries) > 6 else "")
+        if isinstance(data.major, Known):
+            what = f"data directory {where} of {name} holds a PostgreSQL {data.major.value} cluster"
+            what += " that pgtandem did not make"
+        else:
+            what = f"data directory {where} of {name} is not empty"
+        yield (
+            "PT-3003",
+            Problem(
+                name,
+                what,
+                f"Found there: {found}. pgtandem never overwrites what it did not make.",
+                f"name another folder as nodes.{name}.data_directory, or move this one away",
+            ),
+        )
+    elif (data.marker.cluster, data.marker.node) != (topology.cluster, name):
+        yield (
+            "PT-3003",
+            Problem(
+                name,
+                f'data directory {where} of {name} belongs to node "{data.marker.node}" of cluster '
+                f'"{data.marker.cluster}"',
+                "pgtandem made it, but for another node.",
+                f"name another folder as nodes.{name}.data_directory, or move this one away",
+            ),
+        )
+
+
+def _existing_data(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
+    topology, data = wish.topology, node.directory
+    assert data is not None
+    where = topology.node(name).data_directory
+    if isinstance(data.major, Known) and data.major.value != topology.postgresql:
+        yield (
+            "PT-3006",
+            Problem(
+                name,
+                f"data directory {where} of {name} is of PostgreSQL {data.major.value}, not {topology.postgresql}",
+                "A major version is changed by pg_upgrade, not by starting another server on the data.",
+                f"write postgresql = {data.major.value} under [cluster]",
+            ),
+        )
+        return
+    if node.control is None:
+        reason = data.control.reason if isinstance(data.control, Unknown) else "its control file is missing"
+        yield (
+            "PT-3014",
+            Problem(
+                name,
+                f"data directory {where} of {name} cannot be read as a cluster",
+                f"{reason[:1].upper()}{reason[1:]}.",
+                f"restore it, or move it away so that {name} is copied anew",
+            ),
+        )
+        return
+    if name != wish.primary:
+        yield from _existing_standby(wish, name, node)
+
+
+def _existing_standby(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
+    primary, control = wish.seen(wish.primary), node.control
+    where = wish.node(name).data_directory
+    assert control is not None
+    anew = f"stop {name}, move {where} away and run pgtandem apply: it is copied anew"
+    if primary.control and control.system_identifier != primary.control.system_identifier:
+        yield (
+            "PT-3004",
+            Problem(
+                name,
+                f"{name} belongs to another cluster than {wish.primary}",
+                f"Their system identifiers are {control.system_identifier} and {primary.control.system_identifier}.",
+                anew,
+            ),
+        )
+        return
+    if claims_primary(node):
+        yield (
+            "PT-3013",
+            Problem(
+                name,
+                f"{name} was a primary (timeline {control.timeline}) and {wish.primary} is one now",
+                f"It may hold rows that {wish.primary} does not have, so it is not made a standby as it is.",
+                anew,
+            ),
+        )
+        return
+    timeline = primary.running.timeline if primary.running else None
+    if timeline is not None and control.timeline > timeline:
+        yield (
+            "PT-3012",
+            Problem(
+                name,
+                f"{name} is on timeline {control.timeline}, {wish.primary} on {timeline}",
+                "It followed another primary in between and cannot follow this one.",
+                anew,
+            ),
+        )
+    upstream = wish.upstream(name)
+    server = wish.seen(upstream).running if upstream else None
+    slot = server.slots.get(slot_name(name)) if server else None
+    if slot and slot.wal_status == "lost" and wish.topology.archive is None:
+        yield (
+            "PT-3010",
+            Problem(
+                name,
+                f"slot {slot.name} on {upstream} no longer holds the WAL that {name} needs",
+                "It passed its cap (max_slot_wal_keep_size) while the standby was away, and there is no WAL archive.",
+                anew,
+            ),
+        )
+
+
+def _port(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
+    if isinstance(node.port_holder, Known) and not isinstance(node.postmaster, Known):
+        port = wish.node(name).port
+        yield (
+            "PT-3007",
+            Problem(
+                name,
+                f"port {port} of {name} is in use by {node.port_holder.value}",
+                "",
+                f"write another port as nodes.{name}.port, or end that program",
+            ),
+        )
+
+
+def _disk(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
+    primary = wish.seen(wish.primary).running
+    if name == wish.primary or not isinstance(node.data, Absent) or primary is None:
+        return
+    if not isinstance(node.disk, Known):
+        return
+    needed = primary.size_bytes * 11 // 10 + 64 * 1024 * 1024
+    if node.disk.value.free_bytes < needed:
+        yield (
+            "PT-3009",
+            Problem(
+                name,
+                f"the disk of {name} has {_gigabytes(node.disk.value.free_bytes)} free, "
+                f"and the copy needs {_gigabytes(needed)}",
+                "That is the size of the databases, a tenth more for what is written meanwhile, and some WAL.",
+                f"make room, or name a folder on a larger disk as nodes.{name}.data_directory",
+            ),
+        )
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"

@@ -1,0 +1,118 @@
+"""Stopping a cluster, and removing it: the primary first, so that every standby still gets its last record."""
+
+from pgtandem.errors import PgtandemError
+from pgtandem.model.facts import Known, Unknown
+from pgtandem.model.names import NodeName
+from pgtandem.model.observed import Observed
+from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
+from pgtandem.model.topology import Topology
+from pgtandem.plan.order import ordered
+from pgtandem.plan.refusals import refuse_foreign
+from pgtandem.plan.roles import claims_primary
+
+
+def plan_down(topology: Topology, observed: Observed) -> Plan:
+    """Stops every server that runs. Raises PgtandemError PT-3003 for data that pgtandem did not make."""
+    refuse_foreign(topology, observed)
+    _refuse_unseen(topology, observed)
+    return Plan(primary=None, steps=ordered(_stops(topology, observed)))
+
+
+def plan_destroy(topology: Topology, observed: Observed) -> Plan:
+    """Stops every server and removes what pgtandem made: data directories that carry its marker for this cluster,
+    this cluster's folder in the archive, half-made copies. Raises PgtandemError as `plan_down` does."""
+    refuse_foreign(topology, observed)
+    _refuse_unseen(topology, observed)
+    steps = _stops(topology, observed)
+    stops = tuple(step.id for step in steps)
+    systems = tuple(sorted(set(observed.system_identifiers().values())))
+    if isinstance(observed.archive, Known) and topology.archive is not None:
+        ours = tuple(name for name in systems if name in observed.archive.value.systems)
+        if ours:
+            steps.append(
+                Step(
+                    "archive.remove",
+                    StepKind.REMOVE_ARCHIVE,
+                    _order(topology, observed)[0],
+                    f"remove the WAL archive of this cluster in {topology.archive.directory}",
+                    "Asked for by --destroy.",
+                    Risk.REMOVE,
+                    needs=stops,
+                    names=ours,
+                )
+            )
+    # The data of standbys goes first: should the run stop half way, what is left is the primary's.
+    for name in reversed(_order(topology, observed)):
+        node = observed.nodes[name]
+        if isinstance(node.data, Known) or node.leftovers:
+            steps.append(
+                Step(
+                    f"{name}.remove",
+                    StepKind.REMOVE_DATA_DIRECTORY,
+                    name,
+                    f"remove {topology.node(name).data_directory}",
+                    "Asked for by --destroy.",
+                    Risk.REMOVE,
+                    needs=(
+                        *stops,
+                        "archive.remove",
+                        *(step.id for step in steps if step.id.endswith(".remove")),
+                    ),
+                    expects=(Condition("stopped", name),),
+                    proves=(Condition("data_absent", name),),
+                    names=node.leftovers,
+                )
+            )
+    return Plan(primary=None, steps=ordered(steps))
+
+
+def _refuse_unseen(topology: Topology, observed: Observed) -> None:
+    for name, node in observed.nodes.items():
+        for fact in (node.reachable, node.data, node.postmaster):
+            if isinstance(fact, Unknown):
+                raise PgtandemError(
+                    "PT-3008", f"could not look at {name}", why=f"{fact.reason[:1].upper()}{fact.reason[1:]}."
+                )
+
+
+def _order(topology: Topology, observed: Observed) -> list[NodeName]:
+    """The primaries first, then the standbys from the top of the cascade down."""
+    primaries = [name for name in topology.names if _is_primary(observed, name)]
+    order = list(primaries)
+    for top in primaries or topology.names[:1]:
+        pending = [top]
+        while pending:
+            at = pending.pop(0)
+            if at not in order:
+                order.append(at)
+            pending += [name for name in topology.standbys_of(at, top) if name not in order and name not in pending]
+    return order + [name for name in topology.names if name not in order]
+
+
+def _is_primary(observed: Observed, name: NodeName) -> bool:
+    node = observed.nodes[name]
+    return not node.running.in_recovery if node.running else claims_primary(node)
+
+
+def _stops(topology: Topology, observed: Observed) -> list[Step]:
+    steps: list[Step] = []
+    for name in _order(topology, observed):
+        node = observed.nodes[name]
+        if not isinstance(node.postmaster, Known):
+            continue
+        programs = node.programs.value.directory if isinstance(node.programs, Known) else ""
+        steps.append(
+            Step(
+                f"{name}.stop",
+                StepKind.STOP,
+                name,
+                f"stop {name}",
+                "The primary first, so that every standby gets its last record." if not steps else "Asked for by down.",
+                Risk.STOP,
+                needs=tuple(step.id for step in steps[-1:]),
+                proves=(Condition("stopped", name),),
+                undo="pgtandem up",
+                programs=programs,
+            )
+        )
+    return steps

@@ -1,0 +1,91 @@
+"""A server, asked over SQL: one session per node, its questions and changes named by what they mean."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from pgtandem.errors import PgtandemError
+from pgtandem.model.lsn import Lsn
+from pgtandem.model.names import NodeName, Secret, SlotName
+from pgtandem.model.observed import Server
+
+
+class DatabaseUnreachable(PgtandemError):
+    """The server does not accept a connection (PT-2004)."""
+
+    def __init__(self, node: str, why: str) -> None:
+        super().__init__("PT-2004", f"could not connect to {node}", why=why)
+
+
+class DatabaseRefused(PgtandemError):
+    """The server refused a query (PT-2005)."""
+
+    def __init__(self, node: str, what: str, why: str) -> None:
+        super().__init__("PT-2005", f"{node} refused to {what}", why=why)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How to reach a node's server as its superuser."""
+
+    node: NodeName
+    address: str
+    port: int
+    user: str
+    password: Secret | None
+
+
+class Session(Protocol):
+    """A connection as superuser. Every method may raise DatabaseUnreachable and DatabaseRefused.
+
+    Nothing here waits for a synchronous standby: the session commits locally.
+    """
+
+    async def observe(self, replication_password: Secret | None) -> Server:
+        """Everything at once. The password is only compared with what the server has stored, never sent."""
+        ...
+
+    async def put_replication_role(self, name: str, verifier: str) -> None:
+        """Creates the role, or corrects it: login, replication, no superuser, no limit, this SCRAM verifier."""
+        ...
+
+    async def create_slot(self, name: SlotName) -> None:
+        """A physical slot that keeps WAL from now on; there already is fine."""
+        ...
+
+    async def drop_slot(self, name: SlotName) -> None:
+        """Ends who uses the slot, and drops it; not there is fine."""
+        ...
+
+    async def reload(self) -> None:
+        """Makes the server read its configuration files again."""
+        ...
+
+    async def reset_setting(self, name: str) -> None:
+        """ALTER SYSTEM RESET: takes the setting out of postgresql.auto.conf."""
+        ...
+
+    async def finish_segment(self) -> tuple[str, Lsn]:
+        """Writes something small and switches to a new segment: the finished segment's name, and where it ended."""
+        ...
+
+    async def archived(self) -> tuple[str | None, int]:
+        """The last archived segment, and how often archiving failed."""
+        ...
+
+    async def write_proof(self, token: str) -> None:
+        """Writes the row that standbys are then asked for (table pgtandem.proof in the database postgres)."""
+        ...
+
+    async def read_proof(self) -> str | None:
+        """The token of that row, None where there is none yet."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Database(Protocol):
+    """Opens sessions."""
+
+    async def connect(self, access: Access, *, deadline_seconds: float = 5) -> Session:
+        """Raises DatabaseUnreachable."""
+        ...

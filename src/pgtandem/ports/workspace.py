@@ -1,0 +1,74 @@
+"""What pgtandem keeps beside the topology file: secrets, the journal, the lock and the list of nodes it built."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pgtandem.model.names import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class LockHolder:
+    """Who holds the lock: process id, machine, account, command and since when (seconds since 1970)."""
+
+    pid: int
+    machine: str
+    account: str
+    command: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltNode:
+    """A node that pgtandem made, as it was when it was made."""
+
+    name: str
+    host: str
+    address: str
+    port: int
+    data_directory: str
+
+
+class Workspace(Protocol):
+    """Durable: what a method wrote is there after kill -9."""
+
+    def secret(self, name: str) -> Secret | None:
+        """A stored secret, None where there is none."""
+        ...
+
+    def store_secret(self, name: str, secret: Secret) -> None: ...
+
+    def new_secret(self) -> Secret:
+        """A random password: letters and digits, 192 bits."""
+        ...
+
+    def write_passfile(self, lines: str) -> str:
+        """Writes the passfile for clients of the cluster; returns its path."""
+        ...
+
+    def lock(self, command: str) -> AbstractContextManager[None]:
+        """Holds the cluster's lock. Raises PgtandemError PT-5001, naming the holder, when another has it."""
+        ...
+
+    def record(self, entry: Mapping[str, Any]) -> None:
+        """Appends one entry to the journal."""
+        ...
+
+    def journal(self) -> list[dict[str, Any]]:
+        """All whole entries, oldest first; a torn last line is left out."""
+        ...
+
+    def built_nodes(self) -> tuple[BuiltNode, ...]: ...
+
+    def remember_node(self, node: BuiltNode) -> None: ...
+
+    def forget_node(self, name: str) -> None: ...
+
+    def token(self) -> str:
+        """A short random text, new at each call."""
+        ...
+
+    def clear(self) -> None:
+        """Removes everything but the topology file, after the cluster was destroyed."""
+        ...

@@ -1,0 +1,45 @@
+"""pg_hba.conf and pgtandem's own block in it (manual, 21.1). The first line that matches decides, so it stands first."""
+
+from dataclasses import dataclass
+
+BEGIN = '# begin of pgtandem\'s lines: made from the topology file, changed by "pgtandem apply"'
+END = "# end of pgtandem's lines"
+
+
+@dataclass(frozen=True, slots=True)
+class HbaLine:
+    """One rule for connections over TCP. `address` is an IP address of one host or a network ("10.0.0.0/24")."""
+
+    database: str
+    user: str
+    address: str
+    method: str = "scram-sha-256"
+
+    def render(self) -> str:
+        network = self.address
+        if "/" not in network:
+            network += "/128" if ":" in network else "/32"
+        return f"host    {self.database:<12} {self.user:<22} {network:<20} {self.method}"
+
+
+def render_block(lines: tuple[HbaLine, ...]) -> str:
+    """The block's inner lines, each ended by a line break."""
+    return "".join(line.render() + "\n" for line in lines)
+
+
+def find_block(text: str) -> str | None:
+    """The inner lines of the block, None where there is none or its end is missing."""
+    _, begin, rest = text.partition(BEGIN + "\n")
+    inner, end, _ = rest.partition(END)
+    return inner if begin and end else None
+
+
+def with_block(text: str, inner: str) -> str:
+    """The file with this block at its head; lines that are not pgtandem's stay as they are."""
+    rest = text
+    if find_block(text) is not None:
+        before, _, after = text.partition(BEGIN + "\n")
+        rest = before + after.partition(END)[2].removeprefix("\n")
+    else:
+        rest = text.replace(BEGIN + "\n", "").replace(END + "\n", "")
+    return f"{BEGIN}\n{inner}{END}\n{rest}"

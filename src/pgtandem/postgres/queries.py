@@ -1,0 +1,227 @@
+"""The SQL that pgtandem sends, for servers of major version 10 to 18, as texts.
+
+What is asked comes back as JSON documents, which `server_document` reads, so that one look costs one round
+trip. Placeholders are psycopg's: `%s` for values, `{name}` for identifiers and for literals that a utility
+statement cannot take as parameters. Every name is that of pg_catalog: the session's search_path holds nothing
+else.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from pgtandem.model.lsn import Lsn, Timeline
+from pgtandem.model.names import REPLICATION_ROLE, SUPERUSER
+from pgtandem.postgres.versions import OLDEST, has_sender_host
+
+#: What a session sets for itself, so that no setting makes a change wait for a synchronous standby, or stops it.
+#: By SET and not with the connection: only then the server still knows, and `observe` can show, what each would
+#: be without that.
+SESSION_SETTINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "synchronous_commit": "local",
+        "statement_timeout": "30s",
+        "lock_timeout": "10s",
+        "search_path": "pg_catalog",
+        "default_transaction_read_only": "off",
+        "default_transaction_isolation": "read committed",
+    }
+)
+
+
+def prepare_session() -> str:
+    """Statements that a new session begins with."""
+    return "; ".join(f"SET {name} = '{value}'" for name, value in SESSION_SETTINGS.items())
+
+
+def observe(major: int) -> str:
+    """Statements of one round trip that return two documents: the settings, then everything else of a server.
+
+    Works on a primary and on a hot standby, as superuser. Between a look at pg_is_in_recovery() and what is
+    asked because of it a server may be promoted: it then answers with SQLSTATE 55000, and asking again is right.
+    Raises ValueError for a major that is too old.
+    """
+    if major < OLDEST:
+        raise ValueError(f"PostgreSQL {major} is older than {OLDEST}")
+    without_ours = "; ".join(f"SET LOCAL {name} TO DEFAULT" for name in SESSION_SETTINGS)
+    return f"BEGIN; {without_ours}; {_SETTINGS}; ROLLBACK; {_document(major)}"
+
+
+_SETTINGS = """
+SELECT json_agg(json_build_array(name, setting, source, sourcefile, pending_restart)) FROM pg_settings
+"""
+
+# The replay position is read before the receive position: both only grow, so equal means caught up.
+_HERE = """
+SELECT state.in_recovery,
+       CASE WHEN NOT state.in_recovery THEN pg_current_wal_lsn() END AS current_lsn,
+       CASE WHEN state.in_recovery THEN pg_last_wal_replay_lsn() END AS replay_lsn,
+       CASE WHEN state.in_recovery THEN pg_last_wal_receive_lsn() END AS receive_lsn
+FROM (SELECT pg_is_in_recovery() AS in_recovery OFFSET 0) AS state
+"""
+
+# A primary's timeline is that which it writes: right after a promotion the control file still has the old one.
+# In recovery no function tells it; each of these three says which timeline was reached at least.
+_STANDBY_TIMELINE = """
+SELECT greatest(point.timeline_id, recovery.min_recovery_end_timeline,
+                (SELECT max(received_tli) FROM pg_stat_wal_receiver))
+FROM pg_control_checkpoint() AS point, pg_control_recovery() AS recovery
+"""
+
+_HBA = """
+SELECT json_agg(json_build_object(
+    'line', line_number, 'kind', type, 'databases', database, 'users', user_name,
+    'address', address, 'netmask', netmask, 'method', auth_method, 'error', error))
+FROM pg_hba_file_rules
+"""
+
+_ROLES = f"""
+SELECT json_agg(json_build_object(
+    'name', rolname, 'superuser', rolsuper, 'replication', rolreplication, 'login', rolcanlogin,
+    'connection_limit', rolconnlimit, 'password', rolpassword,
+    'expired', coalesce(rolvaliduntil <= clock_timestamp(), false)))
+FROM pg_authid WHERE rolname IN ('{REPLICATION_ROLE}', '{SUPERUSER}')
+"""
+
+_SENDERS = """
+SELECT json_agg(json_build_object(
+    'application_name', application_name, 'pid', pid, 'client_address', host(client_addr),
+    'state', state, 'sync_state', sync_state,
+    'sent_lsn', sent_lsn, 'write_lsn', write_lsn, 'flush_lsn', flush_lsn, 'replay_lsn', replay_lsn,
+    'write_lag_seconds', extract(epoch FROM write_lag), 'flush_lag_seconds', extract(epoch FROM flush_lag),
+    'replay_lag_seconds', extract(epoch FROM replay_lag)) ORDER BY application_name, pid)
+FROM pg_stat_replication
+"""
+
+# pg_ls_dir and not pg_ls_archive_statusdir (12): it does not look at each of what may be 100,000 files.
+_ARCHIVER = """
+SELECT json_build_object(
+    'archived_count', archived_count, 'failed_count', failed_count,
+    'last_archived_wal', last_archived_wal, 'last_failed_wal', last_failed_wal,
+    'last_archived_age_seconds', extract(epoch FROM clock_timestamp() - last_archived_time),
+    'last_failed_age_seconds', extract(epoch FROM clock_timestamp() - last_failed_time),
+    'waiting_segments', (SELECT count(*) FROM pg_ls_dir('pg_wal/archive_status', true, false) AS file(name)
+                         WHERE file.name LIKE '%.ready'))
+FROM pg_stat_archiver
+"""
+
+
+def _slots(major: int) -> str:
+    wal_status = "wal_status" if major >= 13 else "NULL"
+    return f"""
+SELECT json_agg(json_build_object(
+    'name', slot_name, 'kind', slot_type, 'active', active, 'active_pid', active_pid, 'restart_lsn', restart_lsn,
+    'wal_status', {wal_status},
+    'held_bytes', greatest(0, pg_wal_lsn_diff(
+        coalesce(here.current_lsn, greatest(here.receive_lsn, here.replay_lsn)), restart_lsn))) ORDER BY slot_name)
+FROM pg_replication_slots
+"""
+
+
+def _receiver(major: int) -> str:
+    # 10 has no columns for the upstream, but shows the connection's parameters, unquoted and without the password.
+    in_conninfo = "substring(conninfo FROM '(?:^| ){}=([^ ]+)')"
+    host = "sender_host" if has_sender_host(major) else in_conninfo.format("host")
+    port = "sender_port" if has_sender_host(major) else in_conninfo.format("port") + "::int"
+    return f"""
+SELECT json_build_object('status', status, 'sender_host', {host}, 'sender_port', {port},
+                         'slot', slot_name, 'received_timeline', received_tli)
+FROM pg_stat_wal_receiver LIMIT 1
+"""
+
+
+def _document(major: int) -> str:
+    return f"""
+WITH here AS ({_HERE})
+SELECT json_build_object(
+    'version_number', current_setting('server_version_num')::int,
+    'system_identifier', (SELECT system_identifier::text FROM pg_control_system()),
+    'in_recovery', here.in_recovery,
+    'primary_timeline', CASE WHEN NOT here.in_recovery THEN substr(pg_walfile_name(here.current_lsn), 1, 8) END,
+    'standby_timeline', CASE WHEN here.in_recovery THEN ({_STANDBY_TIMELINE}) END,
+    'current_lsn', here.current_lsn, 'receive_lsn', here.receive_lsn, 'replay_lsn', here.replay_lsn,
+    'replay_age_seconds', CASE WHEN here.receive_lsn = here.replay_lsn THEN 0
+        WHEN here.in_recovery
+        THEN greatest(0, extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())) END,
+    'replay_paused', CASE WHEN here.in_recovery THEN pg_is_wal_replay_paused() ELSE false END,
+    'size_bytes', (SELECT sum(pg_database_size(oid))::bigint FROM pg_database),
+    'hba', ({_HBA}), 'roles', ({_ROLES}), 'slots', ({_slots(major)}), 'senders', ({_SENDERS}),
+    'receiver', CASE WHEN here.in_recovery THEN ({_receiver(major)}) END,
+    'archiver', CASE WHEN current_setting('archive_mode') <> 'off' THEN ({_ARCHIVER}) END,
+    'has_proof', {HAS_PROOF})
+FROM here
+"""
+
+
+HAS_PROOF = "to_regclass('pgtandem.proof') IS NOT NULL"
+READ_PROOF = "SELECT token FROM pgtandem.proof WHERE id = 1"
+CREATE_PROOF = """
+CREATE SCHEMA IF NOT EXISTS pgtandem;
+REVOKE ALL ON SCHEMA pgtandem FROM PUBLIC;
+CREATE TABLE IF NOT EXISTS pgtandem.proof (
+    id int PRIMARY KEY DEFAULT 1 CHECK (id = 1),
+    token text NOT NULL,
+    written_at timestamptz NOT NULL DEFAULT clock_timestamp());
+REVOKE ALL ON pgtandem.proof FROM PUBLIC
+"""
+WRITE_PROOF = """
+INSERT INTO pgtandem.proof (id, token) VALUES (1, %s)
+ON CONFLICT (id) DO UPDATE SET token = excluded.token, written_at = excluded.written_at
+"""
+
+FIND_ROLE = "SELECT FROM pg_authid WHERE rolname = %s"
+CREATE_ROLE = "CREATE ROLE {role}"
+# VALID UNTIL and the role's own settings (statement_timeout ...) would end replication days later.
+CORRECT_ROLE = """
+ALTER ROLE {role} WITH LOGIN REPLICATION NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS
+    CONNECTION LIMIT -1 VALID UNTIL 'infinity' PASSWORD {verifier}
+"""
+RESET_ROLE = "ALTER ROLE {role} RESET ALL"
+
+
+def keep_statements_out_of_the_log(major: int) -> str:
+    """Statements that hold for the transaction: the server's log gets no text of what follows, even where it fails."""
+    quiet = ["log_statement = 'none'", "log_min_duration_statement = -1", "log_min_error_statement = 'panic'"]
+    if major >= 12:
+        quiet.append("log_transaction_sample_rate = 0")
+    if major >= 13:
+        quiet.append("log_min_duration_sample = -1")
+    return "; ".join(f"SET LOCAL {setting}" for setting in quiet)
+
+
+def find_slot(major: int) -> str:
+    """The slot's type, whether it is active, and whether it keeps WAL (not before it was used, not once it is lost)."""
+    lost = " AND wal_status <> 'lost'" if major >= 13 else ""
+    return f"""
+SELECT slot_type, active, restart_lsn IS NOT NULL{lost} FROM pg_replication_slots WHERE slot_name = %s
+"""
+
+
+CREATE_SLOT = "SELECT pg_create_physical_replication_slot(%s, true)"
+END_SLOT_USER = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = %s AND active"
+DROP_SLOT = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s AND NOT active"
+
+LOAD_TIME = "SELECT pg_conf_load_time()"
+RELOAD = "SELECT pg_conf_load_time(), pg_reload_conf()"
+RESET_SETTING = "ALTER SYSTEM RESET {name}"
+ARCHIVED = "SELECT last_archived_wal, failed_count FROM pg_stat_archiver"
+
+# Without a record in it, a new segment is not switched at all.
+WRITE_SOMETHING = "SELECT pg_logical_emit_message(false, 'pgtandem', 'finish')"
+SWITCH_SEGMENT = """
+SELECT pg_switch_wal()::text, substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8),
+       (SELECT bytes_per_wal_segment FROM pg_control_init())
+"""
+
+_LONG_PAGE_HEADER_BYTES = 40
+
+
+def finished_segment(end: Lsn, timeline: Timeline, segment_bytes: int) -> str:
+    """The name of the segment that pg_switch_wal() finished, from what it returned.
+
+    pg_walfile_name() cannot tell: of a position on a boundary it names the segment before up to 16, and that after
+    from 17 on. And a switch record that fills a segment to its last byte is reported as ending behind the long header
+    of the next one (XLogInsertRecord): only what lies beyond that header is in the segment that the position is in.
+    """
+    segment = (end.position - _LONG_PAGE_HEADER_BYTES - 1) // segment_bytes
+    per_log = (1 << 32) // segment_bytes
+    return f"{timeline:08X}{segment // per_log:08X}{segment % per_log:08X}"

@@ -1,0 +1,150 @@
+"""What a server answered to `queries.observe`, read into a Server: JSON documents in, values out."""
+
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
+from typing import Any
+
+from pgtandem.model.lsn import Lsn, Timeline
+from pgtandem.model.names import REPLICATION_ROLE, Secret
+from pgtandem.model.observed import Archiver, HbaRule, Receiver, Role, Sender, Server, Setting, Slot
+from pgtandem.postgres import scram
+
+Document = Mapping[str, Any]
+
+
+def parse_server(
+    settings: Sequence[Sequence[Any]],
+    document: Document,
+    replication_password: Secret | None,
+    proof_token: str | None,
+) -> Server:
+    """The server's facts; the password is compared with what is stored for the replication role."""
+    in_recovery = bool(document["in_recovery"])
+    timeline = document["standby_timeline"] if in_recovery else int(document["primary_timeline"], 16)
+    return Server(
+        version_number=document["version_number"],
+        # The function's type is signed, the identifier is not: it begins with the seconds since 1970.
+        system_identifier=str(int(document["system_identifier"]) % (1 << 64)),
+        in_recovery=in_recovery,
+        timeline=Timeline(timeline),
+        current_lsn=_lsn(document["current_lsn"]),
+        receive_lsn=_lsn(document["receive_lsn"]),
+        replay_lsn=_lsn(document["replay_lsn"]),
+        replay_age_seconds=_seconds(document["replay_age_seconds"]),
+        replay_paused=document["replay_paused"],
+        size_bytes=document["size_bytes"],
+        settings={row[0]: Setting(row[1] or "", row[2], row[3], row[4]) for row in settings},
+        hba=tuple(_hba_rule(row) for row in document["hba"] or ()),
+        roles={row["name"]: _role(row, replication_password) for row in document["roles"] or ()},
+        slots={row["name"]: _slot(row) for row in document["slots"] or ()},
+        senders=tuple(_sender(row) for row in document["senders"] or ()),
+        receiver=_receiver(document["receiver"]) if document["receiver"] else None,
+        archiver=_archiver(document["archiver"]) if document["archiver"] else None,
+        proof_token=proof_token,
+    )
+
+
+def _lsn(text: str | None) -> Lsn | None:
+    return None if text is None else Lsn.parse(text)
+
+
+def _seconds(number: float | None) -> float | None:
+    return None if number is None else float(number)
+
+
+def _hba_rule(row: Document) -> HbaRule:
+    return HbaRule(
+        line=row["line"] or 0,
+        kind=row["kind"] or "",
+        databases=tuple(row["databases"] or ()),
+        users=tuple(row["users"] or ()),
+        address=_hba_address(row["address"], row["netmask"]),
+        method=row["method"] or "",
+        error=row["error"],
+    )
+
+
+def _hba_address(address: str | None, netmask: str | None) -> str | None:
+    """As the file has it mostly: "10.0.0.1/32", "samenet", "all" or a host name."""
+    if address is None or netmask is None:
+        return address
+    return f"{address}/{int(ip_address(netmask)).bit_count()}"
+
+
+def _role(row: Document, replication_password: Secret | None) -> Role:
+    stored: str | None = row["password"]
+    same: bool | None = None
+    if row["name"] == REPLICATION_ROLE and replication_password is not None:
+        # Past its VALID UNTIL no password is accepted, however right.
+        same = not row["expired"] and scram.matches(replication_password.reveal(), stored or "")
+    return Role(
+        name=row["name"],
+        superuser=row["superuser"],
+        replication=row["replication"],
+        login=row["login"],
+        connection_limit=row["connection_limit"],
+        password_kind=_password_kind(stored),
+        password_matches=same,
+    )
+
+
+def _password_kind(stored: str | None) -> str:
+    """ "plain" is left by an upgrade from 9.6 or older only."""
+    if stored is None:
+        return "none"
+    if scram.is_verifier(stored):
+        return "scram-sha-256"
+    return "md5" if stored.startswith("md5") and len(stored) == 35 else "plain"
+
+
+def _slot(row: Document) -> Slot:
+    return Slot(
+        name=row["name"],
+        kind=row["kind"],
+        active=row["active"],
+        active_pid=row["active_pid"],
+        restart_lsn=_lsn(row["restart_lsn"]),
+        wal_status=row["wal_status"],
+        # Of a slot that keeps nothing, greatest() still gives 0.
+        held_bytes=None if row["restart_lsn"] is None else int(row["held_bytes"]),
+    )
+
+
+def _sender(row: Document) -> Sender:
+    return Sender(
+        application_name=row["application_name"],
+        pid=row["pid"],
+        client_address=row["client_address"],
+        state=row["state"] or "",
+        sync_state=row["sync_state"] or "",
+        sent_lsn=_lsn(row["sent_lsn"]),
+        write_lsn=_lsn(row["write_lsn"]),
+        flush_lsn=_lsn(row["flush_lsn"]),
+        replay_lsn=_lsn(row["replay_lsn"]),
+        write_lag_seconds=_seconds(row["write_lag_seconds"]),
+        flush_lag_seconds=_seconds(row["flush_lag_seconds"]),
+        replay_lag_seconds=_seconds(row["replay_lag_seconds"]),
+    )
+
+
+def _receiver(row: Document) -> Receiver:
+    timeline = row["received_timeline"]
+    return Receiver(
+        status=row["status"],
+        sender_host=row["sender_host"],
+        sender_port=row["sender_port"],
+        slot=row["slot"],
+        received_timeline=None if timeline is None else Timeline(timeline),
+    )
+
+
+def _archiver(row: Document) -> Archiver:
+    return Archiver(
+        archived_count=row["archived_count"],
+        failed_count=row["failed_count"],
+        last_archived_wal=row["last_archived_wal"],
+        last_failed_wal=row["last_failed_wal"],
+        last_archived_age_seconds=_seconds(row["last_archived_age_seconds"]),
+        last_failed_age_seconds=_seconds(row["last_failed_age_seconds"]),
+        waiting_segments=row["waiting_segments"],
+    )

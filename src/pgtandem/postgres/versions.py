@@ -1,0 +1,33 @@
+"""What differs between major versions, in one place each."""
+
+#: The first and last major version that the rules know.
+OLDEST, NEWEST = 10, 18
+
+#: Settings whose value on a standby must not be below the primary's (manual, 26.4.3), or it stops.
+STANDBY_FLOOR = (
+    "max_connections",
+    "max_locks_per_transaction",
+    "max_prepared_transactions",
+    "max_wal_senders",
+    "max_worker_processes",
+)
+
+
+def has_slot_cap(major: int) -> bool:
+    """max_slot_wal_keep_size came with 13."""
+    return major >= 13
+
+
+def has_standby_signal(major: int) -> bool:
+    """recovery.conf became ordinary settings and standby.signal with 12."""
+    return major >= 12
+
+
+def has_sender_host(major: int) -> bool:
+    """pg_stat_wal_receiver names the sender from 11 on."""
+    return major >= 11
+
+
+def keeps_wal_level(value: str) -> bool:
+    """Whether a wal_level is enough for a standby."""
+    return value in ("replica", "logical")

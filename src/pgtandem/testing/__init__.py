@@ -1,0 +1,1 @@
+"""For tests, here and elsewhere: fakes of the ports, a simulated world, checkers."""

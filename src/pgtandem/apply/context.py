@@ -19,6 +19,8 @@ from pgtandem.ports import REPLICATION_SECRET, Host, HostFailure, Session, World
 
 T = TypeVar("T")
 
+_TROUBLE = ("FATAL:", "PANIC:", "ERROR:", "HINT:", "DETAIL:")
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -74,7 +76,7 @@ class Context:
             await clock.sleep(pause)
             pause = min(pause * 1.3, 0.25)
 
-    async def log_tail(self, name: NodeName, lines: int = 12) -> str:
+    async def log_tail(self, name: NodeName, lines: int = 5) -> str:
         """The last lines of the server's log, those that tell of trouble first; "" where there is none."""
         path = log_file(self.node(name).data_directory)
         try:
@@ -84,7 +86,7 @@ class Context:
         if done.exit_code:
             return ""
         said = [line.strip() for line in done.text.splitlines() if line.strip()]
-        trouble = [line for line in said if any(w in line for w in ("FATAL:", "PANIC:", "ERROR:", "HINT:", "DETAIL:"))]
+        trouble = [line for line in said if any(word in line for word in _TROUBLE)]
         return "\n".join((trouble or said)[-lines:])
 
     def replication_secret(self) -> Secret:

@@ -1,4 +1,4 @@
-"""The JSON shapes of the reading commands (docs/json.md). A shape only grows; what would break it gets a new version."""
+"""The JSON shapes of the reading commands (docs/json.md). A shape only grows; a break is a new version."""
 
 from typing import Any
 

@@ -16,7 +16,7 @@ def status_lines(topology: Topology, observed: Observed, paint: Paint, columns: 
     health = cluster_health(topology, observed)
     lines = [paint.red(line) for problem in health.problems for line in _wrapped(problem, columns)]
     lines.append(paint.bold(f"cluster {health.cluster}") + f", PostgreSQL {topology.postgresql}")
-    rows = [("node", "role", "state", "follows", "TL", "lag", "replay", "port")]
+    rows: list[tuple[str, ...]] = [("node", "role", "state", "follows", "TL", "lag", "replay", "port")]
     rows += [_row(node, depth) for node, depth in _tree(health)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for number, row in enumerate(rows):

@@ -135,6 +135,9 @@ def _synchronous(topology: Topology, observed: Observed, primary: NodeName | Non
     server = observed.nodes[primary].running
     assert server is not None
     candidates = topology.standbys_of(primary, primary)
+    names = server.settings.get("synchronous_standby_names")
+    if names is None or not names.value:
+        return f"not in force yet: no standby has to confirm a commit, {synchronous} is wished (pgtandem plan)"
     able = sum(s.application_name in candidates and s.state == "streaming" for s in server.senders)
     left = able - synchronous.count
     text = f"{synchronous.count} of {len(candidates)} must confirm, {able} can"

@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass
 
-from pgtandem.model.facts import value_or_none
 from pgtandem.model.names import REPLICATION_ROLE, NodeName, SlotName, slot_name
 from pgtandem.model.observed import Observed, ObservedNode
 from pgtandem.model.plan import NodeFiles
@@ -226,9 +225,3 @@ def streams(wish: Wish, name: NodeName) -> bool:
     return server is not None and any(
         sender.application_name == name and sender.state == "streaming" for sender in server.senders
     )
-
-
-def needs_programs(node: ObservedNode) -> str:
-    """The folder of the PostgreSQL programs of a node, "" when it is not known."""
-    programs = value_or_none(node.programs)
-    return programs.directory if programs else ""

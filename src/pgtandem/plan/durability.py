@@ -20,7 +20,9 @@ def single_failures(topology: Topology, primary: NodeName) -> tuple[Consequence,
             writes = f"stop: {synchronous.count} must confirm, {left} of {len(candidates)} can"
         else:
             writes = "go on"
-        loss = "nothing" if not below else f"nothing; {', '.join(below)} lag until {name} is back"
+        loss = "nothing"
+        if below:
+            loss += f"; {', '.join(below)} stay{'s' if len(below) == 1 else ''} behind until {name} is back"
         rows.append(Consequence(f"{name} fails", writes, loss))
     return tuple(rows)
 

@@ -35,7 +35,7 @@ class HostUnreachable(PgtandemError):
     """The host could not be asked at all (PT-2001)."""
 
     def __init__(self, host: str, why: str, next_step: str = "") -> None:
-        super().__init__("PT-2001", f"could not reach host {host}", why=why, next_step=next_step)
+        super().__init__("PT-2001", f"could not reach {host}", why=why, next_step=next_step)
 
 
 class CommandTimeout(PgtandemError):
@@ -44,7 +44,7 @@ class CommandTimeout(PgtandemError):
     def __init__(self, host: str, program: str, seconds: float) -> None:
         super().__init__(
             "PT-2002",
-            f"{program} on host {host} did not end within {seconds:g} seconds",
+            f"{program} on {host} did not end within {seconds:g} seconds",
             why="It was stopped; what it had begun may be half done, and the next run looks again.",
         )
 
@@ -52,8 +52,8 @@ class CommandTimeout(PgtandemError):
 class HostFailure(PgtandemError):
     """A file or folder could not be read or written (PT-2003)."""
 
-    def __init__(self, host: str, what: str, why: str) -> None:
-        super().__init__("PT-2003", f"{what} on host {host}", why=why)
+    def __init__(self, host: str, what: str, why: str, next_step: str = "") -> None:
+        super().__init__("PT-2003", f"{what} on {host}", why=why, next_step=next_step)
 
 
 class Host(Protocol):
@@ -61,7 +61,7 @@ class Host(Protocol):
 
     @property
     def name(self) -> str:
-        """As messages name it: "this machine" or the address."""
+        """As messages name it: "this machine", or "host" and the address."""
         ...
 
     async def account(self) -> Fact[str]:

@@ -1,4 +1,4 @@
-"""pg_hba.conf and pgtandem's own block in it (manual, 21.1). The first line that matches decides, so it stands first."""
+"""pg_hba.conf and pgtandem's own block in it (manual, 21.1). The first match decides, so it stands first."""
 
 from dataclasses import dataclass
 

@@ -7,30 +7,40 @@ else.
 """
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import REPLICATION_ROLE, SUPERUSER
 from pgtandem.postgres.versions import OLDEST, has_sender_host
 
-#: What a session sets for itself, so that no setting makes a change wait for a synchronous standby, or stops it.
-#: By SET and not with the connection: only then the server still knows, and `observe` can show, what each would
-#: be without that.
-SESSION_SETTINGS: Mapping[str, str] = MappingProxyType(
-    {
-        "synchronous_commit": "local",
-        "statement_timeout": "30s",
-        "lock_timeout": "10s",
-        "search_path": "pg_catalog",
-        "default_transaction_read_only": "off",
-        "default_transaction_isolation": "read committed",
-    }
-)
+_SESSION_SETTINGS = {
+    "synchronous_commit": "local",
+    "statement_timeout": "30s",
+    "lock_timeout": "10s",
+    "search_path": "pg_catalog",
+    "default_transaction_read_only": "off",
+    "default_transaction_isolation": "read committed",
+    "lc_messages": "C",
+}
 
 
-def prepare_session() -> str:
+def session_settings(major: int) -> Mapping[str, str]:
+    """What a session sets for itself, so that no setting makes a change wait for a synchronous standby, or stops it,
+    or ends the session while it waits for its next call.
+
+    By SET and not with the connection: only then the server still knows, and `observe` can show, what each would be
+    without that.
+    """
+    settings = dict(_SESSION_SETTINGS)
+    if major >= 14:
+        settings["idle_session_timeout"] = "0"
+    if major >= 17:
+        settings["transaction_timeout"] = "0"
+    return settings
+
+
+def prepare_session(major: int) -> str:
     """Statements that a new session begins with."""
-    return "; ".join(f"SET {name} = '{value}'" for name, value in SESSION_SETTINGS.items())
+    return "; ".join(f"SET {name} = '{value}'" for name, value in session_settings(major).items())
 
 
 def observe(major: int) -> str:
@@ -42,7 +52,7 @@ def observe(major: int) -> str:
     """
     if major < OLDEST:
         raise ValueError(f"PostgreSQL {major} is older than {OLDEST}")
-    without_ours = "; ".join(f"SET LOCAL {name} TO DEFAULT" for name in SESSION_SETTINGS)
+    without_ours = "; ".join(f"SET LOCAL {name} TO DEFAULT" for name in session_settings(major))
     return f"BEGIN; {without_ours}; {_SETTINGS}; ROLLBACK; {_document(major)}"
 
 
@@ -200,8 +210,11 @@ CREATE_SLOT = "SELECT pg_create_physical_replication_slot(%s, true)"
 END_SLOT_USER = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = %s AND active"
 DROP_SLOT = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s AND NOT active"
 
-LOAD_TIME = "SELECT pg_conf_load_time()"
-RELOAD = "SELECT pg_conf_load_time(), pg_reload_conf()"
+# As text: psycopg reads a timestamp only in the ISO DateStyle.
+LOAD_TIME = "SELECT pg_conf_load_time()::text"
+RELOAD = "SELECT pg_conf_load_time()::text, pg_reload_conf()"
+# Up to 17 a session must know the setting that it resets, also one of an extension that it has not loaded.
+MAKE_KNOWN = "SELECT set_config(%s, '', false) WHERE current_setting(%s, true) IS NULL"
 RESET_SETTING = "ALTER SYSTEM RESET {name}"
 ARCHIVED = "SELECT last_archived_wal, failed_count FROM pg_stat_archiver"
 

@@ -1,13 +1,13 @@
 """PostgreSQL's own settings per major version, and the text that pg_settings shows for what a file says.
 
 In: a major version, a name, a value as a configuration file has it (without the quotes around it). Out: what
-pg_settings says of the setting, and the value as pg_settings.setting will show it, so that wanted and found values
-compare as texts. The facts stand in settings.tsv, taken from servers of every major (scripts/settings_catalogue.py);
-its first lines say what it leaves out and what depends on the build.
+pg_settings says of the setting, and the value as pg_settings.setting will show it, so that wanted and found
+values compare as texts. The facts stand in settings.tsv, taken from servers of every major
+(scripts/settings_catalogue.py); its first lines say what it leaves out and what depends on the build.
 
-Not known here: what a server makes of a value later. It replaces some by computed ones at start (wal_buffers = -1),
-shows archive_command as "(disabled)" while archive_mode is off, writes DateStyle, TimeZone and client_encoding its
-own way, and refuses strings and combinations by rules of its own.
+Not known here: what a server makes of a value later. It replaces some by computed ones at start (wal_buffers
+= -1), shows archive_command as "(disabled)" while archive_mode is off, writes DateStyle, TimeZone and
+client_encoding its own way, and refuses strings and combinations by rules of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from typing import Literal, TypeAlias, cast
 Kind: TypeAlias = Literal["bool", "integer", "real", "string", "enum"]
 
 #: When a setting can change, from "never" to "by anybody at any time" (manual: pg_settings.context).
-Context: TypeAlias = Literal["internal", "postmaster", "sighup", "superuser-backend", "backend", "superuser", "user"]
+Context: TypeAlias = Literal[
+    "internal", "postmaster", "sighup", "superuser-backend", "backend", "superuser", "user"
+]
 
 SUPPORTED_MAJORS: tuple[int, ...] = tuple(range(10, 19))
 
@@ -48,8 +50,8 @@ _HEXADECIMAL = re.compile(
     r"[ \t\n\v\f\r]*([+-]?)(0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)(?:[pP][+-]?[0-9]+)?)"
 )
 
-# Per base unit what other units are worth in it, the greatest first; the order decides how fractions are rounded.
-# The divisions are written as in PostgreSQL's tables, so that the same doubles come out.
+# Per base unit what other units are worth in it, the greatest first; the order decides how fractions are
+# rounded. The divisions are written as in PostgreSQL's tables, so that the same doubles come out.
 _UNITS: dict[str, tuple[tuple[str, float], ...]] = {
     "B": (("TB", 1024.0**4), ("GB", 1024.0**3), ("MB", 1024.0**2), ("kB", 1024.0), ("B", 1.0)),
     "kB": (("TB", 1024.0**3), ("GB", 1024.0**2), ("MB", 1024.0), ("kB", 1.0), ("B", 1.0 / 1024.0)),
@@ -78,13 +80,14 @@ _MEMORY_UNITS = frozenset({"B", "kB", "8kB", "MB"})
 class SettingSpec:
     """What pg_settings of one major version says of one setting.
 
-    `name` is spelled as the server spells it ("DateStyle"). `unit` is the base unit of `minimum`, `maximum`, `default`
-    and of what `canonical` returns ("8kB", "kB", "MB", "B", "ms", "s", "min"), or None for plain numbers and everything
-    else. `minimum` and `maximum` are None for other kinds than numbers, and where they depend on the build.
-    `enum_values` has everything that some build shows (a server without lz4 refuses "lz4"), and is empty for other kinds.
-    `default` is pg_settings.boot_val word for word (a file mode is decimal there, and octal in `canonical`); None where
-    there is none or where it depends on the build. It is what the server starts from, not what initdb writes into
-    postgresql.conf nor what the server computes from it.
+    `name` is spelled as the server spells it ("DateStyle"). `unit` is the base unit of `minimum`, `maximum`,
+    `default` and of what `canonical` returns ("8kB", "kB", "MB", "B", "ms", "s", "min"), or None for plain
+    numbers and everything else. `minimum` and `maximum` are None for other kinds than numbers, and where they
+    depend on the build. `enum_values` has everything that some build shows (a server without lz4 refuses
+    "lz4"), and is empty for other kinds. `default` is pg_settings.boot_val word for word (a file mode is
+    decimal there, and octal in `canonical`); None where there is none or where it depends on the build. It is
+    what the server starts from, not what initdb writes into postgresql.conf nor what the server computes from
+    it.
     """
 
     name: str
@@ -114,9 +117,9 @@ class SettingSpec:
 def setting_spec(major: int, name: str) -> SettingSpec | None:
     """The setting that a server of this major knows by this name, in any case; None if it knows none.
 
-    An old name that the server still accepts finds the setting under its present name ("sort_mem" finds "work_mem", on
-    18 "ssl_ecdh_curve" finds "ssl_groups"). Names with a dot belong to extensions: None. Raises ValueError for a major
-    that the catalogue does not have.
+    An old name that the server still accepts finds the setting under its present name ("sort_mem" finds
+    "work_mem", on 18 "ssl_ecdh_curve" finds "ssl_groups"). Names with a dot belong to extensions: None.
+    Raises ValueError for a major that the catalogue does not have.
     """
     return _specs(_checked(major)).get(name.lower())
 
@@ -137,12 +140,13 @@ def majors_with(name: str) -> tuple[int, ...]:
 def canonical(spec: SettingSpec, text: str) -> str:
     """The text that pg_settings.setting shows after a configuration file has set `spec` to `text`.
 
-    Integers and reals come in the setting's base unit and without it, booleans as "on" or "off", enum values as the
-    server spells them, strings unchanged. Raises ValueError with what is expected instead, in one line.
-    The rules are those of the server (guc.c: parse_bool, parse_int, parse_real, convert_to_base_unit). Up to 11 numbers
-    had no fractions, a smaller unit than the base unit dropped the rest, and microseconds (in 10 also bytes) were unknown.
-    Of the hooks that settings have on top of that, those with a fixed rule for numbers are kept (wal_buffers,
-    autovacuum_work_mem, vacuum_buffer_usage_limit, io_max_concurrency, the caches of transaction data).
+    Integers and reals come in the setting's base unit and without it, booleans as "on" or "off", enum values
+    as the server spells them, strings unchanged. Raises ValueError with what is expected instead, in one
+    line. The rules are those of the server (guc.c: parse_bool, parse_int, parse_real, convert_to_base_unit).
+    Up to 11 numbers had no fractions, a smaller unit than the base unit dropped the rest, and microseconds
+    (in 10 also bytes) were unknown. Of the hooks that settings have on top of that, those with a fixed rule
+    for numbers are kept (wal_buffers, autovacuum_work_mem, vacuum_buffer_usage_limit, io_max_concurrency, the
+    caches of transaction data).
     """
     if "\0" in text:
         raise ValueError("expects text without null characters")
@@ -228,7 +232,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _boolean(text: str) -> str | None:
-    """Any unique beginning of true, false, yes, no, on, off; or 1, 0. Spaces around it do not belong to it."""
+    """Any unique beginning of true, false, yes, no, on, off; or 1, 0. Spaces around it are refused."""
     word = _ascii_lower(text)
     if word in ("", "o"):
         return None
@@ -262,7 +266,7 @@ def _integer(spec: SettingSpec, text: str) -> str | None:
 
 
 def _whole(spec: SettingSpec, text: str) -> int | None:
-    """parse_int from 12 on: whole numbers also in octal and hexadecimal, or fractions and exponents, then a unit."""
+    """parse_int from 12 on: a whole number (also octal, hexadecimal) or fraction or exponent, then a unit."""
     match = _WHOLE.match(text)
     end = match.end() if match else 0
     value: float | None
@@ -286,9 +290,9 @@ def _old_whole(spec: SettingSpec, text: str) -> int | None:
     match = _WHOLE.match(text)
     if match is None:
         return None
-    value = int(_digits(match))
+    value = _digits(match)
     unit = text[match.end() :].strip(_SPACE)
-    if abs(value) > _INTEGER_LIMIT and value != -_INTEGER_LIMIT - 1:
+    if value is None or not -_INTEGER_LIMIT - 1 <= value <= _INTEGER_LIMIT:
         return None
     if unit:
         factor = dict(_UNITS.get(spec.unit or "", ())).get(unit)
@@ -329,13 +333,15 @@ def _in_base_unit(spec: SettingSpec, value: float, rest: str) -> float | None:
 
 
 def _rint(value: float) -> float:
-    """C's rint: to the nearest whole number, halves to the even one, as a double that keeps the sign of zero."""
+    """C's rint: to the nearest whole number, halves to the even one, keeping the sign of zero."""
     return math.copysign(round(value), value) if abs(value) < 2**53 else value
 
 
-def _digits(match: re.Match[str]) -> float | int:
-    """strtol with base 0."""
+def _digits(match: re.Match[str]) -> int | None:
+    """strtol with base 0; None for what is too long for any setting in any unit."""
     sign, digits = match.groups()
+    if len(digits.lstrip("0xX")) > 30:
+        return None
     if digits[:2] in ("0x", "0X"):
         number = int(digits, 16)
     else:
@@ -344,7 +350,7 @@ def _digits(match: re.Match[str]) -> float | int:
 
 
 def _floating(text: str) -> tuple[float | None, int]:
-    """strtod: the number at the beginning of a text and where it ends; None where there is none or it does not fit.
+    """strtod: the number at the beginning of a text and where it ends; None if there is none that fits.
 
     Infinity and NaN, which strtod knows too, are left out: no setting takes them.
     """

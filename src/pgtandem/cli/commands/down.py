@@ -1,10 +1,13 @@
 """pgtandem down: stops the cluster, or removes it."""
 
 import argparse
+import contextlib
+import os
 
 from pgtandem.apply.engine import Outcome
 from pgtandem.cli.changing import change
 from pgtandem.cli.workbench import in_world, read_topology, topology_path
+from pgtandem.model.topology import Topology
 from pgtandem.plan.stop import plan_destroy, plan_down
 from pgtandem.ports import World
 
@@ -19,6 +22,7 @@ def run(options: argparse.Namespace) -> int:
         outcome = await change(topology, world, question, yes=options.yes, command=command)
         if options.destroy and not outcome.declined:
             world.workspace.clear()
+            _remove_empty_folders(topology, os.path.dirname(path))
         return outcome
 
     outcome = in_world(path, work)
@@ -31,3 +35,12 @@ def run(options: argparse.Namespace) -> int:
     else:
         print(f"cluster {topology.cluster} does not run; nothing to do")
     return 0
+
+
+def _remove_empty_folders(topology: Topology, folder: str) -> None:
+    """The folders that held the data, where they lie below the topology file and nothing is left in them."""
+    parents = {os.path.dirname(node.data_directory) for node in topology.nodes if node.host.is_local}
+    for parent in parents:
+        if parent.startswith(folder + os.sep):
+            with contextlib.suppress(OSError):
+                os.rmdir(parent)

@@ -3,6 +3,7 @@
 import argparse
 import os
 import shlex
+import shutil
 import sys
 
 from pgtandem.apply.engine import Outcome
@@ -49,13 +50,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _program() -> str:
-    """How the user called us, so that what is printed can be copied."""
+    """How the user called us, in the shortest form that can be copied."""
     called = sys.argv[0]
     if os.path.basename(called) != "pgtandem":
         return "pgtandem"
-    on_path = any(
-        os.path.realpath(os.path.join(folder, "pgtandem")) == os.path.realpath(called)
-        for folder in os.environ.get("PATH", "").split(os.pathsep)
-        if folder
-    )
-    return "pgtandem" if on_path else shlex.quote(os.path.relpath(called))
+    found = shutil.which("pgtandem")
+    if found and os.path.realpath(found) == os.path.realpath(called):
+        return "pgtandem"
+    return shlex.quote(min(os.path.relpath(called), os.path.abspath(called), key=len))

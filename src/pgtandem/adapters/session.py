@@ -1,0 +1,277 @@
+"""One session with a real server, over psycopg 3: the port Session."""
+
+import asyncio
+import inspect
+import json
+import os
+import socket
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+from pgtandem.model.lsn import Lsn, Timeline
+from pgtandem.model.names import Secret, SlotName
+from pgtandem.model.observed import Server
+from pgtandem.ports.database import DatabaseRefused, DatabaseUnreachable
+from pgtandem.postgres import queries, scram
+from pgtandem.postgres.server_document import parse_server
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection, Error
+
+    Connection = AsyncConnection[tuple[Any, ...]]
+
+_DROP_SLOT_SECONDS = 10.0
+_RELOAD_SECONDS = 2.0
+_POLL_SECONDS = 0.02
+_OBSERVE_ATTEMPTS = 3
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Method = Callable[Concatenate["PsycopgSession", P], Coroutine[Any, Any, T]]
+
+
+class _Refusal(Exception):
+    """A refusal that PostgreSQL itself would not have made; its text is the why."""
+
+
+def _call(what: str) -> Callable[[Method[P, T]], Method[P, T]]:
+    """Gives a method its deadline, and turns its errors into those of the port.
+
+    `what` is what the server then "refused to" do, with the method's arguments by their names.
+    A server that hangs (a frozen host) does not end a cancelled query either, and psycopg would wait for that. So
+    when the deadline passes, or the caller is cancelled, the socket is shut down: what waits on it ends at once.
+    """
+
+    def decorate(method: Method[P, T]) -> Method[P, T]:
+        signature = inspect.signature(method)
+
+        @wraps(method)
+        async def guarded(self: "PsycopgSession", /, *args: P.args, **kwargs: P.kwargs) -> T:
+            import psycopg
+
+            async def attempt() -> T:
+                try:
+                    return await method(self, *args, **kwargs)
+                except psycopg.Error:
+                    with suppress(psycopg.Error):
+                        await self._connection.rollback()
+                    raise
+
+            def refused(why: str) -> DatabaseRefused:
+                words = signature.bind(self, *args, **kwargs).arguments
+                return DatabaseRefused(self._node, what.format(**words), why)
+
+            task = asyncio.create_task(attempt())
+            try:
+                done, _ = await asyncio.wait({task}, timeout=self._deadline_seconds)
+            finally:
+                # Late, or cancelled.
+                if not task.done():
+                    await _hang_up(self._connection, task)
+            try:
+                return await task
+            except _Refusal as refusal:
+                raise refused(str(refusal)) from None
+            except psycopg.Error as error:
+                late = f"It did not answer within {self._deadline_seconds:g} seconds."
+                why = why_of(error) if done else late
+                if done and not _ends_the_session(self._connection, error):
+                    raise refused(why) from None
+            await self._connection.close()
+            raise DatabaseUnreachable(self._node, why)
+
+        return guarded
+
+    return decorate
+
+
+class PsycopgSession:
+    """One connection; see the port Session."""
+
+    def __init__(self, node: str, connection: "Connection", deadline_seconds: float) -> None:
+        self._node = node
+        self._connection = connection
+        self._major = connection.info.server_version // 10000
+        self._deadline_seconds = deadline_seconds
+
+    @_call("open a session")
+    async def prepare(self) -> None:
+        """Sets what a session has for itself; to be called once, before anything else."""
+        await self._connection.execute(queries.prepare_session(self._major))
+
+    @_call("be observed")
+    async def observe(self, replication_password: Secret | None) -> Server:
+        from psycopg.errors import InternalError_, ObjectNotInPrerequisiteState
+
+        query = queries.observe(self._major)
+        for attempt in range(_OBSERVE_ATTEMPTS):
+            try:
+                settings, document = await _documents(self._connection, query)
+                break
+            except (ObjectNotInPrerequisiteState, InternalError_):
+                # Promoted between two parts of the question, or the control file was read half written.
+                if attempt + 1 == _OBSERVE_ATTEMPTS:
+                    raise
+                await self._connection.rollback()
+        token = await _proof(self._connection) if document["has_proof"] else None
+        return parse_server(settings, document, replication_password, token)
+
+    @_call("put the role {name}")
+    async def put_replication_role(self, name: str, verifier: str) -> None:
+        from psycopg import sql
+
+        if not scram.is_verifier(verifier):
+            # The server would take it for the password itself.
+            raise ValueError("not a SCRAM-SHA-256 verifier")
+        words = {"role": sql.Identifier(name), "verifier": sql.Literal(verifier)}
+        async with self._connection.transaction():
+            await self._connection.execute(queries.keep_statements_out_of_the_log(self._major))
+            found = await self._connection.execute(queries.FIND_ROLE, (name,))
+            changes = [queries.CORRECT_ROLE, queries.RESET_ROLE]
+            if not found.rowcount:
+                changes.insert(0, queries.CREATE_ROLE)
+            for change in changes:
+                await self._connection.execute(sql.SQL(change).format(**words))
+
+    @_call("create the slot {name}")
+    async def create_slot(self, name: SlotName) -> None:
+        from psycopg.errors import DuplicateObject
+
+        found = await _row(self._connection, queries.find_slot(self._major), name)
+        if found is not None:
+            kind, active, keeps_wal = found
+            if kind != "physical":
+                raise _Refusal(f"A {kind} slot of that name is there.")
+            if active or keeps_wal:
+                return
+            # Never used, or lost: nobody could stream from it any more, and it keeps nothing.
+            await self._connection.execute(queries.DROP_SLOT, (name,))
+        with suppress(DuplicateObject):
+            await self._connection.execute(queries.CREATE_SLOT, (name,))
+
+    @_call("drop the slot {name}")
+    async def drop_slot(self, name: SlotName) -> None:
+        from psycopg.errors import ObjectInUse, UndefinedObject
+
+        give_up = asyncio.get_running_loop().time() + _DROP_SLOT_SECONDS
+        while True:
+            # Its user may be back at once, so that one round of ending and dropping need not be enough.
+            await self._connection.execute(queries.END_SLOT_USER, (name,))
+            with suppress(ObjectInUse, UndefinedObject):
+                await self._connection.execute(queries.DROP_SLOT, (name,))
+            if await _row(self._connection, queries.find_slot(self._major), name) is None:
+                return
+            if asyncio.get_running_loop().time() > give_up:
+                raise _Refusal(f"Who uses it did not let go of it within {_DROP_SLOT_SECONDS:g} seconds.")
+            await asyncio.sleep(_POLL_SECONDS)
+
+    @_call("reload its configuration")
+    async def reload(self) -> None:
+        """Returns when this session's own server process has read the files, or after 2 seconds: one that finds a
+        mistake in them does not say so."""
+        before = await _row(self._connection, queries.RELOAD)
+        give_up = asyncio.get_running_loop().time() + _RELOAD_SECONDS
+        while before and asyncio.get_running_loop().time() < give_up:
+            now = await _row(self._connection, queries.LOAD_TIME)
+            if now is None or now[0] != before[0]:
+                return
+            await asyncio.sleep(_POLL_SECONDS)
+
+    @_call("reset the setting {name}")
+    async def reset_setting(self, name: str) -> None:
+        from psycopg import sql
+
+        words = sql.Identifier(*name.split("."))
+        if "." in name:
+            await self._connection.execute(queries.MAKE_KNOWN, (name, name))
+        await self._connection.execute(sql.SQL(queries.RESET_SETTING).format(name=words))
+
+    @_call("switch to a new WAL segment")
+    async def finish_segment(self) -> tuple[str, Lsn]:
+        await self._connection.execute(queries.WRITE_SOMETHING)
+        end, timeline, segment_bytes = await _row(self._connection, queries.SWITCH_SEGMENT) or ("", "", 0)
+        lsn = Lsn.parse(end)
+        return queries.finished_segment(lsn, Timeline(int(timeline, 16)), segment_bytes), lsn
+
+    @_call("tell of its archiver")
+    async def archived(self) -> tuple[str | None, int]:
+        last, failed = await _row(self._connection, queries.ARCHIVED) or (None, 0)
+        return last, failed
+
+    @_call("write the proof")
+    async def write_proof(self, token: str) -> None:
+        there = await _row(self._connection, f"SELECT {queries.HAS_PROOF}")
+        async with self._connection.transaction():
+            if there != (True,):
+                await self._connection.execute(queries.CREATE_PROOF)
+            await self._connection.execute(queries.WRITE_PROOF, (token,))
+
+    @_call("show the proof")
+    async def read_proof(self) -> str | None:
+        there = await _row(self._connection, f"SELECT {queries.HAS_PROOF}")
+        return await _proof(self._connection) if there == (True,) else None
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+
+async def _hang_up(connection: "Connection", task: "asyncio.Task[Any]") -> None:
+    """Shuts a session's socket down and waits until what used it has noticed."""
+    with suppress(Exception), socket.socket(fileno=os.dup(connection.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()  # seen, so that asyncio does not complain that nobody did
+
+
+def _ends_the_session(connection: "Connection", error: "Error") -> bool:
+    """Whether the connection is gone, or the server is about to end it (57P01 and its kin)."""
+    return connection.closed or error.sqlstate is None or error.sqlstate.startswith("57P")
+
+
+async def _row(connection: "Connection", query: str, *values: object) -> tuple[Any, ...] | None:
+    return await (await connection.execute(query, values or None)).fetchone()
+
+
+async def _documents(connection: "Connection", query: str) -> list[Any]:
+    """The JSON value of each statement that returns one.
+
+    Bytes that are no UTF-8 (a server in SQL_ASCII stores any) become replacement characters.
+    """
+    cursor = await connection.execute(query)
+    documents: list[Any] = []
+    more: bool | None = True
+    while more:
+        if cursor.pgresult and cursor.pgresult.ntuples:
+            documents.append(json.loads((cursor.pgresult.get_value(0, 0) or b"null").decode(errors="replace")))
+        more = cursor.nextset()
+    return documents
+
+
+async def _proof(connection: "Connection") -> str | None:
+    from psycopg.errors import UndefinedTable
+
+    try:
+        row = await _row(connection, queries.READ_PROOF)
+    except UndefinedTable:
+        return None
+    return row[0] if row else None
+
+
+def why_of(error: "Error", password: Secret | None = None) -> str:
+    """One sentence: what the server said, or the first line of what libpq says."""
+    text = error.diag.message_primary
+    if text and error.diag.message_detail:
+        text = f"{text}: {error.diag.message_detail}"
+    if not text:
+        lines = [line.strip(" -\t") for line in str(error).splitlines() if line.strip()]
+        # Of several addresses of one name, the last is as good as any.
+        several = bool(lines) and lines[0].startswith("Multiple connection attempts failed")
+        text = (lines[-1] if several else lines[0]) if lines else type(error).__name__
+    text = " ".join(text.split()).removeprefix("connection failed: ").rstrip(".")
+    if password:
+        text = text.replace(password.reveal(), "****")
+    return f"{text[:1].upper()}{text[1:]}."

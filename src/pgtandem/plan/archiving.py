@@ -1,0 +1,64 @@
+"""The WAL archive: its folder, and the proof that a segment gets there."""
+
+from pgtandem.model.facts import Known
+from pgtandem.model.plan import Condition, Risk, Step, StepKind
+from pgtandem.plan.draft import Draft
+from pgtandem.plan.drift import drift_of
+
+
+def archive_folder(draft: Draft) -> None:
+    topology, archive = draft.wish.topology, draft.wish.observed.archive
+    if topology.archive is None or (isinstance(archive, Known) and archive_has_us(draft)):
+        return
+    name = draft.wish.primary
+    draft.add(
+        Step(
+            "archive.folder",
+            StepKind.CREATE_ARCHIVE,
+            name,
+            f"create the WAL archive in {topology.archive.directory}",
+            "The primary keeps every finished WAL segment there.",
+            Risk.CREATE,
+            needs=("host.account", f"{name}.data"),
+            proves=(Condition("archive_ready", name),),
+            undo="remove the folder named after the system identifier",
+        )
+    )
+
+
+def archive_has_us(draft: Draft) -> bool:
+    control = draft.wish.seen(draft.wish.primary).control
+    archive = draft.wish.observed.archive
+    return isinstance(archive, Known) and control is not None and control.system_identifier in archive.value.systems
+
+
+def check_archive(draft: Draft) -> None:
+    wish, name = draft.wish, draft.wish.primary
+    if wish.topology.archive is None:
+        return
+    server = wish.seen(name).running
+    archiver = server.archiver if server else None
+    fresh = draft.builds(name) or draft.has("archive.folder")
+    changed = "archive_command" in drift_of(wish, name, keep_sync=True).written and not draft.builds(name)
+    idle = archiver is not None and archiver.archived_count == 0
+    failing = archiver is not None and archiver.failing
+    if not (fresh or changed or failing or idle):
+        return
+    draft.add(
+        Step(
+            "archive.check",
+            StepKind.CHECK_ARCHIVE,
+            name,
+            "finish one WAL segment and see it in the archive",
+            "The last attempt to archive failed." if failing else "An archive that was never written to is a hope.",
+            Risk.READ,
+            needs=(
+                "archive.folder",
+                f"{name}.start",
+                f"{name}.files",
+                f"{name}.restart",
+                *(f"{other}.data" for other in wish.topology.names),
+            ),
+            expects=(Condition("is_primary", name),),
+        )
+    )

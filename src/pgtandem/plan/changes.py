@@ -1,0 +1,128 @@
+"""What any node may need: its files written and loaded, a start, a restart."""
+
+from pgtandem.model.facts import Known
+from pgtandem.model.names import NodeName
+from pgtandem.model.plan import Condition, NodeFiles, Risk, Step, StepKind
+from pgtandem.plan.desired import files_differ, settings_in_place
+from pgtandem.plan.draft import Draft
+from pgtandem.plan.drift import RESPELLED, Drift
+from pgtandem.postgres.conf import SETTINGS_FILE, parse_settings
+from pgtandem.postgres.settings import canonical, setting_spec
+
+
+def change(draft: Draft, name: NodeName, files: NodeFiles, drift: Drift) -> None:
+    """Files that differ are written and loaded; settings that ALTER SYSTEM holds are taken back."""
+    seen, major = draft.wish.seen(name), draft.wish.topology.postgresql
+    running = seen.running is not None
+    if drift.shadowed and running:
+        draft.add(
+            Step(
+                f"{name}.reset",
+                StepKind.RESET_SETTINGS,
+                name,
+                f"ALTER SYSTEM RESET {', '.join(drift.shadowed)}",
+                "postgresql.auto.conf is read last and hides what the topology file says.",
+                Risk.RELOAD,
+                undo="ALTER SYSTEM SET with the old value",
+                names=drift.shadowed,
+            )
+        )
+    wanted = parse_settings(files.text(SETTINGS_FILE))
+    differing = list(files_differ(files, seen))
+    data = seen.directory
+    if files.standby and data is not None and not data.standby_signal:
+        differing.append("standby.signal")
+    restart = drift.restart_for(major)
+    load = running and bool(differing or drift.loaded or drift.shadowed)
+    if differing:
+        draft.add(
+            Step(
+                f"{name}.files",
+                StepKind.WRITE_FILES,
+                name,
+                _what_is_written(differing, drift.written, settings_in_place(seen), files)
+                + (" and reload" if load else ""),
+                "They differ from what the topology file says.",
+                Risk.RELOAD,
+                needs=("host.account", f"{name}.reset"),
+                expects=(Condition("data_is_ours", name, name),),
+                proves=loaded(draft, name, wanted, (*drift.written, *drift.loaded)) if running else (),
+                undo="change the topology file back and apply",
+                files=files,
+            )
+        )
+    elif load and not (restart and not drift.shadowed):
+        draft.add(
+            Step(
+                f"{name}.files",
+                StepKind.RELOAD,
+                name,
+                f"reload {name}",
+                f"It has not read {', '.join(drift.loaded or drift.shadowed)} yet.",
+                Risk.RELOAD,
+                needs=(f"{name}.reset",),
+                proves=loaded(draft, name, wanted, (*drift.loaded, *drift.shadowed)),
+            )
+        )
+
+
+def loaded(draft: Draft, name: NodeName, wanted: dict[str, str], keys: tuple[str, ...]) -> tuple[Condition, ...]:
+    """That a running server has taken these settings over: a reload takes effect a moment later."""
+    major, conditions = draft.wish.topology.postgresql, []
+    for key in keys:
+        spec = setting_spec(major, key)
+        if key in wanted and spec is not None and not spec.needs_restart and key not in RESPELLED:
+            conditions.append(Condition("setting_is", name, f"{key}={canonical(spec, wanted[key])}"))
+    return tuple(conditions)
+
+
+def start(draft: Draft, name: NodeName, role: str, after: tuple[str, ...]) -> None:
+    seen = draft.wish.seen(name)
+    alive = isinstance(seen.postmaster, Known)
+    if not draft.builds(name):
+        draft.look_again = True
+    draft.add(
+        Step(
+            f"{name}.start",
+            StepKind.START,
+            name,
+            f"wait until {name} answers" if alive else f"start {name} on port {draft.wish.node(name).port}",
+            "Its server is starting up." if alive else "Its server does not run.",
+            Risk.CREATE,
+            needs=("host.programs", *after),
+            expects=() if alive else (Condition("stopped", name), Condition("port_free", name)),
+            proves=(Condition(role, name),),
+            undo=f"pg_ctl stop -D {draft.wish.node(name).data_directory}",
+        )
+    )
+
+
+def restart(draft: Draft, name: NodeName, drift: Drift, after: tuple[str, ...]) -> None:
+    restart = drift.restart_for(draft.wish.topology.postgresql)
+    if not restart:
+        return
+    role = "is_primary" if name == draft.wish.primary else "is_standby"
+    draft.add(
+        Step(
+            f"{name}.restart",
+            StepKind.RESTART,
+            name,
+            f"restart {name}",
+            f"{', '.join(restart)} take{'s' if len(restart) == 1 else ''} effect at a start only.",
+            Risk.RESTART,
+            needs=(f"{name}.files", f"{name}.reset", *after),
+            proves=(Condition(role, name), Condition("nothing_pending", name)),
+            undo="change the topology file back and apply",
+        )
+    )
+
+
+def _what_is_written(differing: list[str], settings: tuple[str, ...], before: dict[str, str], files: NodeFiles) -> str:
+    """In words: what is set, and which other files are written."""
+    parts = []
+    if settings and before:
+        parts.append("set " + ", ".join(settings))
+    others = [path for path in differing if not (path == SETTINGS_FILE and parts)]
+    if others:
+        parts.append("write " + ", ".join(others))
+    return "; ".join(parts)

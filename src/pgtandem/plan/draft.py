@@ -1,0 +1,49 @@
+"""A plan while it grows."""
+
+from dataclasses import dataclass, field, replace
+
+from pgtandem.model.facts import Absent, Known
+from pgtandem.model.names import NodeName
+from pgtandem.model.plan import Step
+from pgtandem.plan.desired import (
+    Wish,
+)
+
+
+@dataclass
+class Draft:
+    """Steps in the order in which the rules name them, notes, and whether some facts are only seen afterwards.
+
+    A rule names every step that would have to come first; `ordered` sorts that out at the end.
+    """
+
+    wish: Wish
+    steps: list[Step] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    look_again: bool = False
+
+    def has(self, step_id: str) -> bool:
+        return any(step.id == step_id for step in self.steps)
+
+    def add(self, step: Step) -> None:
+        programs = self.programs(step.node) if not step.programs else step.programs
+        self.steps.append(replace(step, programs=programs))
+
+    def programs(self, name: NodeName) -> str:
+        if name not in self.wish.observed.nodes:
+            return ""
+        fact = self.wish.seen(name).programs
+        if not isinstance(fact, Known):
+            return ""
+        return fact.value.directory if fact.value.usable else fact.value.copy_to
+
+    def builds(self, name: NodeName) -> bool:
+        return isinstance(self.wish.seen(name).data, Absent)
+
+
+def cascade_order(wish: Wish) -> tuple[NodeName, ...]:
+    """The primary, then every standby after its upstream, in the file's order otherwise."""
+    order = [wish.primary]
+    while len(order) < len(wish.topology.nodes):
+        order += [name for name in wish.topology.names if name not in order and wish.upstream(name) in order]
+    return tuple(order)

@@ -1,0 +1,41 @@
+"""Nodes that pgtandem built and the topology file no longer has."""
+
+from pgtandem.model.facts import Known
+from pgtandem.model.plan import Condition, Risk, Step, StepKind
+from pgtandem.plan.draft import Draft
+
+
+def former_nodes(draft: Draft) -> None:
+    """They are stopped, and their data is left where it is.
+
+    Only after the primary no longer waits for their confirmation: otherwise commits would wait for a stopped server.
+    """
+    primary = draft.wish.primary
+    for former in draft.wish.observed.former:
+        if isinstance(former.observed.postmaster, Known):
+            draft.add(
+                Step(
+                    f"{former.name}.stop",
+                    StepKind.STOP,
+                    former.name,
+                    f"stop {former.name}",
+                    "The topology file no longer has it.",
+                    Risk.STOP,
+                    needs=(f"{primary}.files", f"{primary}.restart", f"{primary}.sync"),
+                    proves=(Condition("stopped", former.name),),
+                    undo=f"put [nodes.{former.name}] back and apply",
+                    programs=draft.programs(primary),
+                )
+            )
+        left = isinstance(former.observed.data, Known)
+        draft.add(
+            Step(
+                f"{former.name}.forget",
+                StepKind.FORGET_NODE,
+                former.name,
+                f"forget {former.name}",
+                f"Its data stays in {former.data_directory}." if left else "Its data directory is gone.",
+                Risk.CREATE,
+                needs=(f"{former.name}.stop",),
+            )
+        )

@@ -1,0 +1,137 @@
+"""The primary: made or changed, started, with the role and the slots that its standbys need."""
+
+from pgtandem.model.facts import Known
+from pgtandem.model.names import REPLICATION_ROLE
+from pgtandem.model.plan import Condition, NodeFiles, Risk, Step, StepKind
+from pgtandem.plan.archiving import archive_folder
+from pgtandem.plan.changes import change, loaded, restart, start
+from pgtandem.plan.conditions import judge
+from pgtandem.plan.desired import confirming, desired_files, kept_above_wish, streams
+from pgtandem.plan.draft import Draft, cascade_order
+from pgtandem.plan.drift import drift_of, unanswered
+from pgtandem.plan.slots import slot
+from pgtandem.plan.standbys import prove
+from pgtandem.postgres.conf import SETTINGS_FILE, parse_settings
+
+
+def sync_later(draft: Draft) -> bool:
+    """Whether the synchronous settings must wait: too few of the standbys that could confirm stream now."""
+    wish = draft.wish
+    if not confirming(wish):
+        return False
+    candidates = wish.sync_candidates(wish.primary)
+    streaming = [name for name in candidates if streams(wish, name)]
+    return len(streaming) < min(wish.topology.replication.synchronous.count, len(candidates))
+
+
+def plan_primary(draft: Draft) -> None:
+    wish, name = draft.wish, draft.wish.primary
+    files = desired_files(wish, name, keep_sync=sync_later(draft))
+    if draft.builds(name):
+        create_data_directory(draft, files)
+    else:
+        change(draft, name, files, drift_of(wish, name, keep_sync=sync_later(draft)))
+    archive_folder(draft)
+    if not isinstance(wish.seen(name).postmaster, Known) or unanswered(wish.seen(name)):
+        start(draft, name, "is_primary", (f"{name}.data", f"{name}.files", "archive.folder"))
+    replication_role(draft)
+    for standby in wish.topology.standbys_of(name, name):
+        slot(draft, name, standby)
+
+
+def create_data_directory(draft: Draft, files: NodeFiles) -> None:
+    name = draft.wish.primary
+    directory = draft.wish.node(name).data_directory
+    draft.add(
+        Step(
+            f"{name}.data",
+            StepKind.CREATE_DATA_DIRECTORY,
+            name,
+            f"create the data directory {directory}",
+            f"{name} is the first node of the topology file and starts as the primary "
+            "(initdb: checksums, SCRAM, UTF-8).",
+            Risk.CREATE,
+            needs=("host.account", "host.programs", f"{name}.leftovers"),
+            expects=(Condition("data_absent", name),),
+            proves=(Condition("data_is_ours", name, name),),
+            undo="pgtandem down --destroy",
+            files=files,
+        )
+    )
+
+
+def replication_role(draft: Draft) -> None:
+    name = draft.wish.primary
+    seen = draft.wish.seen(name)
+    if seen.running is not None:
+        if judge(Condition("role_ready", name, REPLICATION_ROLE), draft.wish.observed) is True:
+            return
+    elif not draft.builds(name):
+        draft.look_again = True
+        return
+    draft.add(
+        Step(
+            f"{name}.role",
+            StepKind.CREATE_ROLE,
+            name,
+            f"create the role {REPLICATION_ROLE}",
+            "Standbys stream as it: replication only, no superuser, SCRAM password.",
+            Risk.CREATE,
+            needs=(f"{name}.start",),
+            expects=(Condition("is_primary", name),),
+            proves=(Condition("role_ready", name, REPLICATION_ROLE),),
+            undo=f"DROP ROLE {REPLICATION_ROLE}",
+            names=(REPLICATION_ROLE,),
+        )
+    )
+
+
+def restart_primary(draft: Draft) -> None:
+    """The primary's restart comes after the standbys': where a setting was raised, they must have it first."""
+    wish, name = draft.wish, draft.wish.primary
+    if draft.builds(name) or wish.seen(name).running is None:
+        return
+    drift = drift_of(wish, name, keep_sync=sync_later(draft))
+    restart(draft, name, drift, tuple(f"{other}.restart" for other in wish.topology.names if other != name))
+    kept = {key for other in wish.topology.names if other != name for key in kept_above_wish(wish, other)}
+    if kept:
+        draft.look_again = True
+        draft.notes.append(
+            f"The standbys keep the higher {', '.join(sorted(kept))} until {name} has the lower one; they are "
+            "restarted after it, in a second round."
+        )
+        for other in cascade_order(wish)[1:]:
+            prove(draft, other, "It must replay the lower setting before it may have it itself.")
+
+
+def sync_last(draft: Draft) -> None:
+    wish, name = draft.wish, draft.wish.primary
+    if not sync_later(draft):
+        return
+    files = desired_files(wish, name)
+    if files == desired_files(wish, name, keep_sync=True):
+        return
+    names = files.text(SETTINGS_FILE)
+    sync = [line for line in names.splitlines() if line.startswith("synchronous_")]
+    draft.add(
+        Step(
+            f"{name}.sync",
+            StepKind.WRITE_FILES,
+            name,
+            "let commits wait for standbys: " + "; ".join(sync),
+            "Only now: before, a commit would have waited for standbys that were not there.",
+            Risk.RELOAD,
+            needs=(
+                *(f"{other}.proof" for other in wish.sync_candidates(name)),
+                f"{name}.restart",
+                f"{name}.files",
+                f"{name}.start",
+                f"{name}.role",
+                "archive.check",
+            ),
+            expects=(Condition("is_primary", name),),
+            proves=loaded(draft, name, parse_settings(names), ("synchronous_commit", "synchronous_standby_names")),
+            undo='write synchronous = "none" and apply',
+            files=files,
+        )
+    )

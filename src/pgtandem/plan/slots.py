@@ -1,0 +1,65 @@
+"""Replication slots: one per direct downstream, none for anybody else."""
+
+from pgtandem.model.names import SLOT_PREFIX, NodeName, slot_name
+from pgtandem.model.plan import Condition, Risk, Step, StepKind
+from pgtandem.plan.conditions import judge
+from pgtandem.plan.draft import Draft
+
+
+def slot(draft: Draft, upstream: NodeName, standby: NodeName) -> None:
+    """The slot of a standby on its upstream; one that was lost is made anew (the archive has the WAL then)."""
+    seen, slot = draft.wish.seen(upstream), slot_name(standby)
+    if seen.running is not None:
+        if judge(Condition("slot_usable", upstream, slot), draft.wish.observed) is True:
+            return
+    elif not draft.builds(upstream):
+        draft.look_again = True
+        return
+    draft.add(
+        Step(
+            f"{upstream}.slot.{standby}",
+            StepKind.CREATE_SLOT,
+            upstream,
+            f"create the replication slot {slot}",
+            f"{upstream} then keeps the WAL that {standby} still needs, up to max_slot_wal_keep_size.",
+            Risk.CREATE,
+            needs=(f"{upstream}.start", f"{upstream}.files", f"{upstream}.restart"),
+            expects=(Condition("answers", upstream),),
+            proves=(Condition("slot_usable", upstream, slot),),
+            undo=f"SELECT pg_drop_replication_slot('{slot}')",
+            names=(slot,),
+        )
+    )
+
+
+def needless_slots(draft: Draft) -> None:
+    """Slots of pgtandem that nobody of the topology uses: they would hold WAL for ever."""
+    wish = draft.wish
+    for name in wish.topology.names:
+        server = wish.seen(name).running
+        if server is None:
+            continue
+        wanted = wish.slots_of(name)
+        for slot in server.slots.values():
+            if not slot.name.startswith(SLOT_PREFIX) or slot.kind != "physical" or slot.name in wanted:
+                continue
+            owner = next((other for other in wish.topology.names if slot_name(other) == slot.name), None)
+            draft.add(
+                Step(
+                    f"{name}.drop.{slot.name}",
+                    StepKind.DROP_SLOT,
+                    name,
+                    f"drop the replication slot {slot.name}",
+                    "No node of the topology file streams through it; it would hold WAL for ever.",
+                    Risk.RELOAD,
+                    needs=(
+                        *((f"{owner}.proof",) if owner else ()),
+                        *(f"{former.name}.stop" for former in wish.observed.former),
+                        f"{name}.files",
+                        f"{name}.restart",
+                    ),
+                    expects=(Condition("answers", name),),
+                    proves=(Condition("slot_gone", name, slot.name),),
+                    names=(slot.name,),
+                )
+            )

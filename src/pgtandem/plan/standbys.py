@@ -1,0 +1,103 @@
+"""A standby: copied from its upstream, or changed; started; proven to stream."""
+
+from pgtandem.model.facts import Known
+from pgtandem.model.names import NodeName
+from pgtandem.model.plan import Condition, NodeFiles, Risk, Step, StepKind
+from pgtandem.plan.changes import change, restart, start
+from pgtandem.plan.desired import desired_files, desired_settings, settings_in_place, streams
+from pgtandem.plan.draft import Draft
+from pgtandem.plan.drift import drift_of, unanswered
+from pgtandem.plan.slots import slot
+
+
+def plan_standby(draft: Draft, name: NodeName) -> None:
+    wish = draft.wish
+    upstream = wish.upstream(name)
+    assert upstream is not None
+    seen, files = wish.seen(name), desired_files(wish, name)
+    if draft.builds(name):
+        _base_backup(draft, name, upstream, files)
+        start(draft, name, "is_standby", (f"{name}.data",))
+    else:
+        drift = drift_of(wish, name)
+        change(draft, name, files, drift)
+        if seen.running is not None:
+            restart(draft, name, drift, ())
+        if not isinstance(seen.postmaster, Known) or unanswered(seen):
+            start(draft, name, "is_standby", (f"{name}.files",))
+    for below in wish.topology.standbys_of(name, wish.primary):
+        slot(draft, name, below)
+    touched = draft.has(f"{name}.start") or draft.has(f"{name}.restart") or _moves(draft, name)
+    if touched or not streams(wish, name):
+        prove(draft, name, f"It must stream from {upstream}, and show a row written on {wish.primary}.")
+
+
+def _moves(draft: Draft, name: NodeName) -> bool:
+    """Whether a running standby is told to stream from elsewhere."""
+    wanted, in_place = desired_settings(draft.wish, name), settings_in_place(draft.wish.seen(name))
+    return wanted.get("primary_conninfo") != in_place.get("primary_conninfo")
+
+
+def _base_backup(draft: Draft, name: NodeName, upstream: NodeName, files: NodeFiles) -> None:
+    primary = draft.wish.primary
+    draft.add(
+        Step(
+            f"{name}.data",
+            StepKind.BASE_BACKUP,
+            name,
+            f"copy {upstream} to {draft.wish.node(name).data_directory}",
+            f"{name} has no data yet; a base backup makes it a standby of {upstream}.",
+            Risk.CREATE,
+            needs=(
+                "host.programs",
+                f"{name}.leftovers",
+                f"{primary}.role",
+                f"{primary}.files",
+                f"{upstream}.start",
+                f"{upstream}.restart",
+                f"{upstream}.slot.{name}",
+                f"{upstream}.proof",
+                f"{primary}.restart",
+            ),
+            expects=(
+                Condition("data_absent", name),
+                Condition("answers", upstream),
+            ),
+            proves=(Condition("data_is_ours", name, name),),
+            undo=f"remove {draft.wish.node(name).data_directory}",
+            files=files,
+            upstream=upstream,
+        )
+    )
+
+
+def prove(draft: Draft, name: NodeName, why: str) -> None:
+    wish, upstream = draft.wish, draft.wish.upstream(name)
+    step_id = f"{name}.proof"
+    if upstream is None or draft.has(step_id):
+        return
+    draft.add(
+        Step(
+            step_id,
+            StepKind.PROVE_REPLICATION,
+            name,
+            f"prove that {name} streams from {upstream}",
+            why,
+            Risk.READ,
+            needs=(
+                f"{name}.start",
+                f"{name}.restart",
+                f"{name}.files",
+                f"{upstream}.start",
+                f"{upstream}.restart",
+                f"{upstream}.proof",
+                f"{upstream}.slot.{name}",
+                f"{wish.primary}.role",
+                f"{wish.primary}.files",
+                f"{wish.primary}.start",
+                f"{wish.primary}.restart",
+            ),
+            proves=(Condition("streams_from", name, upstream),),
+            upstream=upstream,
+        )
+    )

@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -199,12 +200,17 @@ class RealServer:
 
     def freeze(self) -> None:
         """SIGSTOP for the postmaster and everything it started: the kernel still accepts connections for it."""
-        for pid in (self.pid, *self.children()):
-            os.kill(pid, signal.SIGSTOP)
+        self._signal_all(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        for pid in (self.pid, *self.children()):
-            os.kill(pid, signal.SIGCONT)
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        # The postmaster first: once it is stopped, it starts nothing new.
+        os.kill(self.pid, number)
+        for pid in self.children():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def promote(self) -> None:
         self.run("pg_ctl", "-w", "-D", str(self.data), "promote")

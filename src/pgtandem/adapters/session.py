@@ -64,24 +64,25 @@ def _call(what: str) -> Callable[[Method[P, T]], Method[P, T]]:
                 words = signature.bind(self, *args, **kwargs).arguments
                 return DatabaseRefused(self._node, what.format(**words), why)
 
-            task = asyncio.create_task(attempt())
-            try:
-                done, _ = await asyncio.wait({task}, timeout=self._deadline_seconds)
-            finally:
-                # Late, or cancelled.
-                if not task.done():
-                    await _hang_up(self._connection, task)
-            try:
-                return await task
-            except _Refusal as refusal:
-                raise refused(str(refusal)) from None
-            except psycopg.Error as error:
-                late = f"It did not answer within {self._deadline_seconds:g} seconds."
-                why = why_of(error) if done else late
-                if done and not _ends_the_session(self._connection, error):
-                    raise refused(why) from None
-            await self._connection.close()
-            raise DatabaseUnreachable(self._node, why)
+            async with self._turn:
+                task = asyncio.create_task(attempt())
+                try:
+                    done, _ = await asyncio.wait({task}, timeout=self._deadline_seconds)
+                finally:
+                    # Late, or cancelled.
+                    if not task.done():
+                        await _hang_up(self._connection, task)
+                try:
+                    return await task
+                except _Refusal as refusal:
+                    raise refused(str(refusal)) from None
+                except psycopg.Error as error:
+                    late = f"It did not answer within {self._deadline_seconds:g} seconds."
+                    why = why_of(error) if done else late
+                    if done and not _ends_the_session(self._connection, error):
+                        raise refused(why) from None
+                await self._connection.close()
+                raise DatabaseUnreachable(self._node, why)
 
         return guarded
 
@@ -96,6 +97,8 @@ class PsycopgSession:
         self._connection = connection
         self._major = connection.info.server_version // 10000
         self._deadline_seconds = deadline_seconds
+        # Steps that run side by side share the session; what one call does must not end up in another's transaction.
+        self._turn = asyncio.Lock()
 
     @_call("open a session")
     async def prepare(self) -> None:

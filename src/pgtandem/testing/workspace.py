@@ -1,0 +1,97 @@
+"""The port Workspace in memory. It outlives a killed pgtandem, and the lock ends with its holder."""
+
+import copy
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from pgtandem.errors import PgtandemError
+from pgtandem.model.names import Secret
+from pgtandem.ports import BuiltNode
+from pgtandem.testing.probe import Call, Moment, Probe
+
+
+class MemoryWorkspace:
+    """Secrets and tokens are counted, not random: the same run makes the same ones."""
+
+    title = "workspace"
+
+    def __init__(self, probe: Probe | None = None) -> None:
+        self.probe = probe or Probe()
+        self.locked_by: str | None = None
+        self._secrets: dict[str, Secret] = {}
+        self._journal: list[dict[str, Any]] = []
+        self._nodes: tuple[BuiltNode, ...] = ()
+        self._passfile = ""
+        self._tokens = 0
+
+    def secret(self, name: str) -> Secret | None:
+        self._begin("secret", name, changes=False)
+        return self._secrets.get(name)
+
+    def store_secret(self, name: str, secret: Secret) -> None:
+        call = self._begin("store_secret", name)
+        self._secrets[name] = secret
+        self._end(call)
+
+    def new_secret(self) -> Secret:
+        self._tokens += 1
+        return Secret(f"secret{self._tokens:027d}")
+
+    def write_passfile(self, lines: str) -> str:
+        call = self._begin("write_passfile", "")
+        self._passfile = lines
+        self._end(call)
+        return "/workspace/passfile"
+
+    @contextmanager
+    def lock(self, command: str) -> Iterator[None]:
+        call = self._begin("lock", command)
+        if self.locked_by is not None:
+            raise PgtandemError(
+                "PT-5001", "another pgtandem is at work on this cluster", why=f'It runs "{self.locked_by}".'
+            )
+        self.locked_by = command
+        try:
+            self._end(call)
+            yield
+        finally:
+            self.locked_by = None
+
+    def record(self, entry: Mapping[str, Any]) -> None:
+        call = self._begin("record", str(entry.get("event", "")))
+        self._journal.append(json.loads(json.dumps(entry, default=str)))
+        self._end(call)
+
+    def journal(self) -> list[dict[str, Any]]:
+        return copy.deepcopy(self._journal)
+
+    def built_nodes(self) -> tuple[BuiltNode, ...]:
+        self._begin("built_nodes", "", changes=False)
+        return self._nodes
+
+    def remember_node(self, node: BuiltNode) -> None:
+        call = self._begin("remember_node", node.name)
+        self._nodes = (*(other for other in self._nodes if other.name != node.name), node)
+        self._end(call)
+
+    def forget_node(self, name: str) -> None:
+        call = self._begin("forget_node", name)
+        self._nodes = tuple(node for node in self._nodes if node.name != name)
+        self._end(call)
+
+    def token(self) -> str:
+        self._tokens += 1
+        return f"{self._tokens:016x}"
+
+    def clear(self) -> None:
+        call = self._begin("clear", "")
+        self._secrets, self._journal, self._nodes, self._passfile = {}, [], (), ""
+        self._end(call)
+
+    def _begin(self, method: str, subject: str, *, changes: bool = True) -> Call:
+        return self.probe.begin(self.title, method, subject, changes=changes)
+
+    def _end(self, call: Call) -> None:
+        self.probe.at(call, Moment.AFTER)

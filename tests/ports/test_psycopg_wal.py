@@ -175,7 +175,9 @@ def test_promoted_standby_tells_its_new_timeline_at_once(runner: asyncio.Runner,
                 return await promoted()
 
         seen = runner.run(in_time())
-        assert set(seen) == {(True, 1), (False, 2)}
+        # In recovery on 2 is possible too: the control file says so just before recovery ends.
+        assert set(seen) <= {(True, 1), (True, 2), (False, 2)}
+        assert seen[-1] == (False, 2)
         name, _ = runner.run(session.finish_segment())
         assert name.startswith("00000002")
         runner.run(session.close())

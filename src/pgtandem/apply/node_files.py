@@ -10,7 +10,7 @@ from pgtandem.model.plan import NodeFiles, Step
 from pgtandem.plan.desired import PASSFILE
 from pgtandem.ports import Host
 from pgtandem.postgres.archive_scripts import SYSTEM_FILE
-from pgtandem.postgres.conf import with_include
+from pgtandem.postgres.conf import RECOVERY_FILE, with_include
 from pgtandem.postgres.conninfo import render_passfile
 from pgtandem.postgres.controldata import parse_control_data
 from pgtandem.postgres.hba import with_block
@@ -20,13 +20,16 @@ from pgtandem.postgres.versions import has_standby_signal
 async def write_node_files(context: Context, step: Step, directory: str) -> None:
     """Writes `step.files` into a data directory (or one in the making).
 
-    standby.signal comes first: a directory that is to be a standby must never be able to start as a primary. It is
+    What makes it a standby comes first: a directory that is to be one must never be able to start as a primary. It is
     never taken away here; that is what promotion does.
     """
     files, host = step.files, context.host(step.node)
     assert files is not None
-    if files.standby and has_standby_signal(context.topology.postgresql):
-        await _write(host, directory, "standby.signal", "")
+    if files.standby:
+        if has_standby_signal(context.topology.postgresql):
+            await _write(host, directory, "standby.signal", "")
+        else:
+            await _write(host, directory, RECOVERY_FILE, files.text(RECOVERY_FILE))
     await host.make_directory(posixpath.join(directory, "pgtandem"))
     await _write(host, directory, PASSFILE, _passfile(context, files))
     await _write(host, directory, SYSTEM_FILE, await system_identifier(context, step, directory) + "\n")

@@ -10,12 +10,13 @@ from pgtandem.model.topology import Topology
 from pgtandem.plan.desired import MARKER_FILE, PASSFILE
 from pgtandem.ports import Host, HostFailure
 from pgtandem.postgres.archive_scripts import ARCHIVE_SCRIPT, RESTORE_SCRIPT, SYSTEM_FILE
-from pgtandem.postgres.conf import SETTINGS_FILE, has_include, parse_settings
+from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, has_include, parse_settings
 from pgtandem.postgres.conninfo import render_passfile
 from pgtandem.postgres.controldata import parse_control_data
 from pgtandem.postgres.hba import find_block
+from pgtandem.postgres.versions import has_standby_signal
 
-OWN_FILES = (MARKER_FILE, SETTINGS_FILE, ARCHIVE_SCRIPT, RESTORE_SCRIPT, SYSTEM_FILE)
+OWN_FILES = (MARKER_FILE, SETTINGS_FILE, ARCHIVE_SCRIPT, RESTORE_SCRIPT, SYSTEM_FILE, RECOVERY_FILE)
 
 
 async def observe_directory(
@@ -47,7 +48,7 @@ async def observe_directory(
                 passfile_ok=_passfile_ok(texts[PASSFILE], topology, replication_password),
                 hba_block=find_block(texts["pg_hba.conf"] or ""),
                 settings_included=has_include(texts["postgresql.conf"] or ""),
-                standby_signal="standby.signal" in entries,
+                standby_signal=_is_standby(topology.postgresql, entries, texts[RECOVERY_FILE]),
                 recovery_signal="recovery.signal" in entries,
                 backup_label="backup_label" in entries,
                 auto_settings=parse_settings(texts["postgresql.auto.conf"] or ""),
@@ -60,6 +61,13 @@ async def observe_directory(
 async def _text(host: Host, path: str) -> str | None:
     content = await host.read_file(path)
     return None if content is None else content.decode("utf-8", errors="replace")
+
+
+def _is_standby(major: int, entries: tuple[str, ...], recovery: str | None) -> bool:
+    """Whether a start would make it a standby: a file without content from 12 on, a line of recovery.conf before."""
+    if has_standby_signal(major):
+        return "standby.signal" in entries
+    return parse_settings(recovery or "").get("standby_mode", "off").lower() in ("on", "true", "yes", "1")
 
 
 def _major(text: str | None) -> Fact[int]:

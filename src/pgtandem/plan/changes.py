@@ -6,8 +6,9 @@ from pgtandem.model.plan import Condition, NodeFiles, Risk, Step, StepKind
 from pgtandem.plan.desired import files_differ, settings_in_place
 from pgtandem.plan.draft import Draft
 from pgtandem.plan.drift import RESPELLED, Drift
-from pgtandem.postgres.conf import SETTINGS_FILE, parse_settings
+from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings
 from pgtandem.postgres.settings import canonical, setting_spec
+from pgtandem.postgres.versions import has_standby_signal
 
 
 def change(draft: Draft, name: NodeName, files: NodeFiles, drift: Drift) -> None:
@@ -31,7 +32,8 @@ def change(draft: Draft, name: NodeName, files: NodeFiles, drift: Drift) -> None
     differing = list(files_differ(files, seen))
     data = seen.directory
     if files.standby and data is not None and not data.standby_signal:
-        differing.append("standby.signal")
+        signal = "standby.signal" if has_standby_signal(major) else RECOVERY_FILE
+        differing += [signal] if signal not in differing else []
     restart = drift.restart_for(major)
     load = running and bool(differing or drift.loaded or drift.shadowed)
     if differing:

@@ -9,12 +9,12 @@ from pgtandem.model.plan import NodeFiles
 from pgtandem.model.topology import Method, Node, Topology
 from pgtandem.plan.slot_cap import slot_cap_megabytes
 from pgtandem.postgres import archive_scripts
-from pgtandem.postgres.conf import SETTINGS_FILE, parse_settings, render_settings
+from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings, render_settings
 from pgtandem.postgres.conninfo import render_conninfo
 from pgtandem.postgres.hba import HbaLine, render_block
 from pgtandem.postgres.settings import canonical, setting_spec
 from pgtandem.postgres.sync_names import render_sync_names
-from pgtandem.postgres.versions import STANDBY_FLOOR, has_slot_cap
+from pgtandem.postgres.versions import STANDBY_FLOOR, has_slot_cap, has_standby_signal
 
 MARKER_FILE = "pgtandem/node.json"
 PASSFILE = "pgtandem/passfile"
@@ -89,10 +89,9 @@ def desired_settings(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> 
         "hot_standby": "on",
     }
     settings |= _archive_settings(topology)
-    upstream = wish.upstream(name)
-    if upstream is not None:
-        settings["primary_conninfo"] = _conninfo(wish.node(upstream), name)
-        settings["primary_slot_name"] = slot_name(name)
+    if has_standby_signal(topology.postgresql):
+        settings |= _recovery_settings(wish, name)
+    if wish.upstream(name) is not None:
         _raise_to_floor(wish, name, settings)
     settings |= _sync_settings(wish, name)
     if keep_sync:
@@ -108,8 +107,25 @@ def _archive_settings(topology: Topology) -> dict[str, str]:
     return {
         "archive_mode": "on",
         "archive_command": archive_scripts.archive_command(directory),
-        "restore_command": archive_scripts.restore_command(directory),
     }
+
+
+def _recovery_settings(wish: Wish, name: NodeName) -> dict[str, str]:
+    """Where WAL comes from. Ordinary settings from 12 on, the content of recovery.conf before."""
+    settings: dict[str, str] = {}
+    if wish.topology.archive is not None:
+        settings["restore_command"] = archive_scripts.restore_command(wish.topology.archive.directory)
+    upstream = wish.upstream(name)
+    if upstream is not None:
+        settings["primary_conninfo"] = _conninfo(wish.node(upstream), name)
+        settings["primary_slot_name"] = slot_name(name)
+    return settings
+
+
+def recovery_file(wish: Wish, name: NodeName) -> str:
+    """recovery.conf of a standby up to 11; it is what makes the server a standby."""
+    settings = {"standby_mode": "on", "recovery_target_timeline": "latest", **_recovery_settings(wish, name)}
+    return render_settings(settings, _HEADING)
 
 
 def _conninfo(upstream: Node, standby: NodeName) -> str:
@@ -187,6 +203,8 @@ def desired_files(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> Nod
         archive_scripts.ARCHIVE_SCRIPT: archive_scripts.ARCHIVE_TEXT,
         archive_scripts.RESTORE_SCRIPT: archive_scripts.RESTORE_TEXT,
     }
+    if wish.upstream(name) is not None and not has_standby_signal(topology.postgresql):
+        texts[RECOVERY_FILE] = recovery_file(wish, name)
     return NodeFiles(
         texts=tuple(sorted(texts.items())),
         hba_block=desired_hba(topology),

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pgtandem.model.facts import Unknown
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import ObservedNode, Server
-from pgtandem.plan.desired import Wish, desired_settings, settings_in_place
-from pgtandem.postgres.conf import SETTINGS_FILE
+from pgtandem.plan.desired import Wish, desired_settings, recovery_file, settings_in_place
+from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE
 from pgtandem.postgres.settings import canonical, setting_spec
+from pgtandem.postgres.versions import has_standby_signal
 
 _AUTO_FILE = "postgresql.auto.conf"
 
@@ -15,17 +16,20 @@ _AUTO_FILE = "postgresql.auto.conf"
 @dataclass(frozen=True, slots=True)
 class Drift:
     """What differs on one node, as setting names: `written` in the settings file against the wish, `loaded` in the
-    running server against the wish, `shadowed` by ALTER SYSTEM, `pending` until a restart."""
+    running server against the wish, `shadowed` by ALTER SYSTEM, `pending` until a restart. `recovery` says that
+    recovery.conf (up to 11) differs, which is only read at a start."""
 
     written: tuple[str, ...] = ()
     loaded: tuple[str, ...] = ()
     shadowed: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
+    recovery: bool = False
 
     def restart_for(self, major: int) -> tuple[str, ...]:
         """The settings that need a restart."""
         changed = {*self.written, *self.loaded, *self.shadowed}
-        return tuple(sorted({*self.pending, *(name for name in changed if _needs_restart(major, name))}))
+        recovery = (RECOVERY_FILE,) if self.recovery else ()
+        return tuple(sorted({*self.pending, *recovery, *(name for name in changed if _needs_restart(major, name))}))
 
 
 def drift_of(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> Drift:
@@ -34,8 +38,9 @@ def drift_of(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> Drift:
     written = tuple(sorted(key for key in {*wanted, *in_place} if wanted.get(key) != in_place.get(key)))
     shadowed = _shadowed(node, wanted)
     server = node.running
+    recovery = _recovery_differs(wish, name)
     if server is None:
-        return Drift(written=written, shadowed=shadowed)
+        return Drift(written=written, shadowed=shadowed, recovery=recovery)
     loaded = tuple(
         key
         for key, value in sorted(wanted.items())
@@ -48,7 +53,14 @@ def drift_of(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> Drift:
             if setting.pending_restart and (key in wanted or key in in_place or _ours(setting.source_file))
         )
     )
-    return Drift(written, loaded, shadowed, pending)
+    return Drift(written, loaded, shadowed, pending, recovery)
+
+
+def _recovery_differs(wish: Wish, name: NodeName) -> bool:
+    data = wish.seen(name).directory
+    if data is None or wish.upstream(name) is None or has_standby_signal(wish.topology.postgresql):
+        return False
+    return data.files.get(RECOVERY_FILE) != recovery_file(wish, name)
 
 
 def _shadowed(node: ObservedNode, wanted: dict[str, str]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from pgtandem.model.facts import Known
 from pgtandem.model.names import NodeName
 from pgtandem.model.plan import Condition, NodeFiles, Risk, Step, StepKind
 from pgtandem.plan.changes import change, restart, start
-from pgtandem.plan.desired import desired_files, desired_settings, settings_in_place, streams
+from pgtandem.plan.desired import desired_files, streams
 from pgtandem.plan.draft import Draft
 from pgtandem.plan.drift import drift_of, unanswered
 from pgtandem.plan.slots import slot
@@ -34,8 +34,8 @@ def plan_standby(draft: Draft, name: NodeName) -> None:
 
 def _moves(draft: Draft, name: NodeName) -> bool:
     """Whether a running standby is told to stream from elsewhere."""
-    wanted, in_place = desired_settings(draft.wish, name), settings_in_place(draft.wish.seen(name))
-    return wanted.get("primary_conninfo") != in_place.get("primary_conninfo")
+    drift = drift_of(draft.wish, name)
+    return drift.recovery or "primary_conninfo" in drift.written
 
 
 def _base_backup(draft: Draft, name: NodeName, upstream: NodeName, files: NodeFiles) -> None:

@@ -1,0 +1,61 @@
+"""The benchmarks, by name: each runs its pairs and returns their outcomes."""
+
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from bench.clusters import running_cluster, time_pgtandem, time_plain
+from bench.machine import PGTANDEM, timed
+from bench.pairs import Outcome, run_pairs
+
+#: From nothing to streaming may take at most this many times what a plain shell script takes.
+BUILD_TARGET = 1.25
+
+#: What a client does that only wants to know whether each server answers.
+_CONNECT = """
+import sys
+import psycopg
+for port in sys.argv[1:]:
+    with psycopg.connect(host="127.0.0.1", port=port, user="postgres", dbname="postgres") as connection:
+        connection.execute("SELECT 1").fetchone()
+"""
+
+
+def build(pairs: int) -> list[Outcome]:
+    """From nothing to a verified pair, against the same steps in plain_pair.sh; with and without the WAL archive."""
+    return [
+        run_pairs(
+            f"from nothing to streaming, {'with' if archive else 'without'} WAL archive",
+            partial(time_pgtandem, archive=archive),
+            partial(time_plain, archive=archive),
+            pairs=pairs,
+            target=BUILD_TARGET,
+        )
+        for archive in (False, True)
+    ]
+
+
+def start_up(pairs: int) -> list[Outcome]:
+    """The start of the program itself, against an empty Python program."""
+    empty = [sys.executable, "-c", "pass"]
+    return [run_pairs("--help", lambda: timed([PGTANDEM, "--help"]), lambda: timed(empty), pairs=pairs)]
+
+
+def status(pairs: int) -> list[Outcome]:
+    """The status of a running cluster, against a bare connection to each node, one after the other."""
+    return [_status_of(nodes, pairs) for nodes in (2, 3)]
+
+
+def _status_of(nodes: int, pairs: int) -> Outcome:
+    with running_cluster(nodes - 1) as (folder, ports):
+        passfile = {"PGPASSFILE": str(folder / ".pgtandem" / "passfile")}
+        connect = [sys.executable, "-c", _CONNECT, *map(str, ports)]
+        return run_pairs(
+            f"status of {nodes} nodes",
+            lambda: timed([PGTANDEM, "status"], cwd=folder),
+            lambda: timed(connect, environment=passfile),
+            pairs=pairs,
+        )
+
+
+BENCHMARKS: Mapping[str, Callable[[int], list[Outcome]]] = {"build": build, "start-up": start_up, "status": status}

@@ -1,0 +1,218 @@
+"""The port Host over a simulated machine."""
+
+import errno
+import os
+import posixpath
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from pgtandem.model.facts import ABSENT, Fact, Known
+from pgtandem.model.observed import DiskSpace
+from pgtandem.ports.host import CommandTimeout, Completed, HostFailure, HostUnreachable
+from pgtandem.testing.files import SimFile, SimFolder
+from pgtandem.testing.network import SimMachine, SimNetwork
+from pgtandem.testing.probe import Probe, port_call
+from pgtandem.testing.programs import PROGRAMS, Program, Running
+
+_ANSWER_SECONDS = 10.0
+
+
+class SimHost:
+    """One machine as pgtandem reaches it. `unreachable` is the reason why it cannot be reached, or ""."""
+
+    def __init__(self, network: SimNetwork, machine: SimMachine, probe: Probe) -> None:
+        self.network = network
+        self.machine = machine
+        self.probe = probe
+        self.unreachable = ""
+        self.account_name: str | None = "postgres"
+
+    @property
+    def name(self) -> str:
+        return "this machine" if self.machine.url == "local" else self.machine.url
+
+    @property
+    def title(self) -> str:
+        return f"host {self.machine.url}"
+
+    @port_call(changes=False)
+    async def account(self) -> Fact[str]:
+        await self._reach()
+        return ABSENT if self.account_name is None else Known(self.account_name)
+
+    @port_call(changes=True)
+    async def create_account(self) -> None:
+        await self._reach()
+        self.account_name = self.account_name or "pgtandem"
+
+    @port_call(changes=True)
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        deadline_seconds: float = 60,
+        environment: Mapping[str, str] | None = None,
+        on_output: Callable[[bytes], None] | None = None,
+    ) -> Completed:
+        await self._reach()
+        program = posixpath.basename(argv[0])
+        found = self._program(argv[0])
+        if found is None or any("\0" in word for word in argv):
+            raise HostFailure(self.name, f"could not run {_shown(program)}", "No such file or directory")
+        running = Running(self.network, self.machine, self.probe, found, tuple(argv), on_output)
+        handler = PROGRAMS[found.name]
+        clock = self.network.clock
+        begun = clock.monotonic()
+        done = await handler(running)
+        if clock.monotonic() - begun > deadline_seconds:
+            raise CommandTimeout(self.name, program, deadline_seconds)
+        return done
+
+    @port_call(changes=False)
+    async def can_execute(self, path: str) -> bool:
+        await self._reach()
+        found = self.machine.files.find(path)
+        return isinstance(found, SimFile) and bool(found.mode & 0o100) and not self._hidden(path)
+
+    @port_call(changes=False)
+    async def program_directories(self, major: int) -> Sequence[tuple[str, str]]:
+        await self._reach()
+        places = ((f"/root/embedded/{major}/bin", "embedded"), (f"/usr/lib/postgresql/{major}/bin", "system"))
+        return [(path, origin) for path, origin in places if self.machine.files.find(path) is not None]
+
+    @port_call(changes=True)
+    async def copy_programs(self, source: str, name: str) -> str:
+        await self._reach()
+        with self._failing(f"could not copy the programs in {_shown(source)}"):
+            if "/" in name:
+                raise OSError(errno.EINVAL, "The name of a copy has no slash", name)
+            target = self.shared_programs(name)
+            files = self.machine.files
+            if files.find(target) is None:
+                copied = {key: entry for key, entry in files.folder(source).entries.items()}
+                files.make_directory(posixpath.dirname(target), 0o755).entries["bin"] = SimFolder(0o755, copied)
+            return target
+
+    def shared_programs(self, name: str) -> str:
+        return f"/var/lib/pgtandem/programs/{name}/bin"
+
+    @port_call(changes=False)
+    async def read_file(self, path: str) -> bytes | None:
+        await self._reach()
+        with self._failing(f"could not read {_shown(path)}"):
+            return self.machine.files.read(_checked(path))
+
+    @port_call(changes=True)
+    async def write_file(self, path: str, content: bytes, mode: int = 0o600) -> None:
+        await self._reach()
+        with self._failing(f"could not write {_shown(path)}"):
+            self.machine.files.write(_checked(path), content, mode)
+
+    @port_call(changes=False)
+    async def list_directory(self, path: str) -> tuple[str, ...] | None:
+        await self._reach()
+        with self._failing(f"could not list {_shown(path)}"):
+            if self.machine.files.find(_checked(path)) is None:
+                return None
+            return tuple(sorted(self.machine.files.folder(path).entries))
+
+    @port_call(changes=True)
+    async def make_directory(self, path: str, mode: int = 0o700) -> None:
+        await self._reach()
+        with self._failing(f"could not make folder {_shown(path)}"):
+            self.machine.files.make_directory(_checked(path), mode)
+
+    @port_call(changes=True)
+    async def rename(self, source: str, target: str) -> None:
+        await self._reach()
+        with self._failing(f"could not rename {_shown(source)} to {_shown(target)}"):
+            self.machine.files.rename(_checked(source), _checked(target))
+
+    @port_call(changes=True)
+    async def remove_file(self, path: str) -> None:
+        await self._reach()
+        with self._failing(f"could not remove {_shown(path)}"):
+            found = self.machine.files.find(_checked(path))
+            if isinstance(found, SimFolder):
+                raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+            if found is not None:
+                self.machine.files.remove(path)
+
+    @port_call(changes=True)
+    async def remove_tree(self, path: str) -> None:
+        await self._reach()
+        with self._failing(f"could not remove folder {_shown(path)}"):
+            parts = _checked(path).split("/")
+            if len(parts) < 3 or ".." in parts:
+                raise OSError(errno.EPERM, "A folder so near to the root is never removed", path)
+            if self.machine.files.find(path) is not None:
+                self.machine.files.folder(path)
+                self.machine.files.remove(_checked(path))
+
+    @port_call(changes=True)
+    async def sync_tree(self, path: str) -> None:
+        await self._reach()
+        with self._failing(f"could not sync {_shown(path)}"):
+            self.machine.files.sync(_checked(path))
+
+    @port_call(changes=False)
+    async def disk_space(self, path: str) -> DiskSpace:
+        await self._reach()
+        files = self.machine.files
+        return DiskSpace(files.total_bytes, files.free_bytes, files.device)
+
+    @port_call(changes=False)
+    async def port_holder(self, address: str, port: int) -> str | None:
+        await self._reach()
+        return self.network.port_holder(self.machine, port)
+
+    @port_call(changes=False)
+    async def process_alive(self, pid: int) -> bool:
+        await self._reach()
+        return any(server.pid == pid and server.machine is self.machine for server in self.network.servers)
+
+    @port_call(changes=True)
+    async def end_process(self, pid: int) -> None:
+        await self._reach()
+        if pid <= 1:
+            raise HostFailure(self.name, f"could not end process {pid}", "It is not the id of a server.")
+        for server in list(self.network.servers):
+            if server.pid == pid and server.machine is self.machine:
+                server.kill()
+
+    async def close(self) -> None:
+        return None
+
+    async def _reach(self) -> None:
+        if self.unreachable:
+            await self.network.clock.sleep(_ANSWER_SECONDS)
+            raise HostUnreachable(self.name, self.unreachable)
+
+    def _program(self, name: str) -> Program | None:
+        if "/" not in name:
+            return Program(name, 0) if name in ("tail", "rmdir", "id", "echo") else None
+        found = self.machine.files.find(name)
+        usable = isinstance(found, SimFile) and isinstance(found.payload, Program) and not self._hidden(name)
+        return found.payload if usable and isinstance(found, SimFile) and isinstance(found.payload, Program) else None
+
+    def _hidden(self, path: str) -> bool:
+        """The account that servers run as cannot enter root's folder."""
+        return path.startswith("/root/") and self.account_name != "root"
+
+    @contextmanager
+    def _failing(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise HostFailure(self.name, what, error.strerror or str(error)) from error
+
+
+def _checked(path: str) -> str:
+    if not path.startswith("/") or "\0" in path:
+        raise OSError(errno.EINVAL, "It is not an absolute path", path)
+    return path.rstrip("/")
+
+
+def _shown(path: str) -> str:
+    return path.replace("\n", "\\n").replace("\0", "\\0")

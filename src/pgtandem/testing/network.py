@@ -1,0 +1,289 @@
+"""Machines, the servers on them, and what goes on between them: WAL from server to server and into the archive."""
+
+import re
+import shlex
+from dataclasses import dataclass, field
+
+from pgtandem.postgres.archive_scripts import ARCHIVE_SCRIPT, RESTORE_SCRIPT, SYSTEM_FILE
+from pgtandem.postgres.conninfo import parse_conninfo
+from pgtandem.testing.clock import SimClock
+from pgtandem.testing.configuration import admitted, password_fits, password_for
+from pgtandem.testing.files import SimFileSystem
+from pgtandem.testing.servers import Phase, SimServer
+from pgtandem.testing.storage import SEGMENT, Record, Storage, segment_name
+
+_SYNC_NAMES = re.compile(r"(FIRST|ANY) (\d+) \((.*)\)")
+_ARCHIVE_PAUSE = 1.0
+
+
+@dataclass
+class SimMachine:
+    """A machine: its disk, its addresses, and programs of others that hold ports."""
+
+    url: str
+    files: SimFileSystem
+    addresses: tuple[str, ...] = ("127.0.0.1",)
+    foreign_ports: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedSegment:
+    """What an archived WAL file holds: records from this index of the history on."""
+
+    first: int
+    records: tuple[Record, ...]
+
+
+class SimNetwork:
+    """Everything that lives. `settle` lets the world go on as far as the time allows; `violations` collects what
+    must never happen and only a server sees."""
+
+    def __init__(self, clock: SimClock) -> None:
+        self.clock = clock
+        self.machines: list[SimMachine] = []
+        self.servers: list[SimServer] = []
+        self.violations: list[str] = []
+        self._pids = 1000
+
+    def new_pid(self) -> int:
+        self._pids += 1
+        return self._pids
+
+    def violate(self, what: str) -> None:
+        self.violations.append(what)
+
+    def settle(self) -> None:
+        """A look at the world: phases end, WAL goes one hop further and is replayed, segments are archived."""
+        for server in list(self.servers):
+            server.tick()
+        for server in list(self.servers):
+            if server.phase is not Phase.RUNNING or server.frozen:
+                continue
+            if server.in_recovery:
+                self._replay(server)
+                if server.alive:
+                    self._receive(server)
+            else:
+                self._archive(server)
+
+    # --- connections
+
+    def listener(self, machine: SimMachine, address: str, port: int) -> SimServer | None:
+        """Who answers at an address, as seen from a machine."""
+        for server in self.servers:
+            reachable = server.machine is machine if address.startswith("127.") else address in server.machine.addresses
+            listens = server.value("listen_addresses")
+            if reachable and server.port == port and (listens in ("*", "0.0.0.0") or address in listens.split(",")):
+                return server
+        return None
+
+    def port_holder(self, machine: SimMachine, port: int) -> str | None:
+        for server in self.servers:
+            if server.machine is machine and server.port == port:
+                return f"postgres (process {server.pid})"
+        return machine.foreign_ports.get(port)
+
+    def refusal(self, server: SimServer, machine: SimMachine, database: str, user: str, password: str | None) -> str:
+        """Why a server does not let somebody in; "" when it does."""
+        if server.phase is Phase.STARTING:
+            return "the database system is starting up"
+        if server.phase is not Phase.RUNNING:
+            return "the database system is shutting down"
+        client = "127.0.0.1" if machine is server.machine else machine.addresses[0]
+        method = admitted(server.hba, database, user, client)
+        if method in (None, "reject"):
+            return f'no pg_hba.conf entry for host "{client}", user "{user}", database "{database}"'
+        role = server.storage.content.roles.get(user)
+        fits = role is not None and role.verifier is not None and password_fits(password or "", role.verifier)
+        if method != "trust" and not fits:
+            return f'password authentication failed for user "{user}"'
+        if role is None or not role.login:
+            return f'role "{user}" is not permitted to log in'
+        if database == "replication" and not (role.replication or role.superuser):
+            return "permission denied to start WAL sender"
+        return ""
+
+    def connect_as_client(self, machine: SimMachine, conninfo: str, passfile: str | None) -> SimServer | str:
+        """The server that a replication connection reaches, or what went wrong. `passfile` is the file's text."""
+        parameters = parse_conninfo(conninfo)
+        host, port, user = parameters["host"], int(parameters["port"]), parameters["user"]
+        server = self.listener(machine, host, port)
+        if server is None:
+            return f'connection to server at "{host}", port {port} failed: Connection refused'
+        if server.frozen:
+            return f'connection to server at "{host}", port {port} failed: timeout expired'
+        password = password_for(passfile or "", host, port, user)
+        refusal = self.refusal(server, machine, "replication", user, password)
+        if refusal:
+            return f'connection to server at "{host}", port {port} failed: FATAL:  {refusal}'
+        if len(server.downstreams) >= int(server.value("max_wal_senders")):
+            return "FATAL:  number of requested standby connections exceeds max_wal_senders"
+        return server
+
+    # --- standbys
+
+    def _replay(self, server: SimServer) -> None:
+        storage = server.storage
+        while not server.paused and not storage.caught_up:
+            record = storage.replay()
+            assert record is not None
+            if record.kind == "checkpoint":
+                server.recycle()
+            elif record.kind == "parameters":
+                lacking = [name for name, value in record.value.items() if _lacks(server, name, value)]
+                if lacking:
+                    self.violate(f"{server.title} cannot replay: {', '.join(lacking)} is higher on the primary")
+                    server.log("FATAL:  recovery aborted because of insufficient parameter settings")
+                    if server.major < 14:
+                        server.kill()
+                        return
+                    server.paused = True
+
+    def _receive(self, server: SimServer) -> None:
+        now = self.clock.monotonic()
+        if server.upstream is None and now >= server.next_try:
+            server.next_try = now + int(server.value("wal_retrieve_retry_interval")) / 1000
+            self._restore(server)
+            trouble = self._connect(server)
+            if trouble:
+                server.log(f"FATAL:  could not connect to the primary server: {trouble}")
+        self.flow(server)
+
+    def _connect(self, server: SimServer) -> str:
+        """Tries to stream; says what went wrong."""
+        conninfo = server.value("primary_conninfo")
+        if not conninfo:
+            return ""
+        passfile = server.file(parse_conninfo(conninfo).get("passfile", ""))
+        found = self.connect_as_client(server.machine, conninfo, passfile)
+        if isinstance(found, str):
+            return found
+        mine, theirs = server.storage, found.storage
+        if mine.system_identifier != theirs.system_identifier:
+            return "database system identifier differs between the primary and standby"
+        name = server.value("primary_slot_name")
+        slot = theirs.slots.get(name)
+        if name and slot is None:
+            return f'could not start WAL streaming: ERROR:  replication slot "{name}" does not exist'
+        if slot and (slot.holder is not None or slot.lost):
+            why = f"is lost: {slot.lost}" if slot.lost else "is active"
+            return f'could not start WAL streaming: ERROR:  replication slot "{name}" {why}'
+        if len(theirs.wal) < len(mine.wal):
+            return "requested starting point is ahead of the WAL flush position of this server"
+        if not mine.continues(theirs):
+            if mine.timeline == theirs.timeline:
+                self.violate(f"{server.title} and {found.title} have different WAL on one timeline")
+            return "requested starting point is not in this server's history"
+        if theirs.oldest > mine.end:
+            return "ERROR:  requested WAL segment has already been removed"
+        server.upstream, server.slot = found, name or None
+        if slot:
+            slot.holder = server
+        return ""
+
+    def flow(self, server: SimServer) -> None:
+        """What the upstream has goes to the standby; the slot follows."""
+        upstream = server.upstream
+        if upstream is None or upstream.frozen or server.frozen:
+            return
+        server.storage.receive(upstream.storage.wal[len(server.storage.wal) :])
+        slot = upstream.storage.slots.get(server.slot or "")
+        if slot is not None:
+            slot.restart_lsn = server.storage.end
+
+    def _restore(self, server: SimServer) -> None:
+        """restore_command, as long as the archive has what comes next."""
+        command = shlex.split(server.value("restore_command"))
+        if len(command) != 5 or server.file(RESTORE_SCRIPT) is None:
+            return
+        storage = server.storage
+        folder = f"{command[4]}/{(server.file(SYSTEM_FILE) or '').strip()}"
+        while True:
+            found = server.machine.files.find(f"{folder}/{segment_name(storage.timeline, storage.end // SEGMENT)}")
+            segment = getattr(found, "payload", None)
+            if not isinstance(segment, ArchivedSegment) or segment.first > len(storage.wal):
+                return
+            new = segment.records[len(storage.wal) - segment.first :]
+            if not new:
+                return
+            storage.receive(list(new))
+
+    # --- the archiver
+
+    def _archive(self, server: SimServer) -> None:
+        storage, now = server.storage, self.clock.monotonic()
+        if server.value("archive_mode") != "on" or now < server.next_archiving:
+            return
+        while storage.archived_to < storage.end // SEGMENT:
+            name = segment_name(storage.timeline, storage.archived_to)
+            if not self._archive_one(server, name):
+                storage.statistics.failed += 1
+                storage.statistics.last_failed, storage.statistics.last_failed_at = name, self.clock.now()
+                server.next_archiving = now + _ARCHIVE_PAUSE
+                return
+            storage.statistics.archived += 1
+            storage.statistics.last_archived, storage.statistics.last_archived_at = name, self.clock.now()
+            storage.archived_to += 1
+
+    def _archive_one(self, server: SimServer, name: str) -> bool:
+        command = shlex.split(server.value("archive_command"))
+        if len(command) != 5 or server.file(ARCHIVE_SCRIPT) is None:
+            server.log("LOG:  archive command failed")
+            return False
+        path = f"{command[4]}/{(server.file(SYSTEM_FILE) or '').strip()}/{name}"
+        content = _segment(server.storage)
+        try:
+            there = server.machine.files.find(path)
+            if there is not None:
+                return getattr(there, "payload", None) == content
+            server.machine.files.write(path, b"", weight=SEGMENT).payload = content
+        except OSError as error:
+            server.log(f"LOG:  archive command failed: {error.strerror}")
+            return False
+        return True
+
+    # --- synchronous commit
+
+    def senders(self, server: SimServer) -> list[tuple[SimServer, str, str]]:
+        """Who streams from a server: the standby, its application_name and sync_state."""
+        found = [
+            (below, parse_conninfo(below.value("primary_conninfo")).get("application_name", "walreceiver"))
+            for below in server.downstreams
+        ]
+        match = None if server.in_recovery else _SYNC_NAMES.fullmatch(server.value("synchronous_standby_names"))
+        if match is None:
+            return [(below, name, "async") for below, name in found]
+        names, count = re.findall(r'"([^"]*)"', match.group(3)), int(match.group(2))
+        able = sorted((name for _, name in found if name in names), key=names.index)
+        states = {name: "quorum" if match.group(1) == "ANY" else "potential" for name in able}
+        if match.group(1) == "FIRST":
+            states |= dict.fromkeys(able[:count], "sync")
+        return [(below, name, states.get(name, "async")) for below, name in found]
+
+    def confirmed(self, server: SimServer, lsn: int) -> bool:
+        """Whether a commit at this position would be acknowledged now."""
+        match = _SYNC_NAMES.fullmatch(server.value("synchronous_standby_names"))
+        level = server.value("synchronous_commit")
+        if match is None or level in ("off", "local"):
+            return True
+        replayed = level == "remote_apply"
+        having = [
+            below
+            for below, _, state in self.senders(server)
+            if state in ("sync", "quorum") and (below.storage.replay_lsn if replayed else below.storage.end) >= lsn
+        ]
+        return len(having) >= int(match.group(2))
+
+
+def _lacks(server: SimServer, name: str, value: str) -> bool:
+    own = server.value(name)
+    return own.isdigit() and value.isdigit() and int(own) < int(value)
+
+
+def _segment(storage: Storage) -> ArchivedSegment:
+    """The records that end in the next segment to be archived."""
+    start, end = storage.archived_to * SEGMENT, (storage.archived_to + 1) * SEGMENT
+    inside = [index for index, record in enumerate(storage.wal) if start < record.lsn <= end]
+    if not inside:
+        return ArchivedSegment(len(storage.wal), ())
+    return ArchivedSegment(inside[0], tuple(storage.wal[inside[0] : inside[-1] + 1]))

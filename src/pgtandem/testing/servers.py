@@ -1,0 +1,266 @@
+"""Simulated PostgreSQL servers. A `SimServer` is one run of one server process; what lasts is in its data directory."""
+
+from dataclasses import replace
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from pgtandem.model.observed import HbaRule, Setting
+from pgtandem.postgres.settings import setting_spec
+from pgtandem.postgres.versions import STANDBY_FLOOR
+from pgtandem.testing.configuration import Misconfigured, default_settings, parse_hba, read_settings
+from pgtandem.testing.files import SimFile, SimFolder
+from pgtandem.testing.storage import CONTROL_FILE, Storage
+
+if TYPE_CHECKING:
+    from pgtandem.testing.network import SimMachine, SimNetwork
+
+START_SECONDS = 0.2
+STOP_SECONDS = 0.1
+_ON_DISK = "configuration file"
+
+
+class Phase(Enum):
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    ENDED = "ended"
+
+
+class SimServer:
+    """Made by `launch`, moved on by `tick`. `folder` is its data directory itself, whatever its name becomes."""
+
+    def __init__(self, network: "SimNetwork", machine: "SimMachine", path: str, major: int, log_path: str) -> None:
+        self.network = network
+        self.machine = machine
+        self.path = path
+        self.major = major
+        self.log_path = log_path
+        self.folder: SimFolder = machine.files.folder(path)
+        self.pid = network.new_pid()
+        self.phase = Phase.STARTING
+        self.phase_ends = network.clock.monotonic() + START_SECONDS
+        self.frozen = False
+        self.paused = False
+        self.in_recovery = self.folder.file("standby.signal") is not None
+        self.settings: dict[str, Setting] = {}
+        self.hba: tuple[HbaRule, ...] = ()
+        self.upstream: SimServer | None = None
+        self.slot: str | None = None
+        self.next_try = 0.0
+        self.next_archiving = 0.0
+
+    # --- what it is
+
+    @property
+    def storage(self) -> Storage:
+        control = self.folder.file(CONTROL_FILE)
+        assert control is not None
+        assert isinstance(control.payload, Storage)
+        return control.payload
+
+    @property
+    def alive(self) -> bool:
+        return self.phase is not Phase.ENDED
+
+    @property
+    def answers(self) -> bool:
+        """Whether it accepts connections."""
+        return self.phase is Phase.RUNNING and not self.frozen
+
+    @property
+    def is_primary(self) -> bool:
+        return self.phase is Phase.RUNNING and not self.in_recovery
+
+    @property
+    def port(self) -> int:
+        return int(self.value("port"))
+
+    @property
+    def title(self) -> str:
+        return self.path.rpartition("/")[2]
+
+    def value(self, name: str) -> str:
+        return self.settings[name].value
+
+    def file(self, path: str) -> str | None:
+        """A file as the server's own programs see it: relative to the data directory, or absolute."""
+        if path.startswith("/"):
+            content = self.machine.files.read(path)
+            return None if content is None else content.decode(errors="replace")
+        return self.folder.text(path)
+
+    def log(self, text: str) -> None:
+        stamp = f"{self.network.clock.now():.3f} [{self.pid}] "
+        before = self.machine.files.read(self.log_path) or b""
+        self.machine.files.write(self.log_path, before + f"{stamp}{text}\n".encode())
+
+    # --- starting
+
+    def launch(self) -> None:
+        """What a postmaster does first; it ends at once where that is not possible, and the log says why."""
+        try:
+            self._prepare()
+        except Misconfigured as error:
+            self.phase = Phase.ENDED
+            self.log(f"FATAL:  {error}")
+            return
+        self._write_pid_file("starting")
+        self.network.servers.append(self)
+
+    def _prepare(self) -> None:
+        control = self.folder.file(CONTROL_FILE)
+        if control is None or not isinstance(control.payload, Storage):
+            raise Misconfigured(f'could not open file "{CONTROL_FILE}": No such file or directory')
+        if self.storage.major != self.major:
+            raise Misconfigured("database files are incompatible with server")
+        if any(other.folder is self.folder for other in self.network.servers):
+            raise Misconfigured('lock file "postmaster.pid" already exists')
+        self.settings = dict(default_settings(self.major))
+        for name, assigned in read_settings(self.folder, self.path, self.major).items():
+            self.settings[name] = Setting(assigned.value, _ON_DISK, assigned.file)
+        self.hba = self._read_hba()
+        holder = self.network.port_holder(self.machine, self.port)
+        if holder is not None:
+            raise Misconfigured(f"could not bind to port {self.port}: Address already in use")
+        if len(self.storage.slots) > int(self.value("max_replication_slots")):
+            raise Misconfigured("too many replication slots active before shutdown")
+        if self.in_recovery:
+            self._require_parameters()
+
+    def _read_hba(self) -> tuple[HbaRule, ...]:
+        rules = parse_hba(self.folder.text("pg_hba.conf") or "")
+        if not rules or any(rule.error for rule in rules):
+            raise Misconfigured("could not load pg_hba.conf")
+        return rules
+
+    def _require_parameters(self) -> None:
+        """A standby must not have less than the primary whose WAL it replays (manual, 26.4.3)."""
+        for name in STANDBY_FLOOR:
+            own, needed = int(self.value(name)), int(self.storage.parameters[name])
+            if own < needed:
+                self.network.violate(f"{self.title} as a standby has {name} = {own}, and the primary has {needed}")
+                raise Misconfigured("recovery aborted because of insufficient parameter settings")
+
+    def _open(self) -> None:
+        """It accepts connections from now on."""
+        storage = self.storage
+        label = self.folder.entries.pop("backup_label", None)
+        if label is not None:
+            self.folder.entries["backup_label.old"] = label
+        self.phase = Phase.RUNNING
+        if self.in_recovery:
+            storage.state = "in archive recovery"
+            self._write_pid_file("standby ")
+            return
+        if storage.state in ("in production", "in archive recovery"):
+            storage.statistics = type(storage.statistics)()
+        while storage.replay():
+            pass
+        storage.state = "in production"
+        own = {name: self.value(name) for name in storage.parameters}
+        if own != storage.parameters:
+            storage.write("parameters", value=own)
+        storage.write("checkpoint")
+        self.recycle()
+        self._write_pid_file("ready   ")
+
+    # --- running
+
+    def tick(self) -> None:
+        """What happened since the last look: phases that ended."""
+        if self.frozen or not self.alive or self.network.clock.monotonic() < self.phase_ends:
+            return
+        if self.phase is Phase.STARTING:
+            self._open()
+        elif self.phase is Phase.STOPPING:
+            self._close()
+
+    def reload(self) -> None:
+        """Reads the files again; settings of the context postmaster wait for a restart."""
+        try:
+            assigned = read_settings(self.folder, self.path, self.major)
+        except Misconfigured as error:
+            self.log(f"LOG:  {error}")
+            self.log("LOG:  configuration file contains errors; no changes were applied")
+            return
+        before = {name: self.value(name) for name in ("primary_conninfo", "primary_slot_name") if name in self.settings}
+        defaults = default_settings(self.major)
+        for name in {*assigned, *(n for n, s in self.settings.items() if s.source == _ON_DISK or s.pending_restart)}:
+            self._assign(
+                name,
+                Setting(assigned[name].value, _ON_DISK, assigned[name].file) if name in assigned else defaults[name],
+            )
+        try:
+            self.hba = self._read_hba()
+        except Misconfigured as error:
+            self.log(f"LOG:  {error}")
+        if self.in_recovery and any(self.value(name) != value for name, value in before.items()):
+            self.hang_up()
+            self.next_try = 0.0
+
+    def _assign(self, name: str, new: Setting) -> None:
+        spec, old = setting_spec(self.major, name), self.settings.get(name)
+        if spec is not None and spec.needs_restart and old is not None and old.value != new.value:
+            self.settings[name] = replace(old, pending_restart=True)
+        else:
+            self.settings[name] = new
+
+    def hang_up(self) -> None:
+        """The walreceiver's connection ends."""
+        if self.upstream is not None and self.slot is not None:
+            slot = self.upstream.storage.slots.get(self.slot)
+            if slot is not None and slot.holder is self:
+                slot.holder = None
+        self.upstream = self.slot = None
+
+    def recycle(self) -> None:
+        """Removes WAL that is not needed any more, as a checkpoint does."""
+        cap: int | None = None
+        if "max_slot_wal_keep_size" in self.settings and int(self.value("max_slot_wal_keep_size")) >= 0:
+            cap = int(self.value("max_slot_wal_keep_size")) * 1024 * 1024
+        keep = int(self.settings["wal_keep_size"].value) * 1024 * 1024 if "wal_keep_size" in self.settings else 0
+        self.storage.recycle(cap, keep)
+
+    # --- ending
+
+    def request_stop(self) -> None:
+        """SIGINT: a fast shutdown."""
+        if self.phase in (Phase.STARTING, Phase.RUNNING):
+            self.phase = Phase.STOPPING
+            self.phase_ends = self.network.clock.monotonic() + STOP_SECONDS
+            self._write_pid_file("stopping")
+
+    def _close(self) -> None:
+        storage = self.storage
+        if self.in_recovery:
+            storage.state = "shut down in recovery"
+        elif storage.state == "in production":
+            storage.write("checkpoint")
+            storage.state = "shut down"
+        for below in self.downstreams:
+            self.network.flow(below)
+        self.recycle()
+        self.folder.entries.pop("postmaster.pid", None)
+        self._end()
+
+    def kill(self) -> None:
+        """kill -9, or a crash: postmaster.pid stays, and nothing is tidied up."""
+        self._end()
+
+    def _end(self) -> None:
+        for below in self.downstreams:
+            below.hang_up()
+        self.hang_up()
+        for slot in self.storage.slots.values() if self.folder.file(CONTROL_FILE) else ():
+            slot.holder = None
+        self.phase = Phase.ENDED
+        self.network.servers.remove(self)
+
+    @property
+    def downstreams(self) -> "list[SimServer]":
+        return [server for server in self.network.servers if server.upstream is self]
+
+    def _write_pid_file(self, status: str) -> None:
+        listen = self.settings["listen_addresses"].value
+        lines = [self.pid, self.path, 1800000000, self.port, "", listen, "", status]
+        self.folder.put("postmaster.pid", SimFile("\n".join(map(str, lines)).encode() + b"\n"))

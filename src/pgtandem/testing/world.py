@@ -1,0 +1,123 @@
+"""The whole simulated world: machines, servers, pgtandem's workspace, and what may befall them."""
+
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from pgtandem.ports import World
+from pgtandem.testing.clock import SimClock
+from pgtandem.testing.database import SimDatabase
+from pgtandem.testing.files import SimFileSystem, SimFolder
+from pgtandem.testing.host import SimHost
+from pgtandem.testing.network import SimMachine, SimNetwork
+from pgtandem.testing.probe import Killed, Probe
+from pgtandem.testing.programs import install
+from pgtandem.testing.servers import SimServer
+from pgtandem.testing.storage import CONTROL_FILE, Storage
+from pgtandem.testing.workspace import MemoryWorkspace
+
+T = TypeVar("T")
+
+GIGABYTE = 1024**3
+
+
+class SimWorld:
+    """One machine ("local") with PostgreSQL installed, and nothing else yet.
+
+    `ports` gives what a fresh pgtandem process sees; `run` runs a coroutine in virtual time. What befalls the world
+    between two runs, or from a hook of the probe at any call, are the methods below; what a person would do by hand is
+    in `hand`.
+    """
+
+    def __init__(self, *, majors: tuple[int, ...] = (13, 15, 16, 18), disk_bytes: int = 100 * GIGABYTE) -> None:
+        self.clock = SimClock()
+        self.network = SimNetwork(self.clock)
+        self.probe = Probe()
+        self.probe.time_passes = self.network.settle
+        self.workspace = MemoryWorkspace(self.probe)
+        self.machine = SimMachine("local", SimFileSystem(disk_bytes, "disk1"))
+        self.network.machines.append(self.machine)
+        for major in majors:
+            install(self.machine, f"/usr/lib/postgresql/{major}/bin", major)
+        self.host = SimHost(self.network, self.machine, self.probe)
+
+    def ports(self) -> World:
+        """A new process of pgtandem: nothing is left of one before but what the workspace has."""
+        self.probe.reset()
+        self.workspace.locked_by = None
+        database = SimDatabase(self.network, self.machine, self.probe)
+        return World({"local": self.host}, database, self.workspace, self.clock)
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Raises Killed where the hook killed pgtandem."""
+        return self.clock.run(coroutine)
+
+    def pass_time(self, seconds: float, step: float = 0.1) -> None:
+        """Lets the servers live on while no pgtandem looks."""
+        for _ in range(max(round(seconds / step), 1)):
+            self.clock.advance(step)
+            self.network.settle()
+
+    # --- looking
+
+    @property
+    def servers(self) -> list[SimServer]:
+        """Every server process that lives."""
+        return list(self.network.servers)
+
+    def server(self, path: str) -> SimServer | None:
+        """The living server of a data directory."""
+        folder = self.machine.files.find(path)
+        return next((server for server in self.network.servers if server.folder is folder), None)
+
+    def storages(self) -> list[tuple[str, Storage]]:
+        """Every whole data directory on every machine, by its path."""
+        return [
+            (f"/{path}".removesuffix(f"/{CONTROL_FILE}"), file.payload)
+            for machine in self.network.machines
+            for path, file in machine.files.root.files()
+            if path.endswith(CONTROL_FILE) and isinstance(file.payload, Storage)
+        ]
+
+    def folder(self, path: str) -> SimFolder:
+        return self.machine.files.folder(path)
+
+    # --- what may befall it
+
+    def kill_pgtandem(self) -> None:
+        """From a hook of the probe: this call is the last."""
+        raise Killed
+
+    def kill_server(self, path: str) -> None:
+        """kill -9 of a server."""
+        server = self.server(path)
+        if server is not None:
+            server.kill()
+
+    def freeze_server(self, path: str, frozen: bool = True) -> None:
+        """SIGSTOP (or SIGCONT): it holds its port and answers nobody."""
+        server = self.server(path)
+        if server is not None:
+            server.frozen = frozen
+
+    def stop_server(self, path: str) -> None:
+        """A fast shutdown, to its end."""
+        server = self.server(path)
+        if server is not None:
+            server.request_stop()
+            self.pass_time(1)
+
+    def power_off(self) -> None:
+        """Every server of the machine is gone at once, and with them what was never made durable."""
+        for server in self.servers:
+            server.kill()
+        self.machine.files.lose_power()
+
+    def fill_disk(self, free_bytes: int) -> None:
+        """Something else takes the room."""
+        files = self.machine.files
+        files.write("/ballast", b"", weight=max(files.free_bytes - free_bytes, 0))
+
+    def empty_disk(self) -> None:
+        """The room is given back."""
+        if self.machine.files.find("/ballast") is not None:
+            self.machine.files.remove("/ballast")

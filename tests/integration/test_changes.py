@@ -1,4 +1,4 @@
-"""Changes of the topology file on a running cluster: one primary, two standbys, and one more below the first of them."""
+"""Changes of the topology file on a running cluster: a primary, two standbys, and one more below the first of them."""
 
 from collections.abc import Iterator
 

@@ -90,7 +90,7 @@ class SimHost:
             target = self.shared_programs(name)
             files = self.machine.files
             if files.find(target) is None:
-                copied = {key: entry for key, entry in files.folder(source).entries.items()}
+                copied = dict(files.folder(source).entries)
                 files.make_directory(posixpath.dirname(target), 0o755).entries["bin"] = SimFolder(0o755, copied)
             return target
 

@@ -47,7 +47,7 @@ def test_a_setting_of_alter_system_that_needs_a_restart_is_taken_back(three: Clu
     three.sql("db2", "ALTER SYSTEM SET max_wal_senders = 44")
     three.stop_server("db2")
     mended(three)
-    assert three.setting("db1", "max_wal_senders") == three.setting("db2", "max_wal_senders") == "10"
+    assert three.setting("db1", "max_wal_senders") == three.setting("db2", "max_wal_senders") == "20"
     assert three.sql("db1", "SELECT count(*) FROM pg_settings WHERE pending_restart") == 0
 
 

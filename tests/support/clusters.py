@@ -301,10 +301,9 @@ class Cluster:
     # --- its servers
 
     def connect(self, node: str, **options: Any) -> "psycopg.Connection[tuple[Any, ...]]":
-        port = self.port(node)
-        # A former node is not in the passfile any more; the password is the same for all.
+        host, port = self.nodes.get(node, {}).get("address", HOST), self.port(node)
         arguments = {
-            "host": HOST, "port": port, "user": "postgres", "dbname": "postgres", "password": self.password(),
+            "host": host, "port": port, "user": "postgres", "dbname": "postgres", "password": self.password(),
             "connect_timeout": 10, "autocommit": True,
         }  # fmt: skip
         return psycopg.connect(**{**arguments, **options})

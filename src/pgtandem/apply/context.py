@@ -63,7 +63,7 @@ class Context:
         node = self.node(name)
         postmaster = await self.postmaster(name)
         for port in {node.port, *({postmaster.port} if postmaster else ())}:
-            await self.world.drop_session(node.address, port)
+            await self.world.drop_session(name, node.address, port)
 
     async def wait(self, test: Callable[[], Awaitable[T | None]], seconds: float, pause: float = 0.01) -> T | None:
         """Asks until the answer is not None; None when the time is over. The pauses grow from 10 to 250 ms."""

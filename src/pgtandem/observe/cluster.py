@@ -120,17 +120,17 @@ class Observer:
             return Known(await (await self.world.session(node.name, node.address, port)).observe(password))
         except DatabaseUnreachable:
             # The session may be one to a server that has been restarted since: once more, with a new one.
-            await self.world.drop_session(node.address, port)
+            await self.world.drop_session(node.name, node.address, port)
         except DatabaseRefused as refused:
             return Unknown(refused.why)
         try:
             return Known(await (await self.world.session(node.name, node.address, port)).observe(password))
         except (DatabaseUnreachable, DatabaseRefused) as failure:
-            await self.world.drop_session(node.address, port)
+            await self.world.drop_session(node.name, node.address, port)
             return Unknown(failure.why)
 
     async def _port_holder(self, host: Host, node: Node, postmaster: Fact[Postmaster]) -> Fact[str]:
-        if isinstance(postmaster, Known):
+        if isinstance(postmaster, Known) and postmaster.value.port in (0, node.port):
             return ABSENT
         holder = await host.port_holder(node.address, node.port)
         return ABSENT if holder is None else Known(holder)

@@ -3,9 +3,9 @@
 from pgtandem.model.facts import Known
 from pgtandem.model.names import NodeName
 from pgtandem.model.plan import Condition, NodeFiles, Risk, Step, StepKind
-from pgtandem.plan.desired import files_differ, settings_in_place
+from pgtandem.plan.desired import files_differ, neighbour_at_port, settings_in_place
 from pgtandem.plan.draft import Draft
-from pgtandem.plan.drift import RESPELLED, Drift
+from pgtandem.plan.drift import DISABLED, RESPELLED, Drift
 from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings
 from pgtandem.postgres.settings import canonical, setting_spec
 from pgtandem.postgres.versions import has_standby_signal
@@ -71,8 +71,12 @@ def change(draft: Draft, name: NodeName, files: NodeFiles, drift: Drift) -> None
 def loaded(draft: Draft, name: NodeName, wanted: dict[str, str], keys: tuple[str, ...]) -> tuple[Condition, ...]:
     """That a running server has taken these settings over: a reload takes effect a moment later."""
     major, conditions = draft.wish.topology.postgresql, []
+    server = draft.wish.seen(name).running
     for key in keys:
         spec = setting_spec(major, key)
+        shown = server.settings.get(key) if server else None
+        if shown is not None and shown.value == DISABLED:
+            continue
         if key in wanted and spec is not None and not spec.needs_restart and key not in RESPELLED:
             conditions.append(Condition("setting_is", name, f"{key}={canonical(spec, wanted[key])}"))
     return tuple(conditions)
@@ -104,6 +108,9 @@ def restart(draft: Draft, name: NodeName, drift: Drift, after: tuple[str, ...]) 
     if not restart:
         return
     role = "is_primary" if name == draft.wish.primary else "is_standby"
+    neighbour = neighbour_at_port(draft.wish, name)
+    if neighbour is not None and not draft.has(f"{neighbour}.stop"):
+        _make_way(draft, neighbour, name)
     draft.add(
         Step(
             f"{name}.restart",
@@ -112,9 +119,26 @@ def restart(draft: Draft, name: NodeName, drift: Drift, after: tuple[str, ...]) 
             f"restart {name}",
             f"{', '.join(restart)} take{'s' if len(restart) == 1 else ''} effect at a start only.",
             Risk.RESTART,
-            needs=(f"{name}.files", f"{name}.reset", *after),
+            needs=(f"{name}.files", f"{name}.reset", *((f"{neighbour}.stop",) if neighbour else ()), *after),
             proves=(Condition(role, name), Condition("nothing_pending", name)),
             undo="change the topology file back and apply",
+        )
+    )
+
+
+def _make_way(draft: Draft, name: NodeName, successor: NodeName) -> None:
+    """A node whose port another one gets stops first; its own restart then starts it on its new port."""
+    draft.add(
+        Step(
+            f"{name}.stop",
+            StepKind.STOP,
+            name,
+            f"stop {name}",
+            f"{successor} gets its port.",
+            Risk.STOP,
+            needs=(f"{name}.files", f"{name}.reset"),
+            proves=(Condition("stopped", name),),
+            undo="pgtandem up",
         )
     )
 

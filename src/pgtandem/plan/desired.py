@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 
+from pgtandem.model.facts import Known
 from pgtandem.model.names import REPLICATION_ROLE, NodeName, SlotName, slot_name
 from pgtandem.model.observed import Observed, ObservedNode
 from pgtandem.model.plan import NodeFiles
@@ -66,7 +67,8 @@ def desired_settings(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> 
     """
     topology, node, seen = wish.topology, wish.node(name), wish.seen(name)
     in_place = settings_in_place(seen)
-    senders = str(max(10, 2 * len(topology.nodes) + 2))
+    # Room for growth: both take effect at a start only, and one more standby must not restart everybody.
+    senders = str(max(20, 2 * len(topology.nodes) + 2))
     settings = {
         "listen_addresses": node.address,
         "unix_socket_directories": "",
@@ -243,3 +245,15 @@ def streams(wish: Wish, name: NodeName) -> bool:
     return server is not None and any(
         sender.application_name == name and sender.state == "streaming" for sender in server.senders
     )
+
+
+def neighbour_at_port(wish: Wish, name: NodeName) -> NodeName | None:
+    """The other node of this host whose server listens now where this node's is to listen."""
+    node = wish.node(name)
+    for other in wish.topology.nodes:
+        postmaster = wish.seen(other.name).postmaster
+        if other.name == name or other.host != node.host or not isinstance(postmaster, Known):
+            continue
+        if postmaster.value.port == node.port:
+            return other.name
+    return None

@@ -75,12 +75,17 @@ def _in_force(server: Server, major: int, key: str, value: str) -> bool:
         return True  # an extension's setting shows up once its library is loaded
     if setting.pending_restart:
         return True  # counted as pending
+    if setting.value == DISABLED:
+        return True
     spec = setting_spec(major, key)
     if spec is None or spec.kind == "string":
         # A server may show a text in its own spelling (DateStyle, time zones); what it read from our file is in force.
         return _loose(setting.value) == _loose(value) or (_ours(setting.source_file) and key in RESPELLED)
     return setting.value == canonical(spec, value)
 
+
+#: What archive_command shows while archive_mode is off, whatever was written.
+DISABLED = "(disabled)"
 
 RESPELLED = {"datestyle", "timezone", "log_timezone", "timezone_abbreviations"}
 

@@ -7,7 +7,7 @@ from pgtandem.model.facts import Absent, Known, Unknown
 from pgtandem.model.names import NodeName, slot_name
 from pgtandem.model.observed import Observed, ObservedNode, PostmasterState
 from pgtandem.model.topology import Topology
-from pgtandem.plan.desired import Wish
+from pgtandem.plan.desired import Wish, neighbour_at_port
 from pgtandem.plan.roles import claims_primary
 from pgtandem.postgres.places import install_hint
 
@@ -220,7 +220,9 @@ def _existing_standby(wish: Wish, name: NodeName, node: ObservedNode) -> Iterato
 
 
 def _port(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
-    if isinstance(node.port_holder, Known) and not isinstance(node.postmaster, Known):
+    # A running node that is to move may find another node of ours there, which then moves too.
+    moves = isinstance(node.postmaster, Known)
+    if isinstance(node.port_holder, Known) and not (moves and neighbour_at_port(wish, name)):
         port = wish.node(name).port
         yield (
             "PT-3007",

@@ -24,7 +24,7 @@ class World:
     database: Database
     workspace: Workspace
     clock: Clock
-    _sessions: dict[tuple[str, int], Session] = field(default_factory=dict)
+    _sessions: dict[tuple[NodeName, str, int], Session] = field(default_factory=dict)
 
     def host(self, address: HostAddress) -> Host:
         """Raises KeyError for a host that the topology does not name: a defect."""
@@ -32,20 +32,21 @@ class World:
 
     async def session(self, node: NodeName, address: str, port: int) -> Session:
         """The open session of a server, or a new one. Raises DatabaseUnreachable."""
-        key = (address, port)
+        # The node is part of the key: two that swap their ports must never get each other's session.
+        key = (node, address, port)
         if key not in self._sessions:
             password = self.workspace.secret(SUPERUSER_SECRET)
             access = Access(node, address, port, SUPERUSER, password)
             self._sessions[key] = await self.database.connect(access)
         return self._sessions[key]
 
-    async def drop_session(self, address: str, port: int) -> None:
+    async def drop_session(self, node: NodeName, address: str, port: int) -> None:
         """Closes a session that broke, or whose server is about to stop."""
-        session = self._sessions.pop((address, port), None)
+        session = self._sessions.pop((node, address, port), None)
         if session is not None:
             await session.close()
 
     async def close(self) -> None:
-        for address, port in list(self._sessions):
-            await self.drop_session(address, port)
+        for node, address, port in list(self._sessions):
+            await self.drop_session(node, address, port)
         await asyncio.gather(*(host.close() for host in self.hosts.values()))

@@ -28,18 +28,24 @@ def render_block(lines: tuple[HbaLine, ...]) -> str:
 
 
 def find_block(text: str) -> str | None:
-    """The inner lines of the block, None where there is none or its end is missing."""
-    _, begin, rest = text.partition(BEGIN + "\n")
+    """The inner lines of the block, None where there is none, its end is missing, or a rule stands above it."""
+    above, begin, rest = text.partition(BEGIN + "\n")
+    if any(line.strip() and not line.lstrip().startswith("#") for line in above.splitlines()):
+        return None
     inner, end, _ = rest.partition(END)
     return inner if begin and end else None
 
 
 def with_block(text: str, inner: str) -> str:
-    """The file with this block at its head; lines that are not pgtandem's stay as they are."""
-    rest = text
-    if find_block(text) is not None:
-        before, _, after = text.partition(BEGIN + "\n")
+    """The file with this block at its head; lines that are not pgtandem's stay as they are.
+
+    Where the block's end is missing, nothing tells its lines from the user's but their text: those that are the same
+    as the new ones go.
+    """
+    before, begin, after = text.partition(BEGIN + "\n")
+    if begin and END in after:
         rest = before + after.partition(END)[2].removeprefix("\n")
     else:
-        rest = text.replace(BEGIN + "\n", "").replace(END + "\n", "")
+        ours = {BEGIN, END, *inner.splitlines()}
+        rest = "".join(line for line in text.splitlines(keepends=True) if line.rstrip("\r\n") not in ours)
     return f"{BEGIN}\n{inner}{END}\n{rest}"

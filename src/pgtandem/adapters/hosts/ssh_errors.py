@@ -12,8 +12,8 @@ from pgtandem.ports.host import HostUnreachable
 #: ssh's own words when it does not know the host's key.
 UNKNOWN_KEY = re.compile(r"No (?P<type>\S+) host key is known for (?P<host>\S+) and you have requested strict")
 
-#: sudo's (and runuser's) own words when there is no such account.
-_NO_ACCOUNT = re.compile(r"(?:sudo: unknown user|runuser: user) ?:? ?\S+", re.IGNORECASE)
+#: sudo's and runuser's own words when there is no such account.
+_NO_ACCOUNT = re.compile(r"sudo: unknown user|runuser: user \S+ does not exist")
 
 _NOISE = re.compile(
     r"^(?:Warning: Permanently added|mux_client|ControlSocket |\*\* |Pseudo-terminal|Connection to \S+ closed\.$"
@@ -47,7 +47,7 @@ def lost(address: SshAddress, said: str, during: str) -> HostUnreachable:
 
 def misses_account(said: str) -> bool:
     """Whether the host has no such account."""
-    return _NO_ACCOUNT.search(said) is not None and "exist" in said or "unknown user" in said
+    return _NO_ACCOUNT.search(said) is not None
 
 
 def last_line(said: str) -> str:
@@ -110,7 +110,7 @@ _RULES: list[tuple[re.Pattern[str], Words]] = [
         (r"sudo: (?:.*password is required|.*must have a tty.*|.*terminal is required.*)", _sudo),
         (r"^.*(?:is not in the sudoers file|is not allowed to (?:execute|run)).*", _sudo),
         (
-            r"(?:sudo: unknown user|runuser: user \S+ does not exist)",
+            _NO_ACCOUNT.pattern,
             _plain('The host has no account "{account}".', "install PostgreSQL there: its packages make the account"),
         ),
         (

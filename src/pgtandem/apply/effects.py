@@ -1,5 +1,6 @@
 """The table of effects: one function per kind of step. Each is safe to repeat, and leaves a safe state when cut off."""
 
+import posixpath
 from collections.abc import Awaitable, Callable, Mapping
 
 from pgtandem.apply import archives, copies, databases, removal, servers
@@ -19,7 +20,8 @@ async def _create_account(context: Context, step: Step) -> str:
 
 async def _copy_programs(context: Context, step: Step) -> str:
     source, target = step.names
-    await context.host(step.node).copy_programs(source, target)
+    name = posixpath.basename(posixpath.dirname(target))
+    await context.host(step.node).copy_programs(source, name)
     context.observer.forget_programs()
     return ""
 

@@ -115,7 +115,7 @@ def _line(table: str, name: str, value: str, comment: bool = True, *, off: bool 
         return line
     key = keys_of(table)[name]
     meaning = f"{key.meaning}: {key.values_text}" if key.values_text else key.meaning
-    return f"{line:<{_COMMENT_COLUMN}}# {meaning}"
+    return f"{line:<{_COMMENT_COLUMN - 1}} # {meaning}"
 
 
 def _relative(path: str, folder: str) -> str:

@@ -12,16 +12,23 @@ START_SECONDS = 3600.0
 #: How long a fast shutdown may take: it waits for the archiver and for standbys to get the last record.
 STOP_SECONDS = 600.0
 _APPEAR_SECONDS = 10.0
+#: A server that was killed stays in the process table until its parent reaps it; while its number is there, the new one
+#: believes that it runs. That passes by itself within seconds.
+_GHOST, _GHOST_SECONDS = 'lock file "postmaster.pid" already exists', 20.0
 
 
 async def start(context: Context, step: Step) -> str:
     """Starts the server unless it runs, and waits until it accepts connections. Raises PgtandemError PT-4004."""
-    name = step.node
-    if await context.postmaster(name) is None:
-        await _launch(context, step)
-    if not await _comes_up(context, name):
-        raise await _start_error(context, name)
-    return ""
+    name, clock = step.node, context.world.clock
+    began = clock.monotonic()
+    while True:
+        if await context.postmaster(name) is None:
+            await _launch(context, step)
+        if await _comes_up(context, name):
+            return ""
+        if clock.monotonic() - began > _GHOST_SECONDS or _GHOST not in await context.log_tail(name):
+            raise await _start_error(context, name)
+        await clock.sleep(0.2)
 
 
 async def _launch(context: Context, step: Step) -> None:

@@ -23,7 +23,8 @@ async def change(topology: Topology, world: World, question: Question, *, yes: b
         paint = Paint(sys.stdout)
         if approved is not None:
             print(paint.yellow("The cluster was looked at again, and what is left needs more than was agreed to:"))
-        print("\n".join(plan_lines(plan, topology.cluster, paint, min(width(sys.stdout), 100))), flush=True)
+        columns = min(width(sys.stdout), 100)
+        print("\n".join(plan_lines(plan, topology.cluster, paint, columns, reasons=False)), flush=True)
         if yes:
             return True
         if not can_ask():
@@ -32,15 +33,25 @@ async def change(topology: Topology, world: World, question: Question, *, yes: b
                 f"{command} would change the cluster, and there is no terminal to ask on",
                 next_step=f"pgtandem {command} --yes",
             )
-        return ask("Go ahead?")
+        try:
+            return ask(_question(plan, topology.cluster))
+        except KeyboardInterrupt:
+            so_far = "nothing was changed" if approved is None else "what was done so far stays"
+            raise PgtandemError("PT-4009", so_far) from None
 
     try:
         outcome = await carry_out(topology, world, question, approve, narrator, command)
     finally:
         narrator.finish()
     if outcome.declined:
-        print("Nothing was changed.")
+        print("Nothing was changed." if not outcome.steps_done else "Nothing more was changed.")
     return outcome
+
+
+def _question(plan: Plan, cluster: str) -> str:
+    if plan.highest_risk is Risk.REMOVE:
+        return f"Remove the data of cluster {cluster} for good?"
+    return "Go ahead?"
 
 
 def write_client_passfile(topology: Topology, world: World) -> str | None:

@@ -1,11 +1,20 @@
 """How a client reaches the cluster."""
 
 import difflib
+import socket
 
 from pgtandem.errors import PgtandemError
 from pgtandem.model.names import SUPERUSER, NodeName
-from pgtandem.model.topology import Topology
+from pgtandem.model.topology import Node, Topology
+from pgtandem.ports import World
 from pgtandem.postgres.conninfo import render_uri
+
+_DATABASE = "postgres"
+_CONNECT_SECONDS = "3"
+_PROBE_SECONDS = 3.0
+
+#: Variables of libpq that would lead elsewhere than to this cluster, or with another password.
+_MISLEADING = ("PGSERVICE", "PGSERVICEFILE", "PGHOSTADDR", "PGPASSWORD", "PGLOADBALANCEHOSTS")
 
 
 def client_uri(topology: Topology, passfile: str | None, *, node: str | None = None, read_only: bool = False) -> str:
@@ -13,18 +22,85 @@ def client_uri(topology: Topology, passfile: str | None, *, node: str | None = N
 
     Raises PgtandemError PT-1006 for a node that the topology does not have.
     """
-    nodes = topology.nodes
-    parameters = {"target_session_attrs": "prefer-standby" if read_only else "read-write", "connect_timeout": "3"}
-    if node is not None:
-        if node not in topology.names:
-            close = difflib.get_close_matches(node, topology.names, 1)
-            raise PgtandemError(
-                "PT-1006",
-                f'cluster {topology.cluster} has no node "{node}"',
-                next_step=f'did you mean "{close[0]}"?' if close else f"its nodes are {', '.join(topology.names)}",
-            )
-        nodes = (topology.node(NodeName(node)),)
-        del parameters["target_session_attrs"]
+    nodes = _nodes(topology, node)
+    parameters = {} if node else {"target_session_attrs": _target(read_only)}
+    parameters["connect_timeout"] = _CONNECT_SECONDS
     if passfile is not None:
         parameters["passfile"] = passfile
-    return render_uri([(n.address, n.port) for n in nodes], SUPERUSER, "postgres", parameters)
+    return render_uri([(n.address, n.port) for n in nodes], SUPERUSER, _DATABASE, parameters)
+
+
+def client_environment(
+    topology: Topology,
+    passfile: str | None,
+    before: dict[str, str],
+    *,
+    node: str | None = None,
+    read_only: bool = False,
+) -> dict[str, str]:
+    """The same as variables of libpq: a client's own options (a database, a user) still win over them.
+
+    Raises PgtandemError PT-1006 for a node that the topology does not have.
+    """
+    nodes = _nodes(topology, node)
+    variables = {key: value for key, value in before.items() if key not in _MISLEADING}
+    variables |= {
+        "PGHOST": ",".join(n.address for n in nodes),
+        "PGPORT": ",".join(str(n.port) for n in nodes),
+        "PGUSER": SUPERUSER,
+        "PGDATABASE": _DATABASE,
+        "PGCONNECT_TIMEOUT": _CONNECT_SECONDS,
+        "PGTARGETSESSIONATTRS": "any" if node else _target(read_only),
+    }
+    if passfile is not None:
+        variables["PGPASSFILE"] = passfile
+    return variables
+
+
+def refuse_unbuilt(topology: Topology, world: World, passfile: str | None) -> None:
+    """Raises PgtandemError PT-2007 for a cluster that was never built from here: nobody could connect to it."""
+    if passfile is None and not world.workspace.built_nodes():
+        raise PgtandemError(
+            "PT-2007",
+            f"cluster {topology.cluster} is not built",
+            next_step="pgtandem up",
+        )
+
+
+def refuse_silent(topology: Topology, *, node: str | None = None) -> None:
+    """Raises PgtandemError PT-2004 where no server listens at all: a client would say so once per node."""
+    nodes = _nodes(topology, node)
+    if any(_listens(n) for n in nodes):
+        return
+    what = f"{node} does not accept" if node else f"no node of cluster {topology.cluster} accepts"
+    raise PgtandemError(
+        "PT-2004",
+        f"{what} connections",
+        why=f"Nothing listens on {', '.join(f'{n.address} port {n.port}' for n in nodes)}.",
+        next_step="pgtandem status   (what is wrong)   or   pgtandem up   (starts what does not run)",
+    )
+
+
+def _listens(node: Node) -> bool:
+    try:
+        socket.create_connection((node.address, node.port), _PROBE_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+def _target(read_only: bool) -> str:
+    return "prefer-standby" if read_only else "read-write"
+
+
+def _nodes(topology: Topology, node: str | None) -> tuple[Node, ...]:
+    if node is None:
+        return topology.nodes
+    if node not in topology.names:
+        close = difflib.get_close_matches(node, topology.names, 1)
+        raise PgtandemError(
+            "PT-1006",
+            f'cluster {topology.cluster} has no node "{node}"',
+            next_step=f'did you mean "{close[0]}"?' if close else f"its nodes are {', '.join(topology.names)}",
+        )
+    return (topology.node(NodeName(node)),)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from pgtandem.errors import PgtandemError
 from pgtandem.model.observed import Observed
 from pgtandem.model.plan import Plan
 from pgtandem.model.topology import Topology
@@ -63,4 +64,25 @@ def status_json(topology: Topology, observed: Observed) -> dict[str, Any]:
         "synchronous": health.synchronous,
         "archive": health.archive,
         "problems": list(health.problems),
+    }
+
+
+def uri_json(topology: Topology, uri: str) -> dict[str, Any]:
+    return {"version": VERSION, "cluster": topology.cluster, "uri": uri}
+
+
+def error_json(error: PgtandemError) -> dict[str, Any]:
+    """Instead of any other shape, where the command failed."""
+    return {
+        "version": VERSION,
+        "error": {
+            "code": error.code.text,
+            "what": error.what,
+            "why": error.why,
+            "next": error.next_step,
+            "problems": [
+                {"where": problem.where, "what": problem.what, "why": problem.why, "next": problem.next_step}
+                for problem in error.problems
+            ],
+        },
     }

@@ -1,10 +1,12 @@
 """A first topology file: free ports, a folder that the servers can use, comments."""
 
+import contextlib
 import os
 import re
+import shlex
 import socket
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pgtandem.errors import PgtandemError
 from pgtandem.model.names import NodeName
@@ -39,27 +41,77 @@ class Wishes:
 
 
 def write_topology(path: str, wishes: Wishes) -> None:
-    """Writes a new topology file. Raises PgtandemError PT-1004 for wishes that contradict each other, PT-1005 when
+    """Writes a new topology file. Raises PgtandemError PT-1006 for wishes that contradict each other, PT-1005 when
     there is one, PT-1008 when the folder cannot be written."""
     folder = os.path.dirname(path)
-    topology = _topology(folder, wishes)
-    text = render_topology(topology, folder=folder)
-    load_topology(text, folder=folder, source="what was asked for")
-    try:
-        os.makedirs(folder, exist_ok=True)
-        with open(path, "x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
+    if os.path.lexists(path):
         raise PgtandemError(
             "PT-1005", f"{path} is there already", why="It is not overwritten.", next_step="edit it, or move it away"
-        ) from None
-    except OSError as error:
-        raise PgtandemError("PT-1008", f"could not write {path}", why=error.strerror or "") from None
+        )
+    topology = _topology(folder, wishes)
+    text = render_topology(topology, folder=folder)
+    try:
+        load_topology(text, folder=folder, source="what was asked for")
+    except PgtandemError as error:
+        raise _as_options(error) from None
+    try:
+        os.makedirs(folder, exist_ok=True)
+        _write_new(path, text)
+    except (FileExistsError, NotADirectoryError):
+        raise PgtandemError("PT-1008", f"could not write {path}", why=f"{folder} is not a folder.") from None
+    except (OSError, UnicodeEncodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "Its name is not UTF-8"
+        raise PgtandemError("PT-1008", f"could not write {path}", why=f"{why}.") from None
+
+
+def _write_new(path: str, text: str) -> None:
+    """A file that is there whole, or not at all."""
+    content = text.encode()
+    try:
+        with open(path, "xb") as file:
+            file.write(content)
+    except FileExistsError:
+        raise
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        raise
+
+
+#: Keys of the topology file that options of init are about.
+_OPTIONS = {
+    "cluster.name": "--name",
+    "cluster.postgresql": "--postgresql",
+    "cluster.binaries": "--binaries",
+    "replication.durability": "--durability",
+    "replication.synchronous": "--synchronous",
+}
+
+
+def _as_options(error: PgtandemError) -> PgtandemError:
+    """Problems of a file that was never written, told as those of the options."""
+    problems = tuple(
+        replace(problem, where=_OPTIONS.get(problem.where, problem.where), next_step=_option_texts(problem.next_step))
+        for problem in error.problems
+    )
+    return PgtandemError("PT-1006", error.what, why=error.why, next_step=error.next_step, problems=problems)
+
+
+def _option_texts(text: str) -> str:
+    """'synchronous = "none"' as --synchronous none"""
+
+    def as_option(match: re.Match[str]) -> str:
+        value = match.group(2) or match.group(3)
+        return f"--{match.group(1)} {shlex.quote(value)}"
+
+    return re.sub(r'\b(name|postgresql|binaries|durability|synchronous) = (?:"([^"]*)"|(\d+))', as_option, text)
 
 
 def _topology(folder: str, wishes: Wishes) -> Topology:
     if not 0 <= wishes.standbys <= 50:
         raise PgtandemError("PT-1006", f"--standbys is a number from 0 to 50, not {wishes.standbys}")
+    if wishes.first_port is not None and not 1024 <= wishes.first_port <= 65535:
+        raise PgtandemError("PT-1006", f"--port is a number from 1024 to 65535, not {wishes.first_port}")
     cluster = wishes.name or _name_of(folder)
     home = _data_home(folder, cluster)
     ports = _free_ports(wishes.first_port or 5432, 1 + wishes.standbys)
@@ -115,7 +167,9 @@ def _free_ports(first: int, count: int) -> list[int]:
         if _free(port):
             found.append(port)
     if len(found) < count:
-        raise PgtandemError("PT-1006", f"there are no {count} free ports from {first} on", next_step="--port PORT")
+        raise PgtandemError(
+            "PT-1006", f"there are no {count} free ports from {first} on", next_step="--port with a lower number"
+        )
     return found
 
 

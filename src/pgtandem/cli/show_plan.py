@@ -3,42 +3,82 @@
 import textwrap
 
 from pgtandem.cli.terminal import Paint
-from pgtandem.model.plan import Plan, Risk, Step
+from pgtandem.model.plan import Consequence, Plan, Risk, Step
 
-_MARK = {Risk.RESTART: "restarts the server", Risk.STOP: "stops the server", Risk.REMOVE: "removes data"}
+#: Steps that stand out: they take a server away, for a moment or for good.
+_STANDS_OUT = (Risk.RESTART, Risk.STOP, Risk.REMOVE)
+
+#: What a reason is given for even in a short plan: steps that touch what is in use.
+_TOUCHES = (Risk.RELOAD, Risk.RESTART, Risk.STOP)
+
+#: A column of names is not wider than this: beyond, the text would have no room.
+_WIDEST_NAME = 20
 
 
-def plan_lines(plan: Plan, cluster: str, paint: Paint, columns: int) -> list[str]:
-    """The whole plan: numbered steps with their reasons, notes, what single failures would mean."""
+def plan_lines(plan: Plan, cluster: str, paint: Paint, columns: int, *, reasons: bool = True) -> list[str]:
+    """The whole plan: numbered steps, notes, what single failures would mean.
+
+    With `reasons` every step tells why; without, only those that touch a server in use: what a person reads before
+    saying yes should fit on a screen.
+    """
     if plan.empty:
         return [f"{paint.green('converged')}: cluster {cluster} is what the topology file says; nothing to do"]
     count = len(plan.steps)
-    lines = [paint.bold(f"Plan for cluster {cluster}: {count} step{'s' if count > 1 else ''}")]
-    wide = max(len(step.node) for step in plan.steps)
+    summary = f"Plan for cluster {cluster}: {count} step{'s' if count > 1 else ''}{_in_short(plan)}"
+    lines = [paint.bold(line) for line in textwrap.wrap(summary, columns, subsequent_indent="  ")]
+    wide = names_width(plan.steps)
     for number, step in enumerate(plan.steps, 1):
-        lines += _step_lines(number, step, wide, paint, columns)
+        lines += _step_lines(number, step, wide, paint, columns, reasons or step.risk in _TOUCHES)
     for note in plan.notes:
-        lines += textwrap.wrap(note, columns, initial_indent="", subsequent_indent="  ")
+        lines += textwrap.wrap(note, columns, subsequent_indent="  ")
     if plan.look_again:
         lines += textwrap.wrap(
-            "Some facts can only be seen after these steps; what they show is planned then.", columns
+            "Some facts can only be seen after these steps: what they show is planned and shown then.",
+            columns,
+            subsequent_indent="  ",
         )
     if plan.consequences:
         lines.append(paint.bold("If one node fails:"))
         for row in plan.consequences:
-            text = f"{row.failure}: writes {row.writes}; lost: {row.loss}"
-            lines += textwrap.wrap(text, columns, initial_indent="  ", subsequent_indent="      ")
+            lines += _consequence_lines(row, columns)
     return lines
 
 
-def _step_lines(number: int, step: Step, wide: int, paint: Paint, columns: int) -> list[str]:
-    indent = " " * (6 + wide)
-    head = f"{number:>3}. {step.node:<{wide}} {step.what}"
-    mark = _MARK.get(step.risk)
-    if mark:
-        head += f" ({mark})"
-    lines = textwrap.wrap(head, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-    if mark:
+def names_width(steps: tuple[Step, ...]) -> int:
+    return min(max(len(step.node) for step in steps), _WIDEST_NAME)
+
+
+def _in_short(plan: Plan) -> str:
+    """What it means for those who use the cluster, the gravest first."""
+    said = []
+    for risk, verb in ((Risk.REMOVE, "removes data of"), (Risk.STOP, "stops"), (Risk.RESTART, "restarts")):
+        names = list(dict.fromkeys(step.node for step in plan.steps if step.risk is risk))
+        if names:
+            said.append(f"{verb} {', '.join(names)}")
+    return "; " + "; ".join(said) if said else ""
+
+
+def _step_lines(number: int, step: Step, wide: int, paint: Paint, columns: int, reason: bool) -> list[str]:
+    indent = " " * (7 + wide)
+    lines = _filled(f"{number:>3}. {step.node:<{wide}}  ", step.what, indent, columns)
+    if step.risk in _STANDS_OUT:
         lines = [paint.yellow(line) for line in lines]
-    why = textwrap.wrap(step.why, columns, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    why = _filled(indent, step.why, indent, columns) if reason else []
     return lines + [paint.dim(line) for line in why]
+
+
+def _consequence_lines(row: Consequence, columns: int) -> list[str]:
+    lost = f"{row.loss} is lost" if row.loss == "nothing" else f"lost: {row.loss}"
+    lost = lost.replace("lost: nothing; ", "nothing is lost; ", 1)
+    return _filled("  ", f"{row.failure}: writes {row.writes}; {lost}", " " * 6, columns)
+
+
+def _filled(first: str, text: str, indent: str, columns: int) -> list[str]:
+    """A paragraph; words (paths among them) are never broken. Wrapping leaves what stands before it as it is."""
+    lines = textwrap.wrap(
+        text,
+        max(columns - len(indent), 20),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [(first if number == 0 else indent) + line for number, line in enumerate(lines)]

@@ -9,30 +9,64 @@ from pgtandem.model.topology import Topology
 from pgtandem.observe.health import ClusterHealth, NodeHealth, cluster_health
 
 _GOOD = ("running", "streaming")
+_HEADING = ("node", "role", "state", "follows", "TL", "lag", "replay lag", "port")
+_FOLLOWS = _HEADING.index("follows")
 
 
-def status_lines(topology: Topology, observed: Observed, paint: Paint, columns: int) -> list[str]:
-    """What is wrong first, then a line per node as a tree, then durability and the archive."""
+def status_lines(
+    topology: Topology, observed: Observed, paint: Paint, columns: int, *, drawn: bool = True
+) -> list[str]:
+    """What is wrong first, then a line per node as a tree, then durability and the archive.
+
+    `drawn` says whether the output can show the lines of a tree.
+    """
     health = cluster_health(topology, observed)
-    lines = [paint.red(line) for problem in health.problems for line in _wrapped(problem, columns)]
+    lines = [paint.red(line) for problem in health.problems for line in _wrapped("! ", problem, columns)]
     lines.append(paint.bold(f"cluster {health.cluster}") + f", PostgreSQL {topology.postgresql}")
-    rows: list[tuple[str, ...]] = [("node", "role", "state", "follows", "TL", "lag", "replay", "port")]
-    rows += [_row(node, depth) for node, depth in _tree(health)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for number, row in enumerate(rows):
-        text = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        if number == 0:
-            text = paint.dim(text)
-        elif row[2].partition(" (")[0] not in _GOOD:
-            text = paint.red(text)
-        lines.append(text)
-    lines += textwrap.wrap(f"sync:     {health.synchronous}", columns, subsequent_indent=" " * 10)
-    lines.append(f"archive:  {health.archive}")
+    lines += _table(health, paint, columns, "└ " if drawn else "- ")
+    lines += _wrapped("sync:     ", health.synchronous, columns)
+    lines += _wrapped("archive:  ", health.archive, columns)
     return lines
 
 
-def _wrapped(problem: str, columns: int) -> list[str]:
-    return textwrap.wrap(f"! {problem}", columns, subsequent_indent="  ")
+def _wrapped(label: str, text: str, columns: int) -> list[str]:
+    lines = textwrap.wrap(text, max(columns - len(label), 20), break_long_words=False, break_on_hyphens=False)
+    return [(label if number == 0 else " " * len(label)) + line for number, line in enumerate(lines)]
+
+
+def _table(health: ClusterHealth, paint: Paint, columns: int, branch: str) -> list[str]:
+    """A row per node. Where that is too wide, first the column that the tree tells already is left out, then every
+    name stands on a line of its own: a name is never cut."""
+    rows = [_HEADING, *(_row(node, depth, branch) for node, depth in _tree(health))]
+    if _width(rows) > columns:
+        rows = [(*row[:_FOLLOWS], *row[_FOLLOWS + 1 :]) for row in rows]
+    if _width(rows) <= columns:
+        return [
+            _painted(line, row, number, paint)
+            for number, (line, row) in enumerate(zip(_lines(rows), rows, strict=True))
+        ]
+    facts = [row[1:] for row in rows]
+    lines = []
+    for number, (line, row) in enumerate(zip(_lines(facts), rows, strict=True)):
+        if number:
+            lines.append(_painted(row[0], row, number, paint))
+        lines.append(_painted(f"    {line}", row, number, paint))
+    return lines
+
+
+def _painted(line: str, row: tuple[str, ...], number: int, paint: Paint) -> str:
+    if number == 0:
+        return paint.dim(line)
+    return line if row[2].partition(" (")[0] in _GOOD else paint.red(line)
+
+
+def _lines(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(wide) for cell, wide in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _width(rows: list[tuple[str, ...]]) -> int:
+    return max(len(line) for line in _lines(rows))
 
 
 def _tree(health: ClusterHealth) -> list[tuple[NodeHealth, int]]:
@@ -52,8 +86,8 @@ def _tree(health: ClusterHealth) -> list[tuple[NodeHealth, int]]:
     return ordered + [(node, 0) for node in health.nodes if node.name not in placed]
 
 
-def _row(node: NodeHealth, depth: int) -> tuple[str, ...]:
-    name = "  " * max(depth - 1, 0) + ("└ " if depth else "") + node.name
+def _row(node: NodeHealth, depth: int, branch: str) -> tuple[str, ...]:
+    name = "  " * max(depth - 1, 0) + (branch if depth else "") + node.name
     state = node.state + (f" ({node.sync_state})" if node.sync_state in ("sync", "quorum", "potential") else "")
     return (
         name,

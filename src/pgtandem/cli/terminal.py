@@ -4,10 +4,18 @@ import os
 import sys
 from typing import TextIO
 
+#: Prose is not wider than this, whatever the terminal's width: the eye loses the line.
+_WIDEST = 100
+
 
 def has_colour(stream: TextIO) -> bool:
     """NO_COLOR (any value) and TERM=dumb switch it off; a pipe has none."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def can_rewrite(stream: TextIO) -> bool:
+    """Whether a line can be taken back and written anew: on a terminal that is not dumb."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 class Paint:
@@ -36,22 +44,45 @@ class Paint:
 
 
 def can_ask() -> bool:
-    return sys.stdin.isatty() and sys.stdout.isatty()
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def ask(question: str) -> bool:
-    """A question that only a clear yes answers with yes. The end of input is a no."""
+    """A question that only a clear yes answers with yes. The end of input is a no, Ctrl-C a KeyboardInterrupt."""
+    import signal
+
+    # Under asyncio the first Ctrl-C only cancels the task, which does not hear it while it waits for the keyboard.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         answer = input(f"{question} [y/N] ")
-    except EOFError:
+    except KeyboardInterrupt:
+        print()
+        raise
+    except (EOFError, ValueError):  # the end of input, or bytes that are no text
         print()
         return False
+    finally:
+        signal.signal(signal.SIGINT, before)
     return answer.strip().lower() in ("y", "yes")
 
 
 def width(stream: TextIO) -> int:
     """The columns of the terminal, 80 where there is none."""
     try:
-        return os.get_terminal_size(stream.fileno()).columns
+        return os.get_terminal_size(stream.fileno()).columns or 80
     except (OSError, ValueError):
         return 80
+
+
+def text_width(stream: TextIO) -> int | None:
+    """Where prose is wrapped: None (never) where it goes to a file or a pipe, which is searched line by line."""
+    return min(width(stream), _WIDEST) if stream.isatty() else None
+
+
+def can_draw(stream: TextIO) -> bool:
+    """Whether lines of a tree can be drawn: not in an encoding that has none."""
+    try:
+        "└".encode(stream.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True

@@ -6,22 +6,41 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from pgtandem.cli.invocation import FILE_NAME
 from pgtandem.errors import PgtandemError
 from pgtandem.model.topology import Topology
 from pgtandem.ports import World
 from pgtandem.topology.load import load_topology
 
-FILE_NAME = "pgtandem.toml"
-
 T = TypeVar("T")
 
 
 def topology_path(options: argparse.Namespace) -> str:
-    """The topology file that the command line means: -f FILE, DIR/pgtandem.toml, or the one in this folder."""
+    """The topology file that the command line means: -f FILE, DIR/pgtandem.toml, or the one in this folder.
+
+    A folder after -f means the file in it. Raises PgtandemError PT-1006.
+    """
     directory = getattr(options, "directory", None)
     if options.file and directory:
-        raise PgtandemError("PT-1006", "a folder and -f FILE were both given", next_step="name one of the two")
-    return os.path.abspath(options.file or os.path.join(directory or ".", FILE_NAME))
+        raise PgtandemError(
+            "PT-1006",
+            f'both a folder ("{directory}") and -f ("{options.file}") were given',
+            next_step="name one of the two",
+        )
+    if options.file and not os.path.isdir(options.file):
+        return _absolute(options.file)
+    return _absolute(os.path.join(options.file or directory or ".", FILE_NAME))
+
+
+def _absolute(path: str) -> str:
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError:
+        raise PgtandemError(
+            "PT-1006",
+            "the folder that this shell is in was removed",
+            next_step="cd to a folder that exists",
+        ) from None
 
 
 def read_topology(path: str) -> Topology:
@@ -29,15 +48,15 @@ def read_topology(path: str) -> Topology:
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise PgtandemError(
             "PT-1001",
             f"there is no topology file {path}",
             next_step="pgtandem init   (writes one)   or   pgtandem up   (writes one and builds the cluster)",
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "It is not UTF-8 text."
-        raise PgtandemError("PT-1002", f"could not read {path}", why=why or "") from None
+    except (OSError, ValueError) as error:
+        why = f"{error.strerror}." if isinstance(error, OSError) else "It is not UTF-8 text."
+        raise PgtandemError("PT-1002", f"could not read {path}", why=why) from None
     return load_topology(text, folder=os.path.dirname(path), source=path)
 
 

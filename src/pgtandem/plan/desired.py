@@ -67,8 +67,7 @@ def desired_settings(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> 
     """
     topology, node, seen = wish.topology, wish.node(name), wish.seen(name)
     in_place = settings_in_place(seen)
-    # Room for growth: both take effect at a start only, and one more standby must not restart everybody.
-    senders = str(max(20, 2 * len(topology.nodes) + 2))
+    senders = _senders(topology)
     settings = {
         "listen_addresses": node.address,
         "unix_socket_directories": "",
@@ -157,34 +156,59 @@ def _sync_settings(wish: Wish, name: NodeName) -> dict[str, str]:
 
 
 def _raise_to_floor(wish: Wish, name: NodeName, settings: dict[str, str]) -> None:
-    """A standby stops when one of these settings is below the primary's (manual, 26.4.3), so while the primary still
-    runs with a higher value, or its lower one has not been replayed yet, the standby keeps the higher one."""
-    primary, own = wish.seen(wish.primary).running, wish.seen(name).control
+    """A standby stops when one of these settings is below the primary's (manual, 26.4.3). So it never gets less than
+    the primary is to have; and while the primary still runs with a higher value, or its lower one has not been
+    replayed yet, the standby keeps the higher one."""
+    primary, own = wish.seen(wish.primary), wish.seen(name).control
     for key in STANDBY_FLOOR:
         spec = setting_spec(wish.topology.postgresql, key)
         if spec is None:
             continue
-        wanted = settings.get(key, spec.default or "0")
-        floor = int(canonical(spec, wanted))
-        if primary and key in primary.settings:
-            floor = max(floor, int(primary.settings[key].value))
+        default = spec.default or "0"
+        wanted, wished = int(canonical(spec, settings.get(key, default))), _wished_number(wish, wish.primary, key)
+        now = primary.control.settings.get(key, default) if primary.control else default if wished is None else "0"
+        if primary.running and key in primary.running.settings:
+            now = primary.running.settings[key].value
+        floor = max(wanted, wished or 0, int(now), _set_by_hand(primary, key))
         if own and key in own.settings:
             floor = max(floor, int(own.settings[key]))
-        if floor != int(canonical(spec, wanted)):
+        if floor != wanted:
             settings[key] = str(floor)
 
 
+def _wished_number(wish: Wish, name: NodeName, key: str) -> int | None:
+    """What a node is to have of a whole-number setting by the topology alone; None where nobody says anything."""
+    computed = _senders(wish.topology) if key == "max_wal_senders" else None
+    text = wish.node(name).parameters.get(key, wish.topology.parameters.get(key, computed))
+    spec = setting_spec(wish.topology.postgresql, key)
+    return None if text is None or spec is None else int(canonical(spec, text))
+
+
+def _set_by_hand(node: ObservedNode, key: str) -> int:
+    """What ALTER SYSTEM left for the node's next start, 0 for nothing."""
+    text = node.directory.auto_settings.get(key, "") if node.directory else ""
+    return int(text) if text.isdigit() else 0
+
+
 def kept_above_wish(wish: Wish, name: NodeName) -> tuple[str, ...]:
-    """The settings that a standby must keep above what the topology says until the primary has the lower value."""
-    node = wish.node(name)
-    settled = desired_settings(wish, name)
+    """The settings that a standby must keep for now above what it is to have: until the primary has the lower value
+    and the standby has replayed that."""
+    primary, settled = wish.seen(wish.primary), desired_settings(wish, name)
     kept = []
     for key in STANDBY_FLOOR:
-        wanted = node.parameters.get(key, wish.topology.parameters.get(key))
+        settles = _wished_number(wish, wish.primary, key)
+        if settles is None and primary.running and key not in settings_in_place(primary):
+            settles = int(primary.running.settings[key].value)
+        lowest = max(settles or 0, _wished_number(wish, name, key) or 0, _set_by_hand(primary, key))
         spec = setting_spec(wish.topology.postgresql, key)
-        if wanted is not None and spec is not None and canonical(spec, settled[key]) != canonical(spec, wanted):
+        if key in settled and spec is not None and int(canonical(spec, settled[key])) > lowest:
             kept.append(key)
     return tuple(kept)
+
+
+def _senders(topology: Topology) -> str:
+    """Room for growth: it takes effect at a start only, and one more standby must not restart everybody."""
+    return str(max(20, 2 * len(topology.nodes) + 2))
 
 
 def desired_hba(topology: Topology) -> str:

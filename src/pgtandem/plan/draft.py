@@ -40,6 +40,13 @@ class Draft:
     def builds(self, name: NodeName) -> bool:
         return isinstance(self.wish.seen(name).data, Absent)
 
+    def foreseen(self, name: NodeName) -> bool:
+        """Whether it is known what the server holds, or will hold when this plan is done."""
+        if self.builds(name):
+            upstream = self.wish.upstream(name)
+            return upstream is None or self.foreseen(upstream)
+        return self.wish.seen(name).running is not None
+
 
 def cascade_order(wish: Wish) -> tuple[NodeName, ...]:
     """The primary, then every standby after its upstream, in the file's order otherwise."""

@@ -15,6 +15,10 @@ def plan_standby(draft: Draft, name: NodeName) -> None:
     upstream = wish.upstream(name)
     assert upstream is not None
     seen, files = wish.seen(name), desired_files(wish, name)
+    if draft.builds(name) and not all(draft.foreseen(other) for other in (wish.primary, upstream)):
+        # Whether the role and the slot are there can only be seen once the upstream runs: the copy is planned then.
+        draft.look_again = True
+        return
     if draft.builds(name):
         _base_backup(draft, name, upstream, files)
         start(draft, name, "is_standby", (f"{name}.data",))

@@ -107,7 +107,9 @@ def _stops(topology: Topology, observed: Observed) -> list[Step]:
                 StepKind.STOP,
                 name,
                 f"stop {name}",
-                "The primary first, so that every standby gets its last record." if not steps else "Asked for by down.",
+                "The primary first, so that every standby gets its last record."
+                if _is_primary(observed, name)
+                else "Standbys stop after the primary.",
                 Risk.STOP,
                 needs=tuple(step.id for step in steps[-1:]),
                 proves=(Condition("stopped", name),),

@@ -231,7 +231,7 @@ def _sender(standby: SimServer, name: str, sync_state: str) -> Sender:
 def _receiver(server: SimServer) -> Receiver | None:
     if server.upstream is None:
         return None
-    parameters = parse_conninfo(server.value("primary_conninfo"))
+    parameters = parse_conninfo(server.source("primary_conninfo"))
     return Receiver(
         status="streaming",
         sender_host=parameters.get("host"),

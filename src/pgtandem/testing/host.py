@@ -29,7 +29,7 @@ class SimHost:
 
     @property
     def name(self) -> str:
-        return "this machine" if self.machine.url == "local" else self.machine.url
+        return "this machine" if self.machine.url == "local" else f"host {self.machine.url}"
 
     @property
     def title(self) -> str:

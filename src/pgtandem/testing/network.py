@@ -151,7 +151,7 @@ class SimNetwork:
 
     def _connect(self, server: SimServer) -> str:
         """Tries to stream; says what went wrong."""
-        conninfo = server.value("primary_conninfo")
+        conninfo = server.source("primary_conninfo")
         if not conninfo:
             return ""
         passfile = server.file(parse_conninfo(conninfo).get("passfile", ""))
@@ -161,7 +161,7 @@ class SimNetwork:
         mine, theirs = server.storage, found.storage
         if mine.system_identifier != theirs.system_identifier:
             return "database system identifier differs between the primary and standby"
-        name = server.value("primary_slot_name")
+        name = server.source("primary_slot_name")
         slot = theirs.slots.get(name)
         if name and slot is None:
             return f'could not start WAL streaming: ERROR:  replication slot "{name}" does not exist'
@@ -193,7 +193,7 @@ class SimNetwork:
 
     def _restore(self, server: SimServer) -> None:
         """restore_command, as long as the archive has what comes next."""
-        command = shlex.split(server.value("restore_command"))
+        command = shlex.split(server.source("restore_command"))
         if len(command) != 5 or server.file(RESTORE_SCRIPT) is None:
             return
         storage = server.storage
@@ -247,7 +247,7 @@ class SimNetwork:
     def senders(self, server: SimServer) -> list[tuple[SimServer, str, str]]:
         """Who streams from a server: the standby, its application_name and sync_state."""
         found = [
-            (below, parse_conninfo(below.value("primary_conninfo")).get("application_name", "walreceiver"))
+            (below, parse_conninfo(below.source("primary_conninfo")).get("application_name", "walreceiver"))
             for below in server.downstreams
         ]
         match = None if server.in_recovery else _SYNC_NAMES.fullmatch(server.value("synchronous_standby_names"))

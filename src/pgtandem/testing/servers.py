@@ -5,8 +5,9 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from pgtandem.model.observed import HbaRule, Setting
+from pgtandem.postgres.conf import RECOVERY_FILE, parse_settings
 from pgtandem.postgres.settings import setting_spec
-from pgtandem.postgres.versions import STANDBY_FLOOR
+from pgtandem.postgres.versions import STANDBY_FLOOR, has_standby_signal
 from pgtandem.testing.configuration import Misconfigured, default_settings, parse_hba, read_settings
 from pgtandem.testing.files import SimFile, SimFolder
 from pgtandem.testing.storage import CONTROL_FILE, Storage
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 START_SECONDS = 0.2
 STOP_SECONDS = 0.1
 _ON_DISK = "configuration file"
+_SOURCES = ("primary_conninfo", "primary_slot_name")
 
 
 class Phase(Enum):
@@ -41,6 +43,7 @@ class SimServer:
         self.phase_ends = network.clock.monotonic() + START_SECONDS
         self.frozen = False
         self.paused = False
+        self.recovery: dict[str, str] = {}
         self.in_recovery = self.folder.file("standby.signal") is not None
         self.settings: dict[str, Setting] = {}
         self.hba: tuple[HbaRule, ...] = ()
@@ -81,6 +84,10 @@ class SimServer:
 
     def value(self, name: str) -> str:
         return self.settings[name].value
+
+    def source(self, name: str) -> str:
+        """A setting that says where WAL comes from: up to 11 those of recovery.conf, as they were at the start."""
+        return self.recovery.get(name, "") if not has_standby_signal(self.major) else self.value(name)
 
     def file(self, path: str) -> str | None:
         """A file as the server's own programs see it: relative to the data directory, or absolute."""
@@ -124,6 +131,9 @@ class SimServer:
             raise Misconfigured(f"could not bind to port {self.port}: Address already in use")
         if len(self.storage.slots) > int(self.value("max_replication_slots")):
             raise Misconfigured("too many replication slots active before shutdown")
+        if not has_standby_signal(self.major):
+            self.recovery = parse_settings(self.folder.text(RECOVERY_FILE) or "")
+            self.in_recovery = self.recovery.get("standby_mode") == "on"
         if self.in_recovery:
             self._require_parameters()
 
@@ -183,7 +193,7 @@ class SimServer:
             self.log(f"LOG:  {error}")
             self.log("LOG:  configuration file contains errors; no changes were applied")
             return
-        before = {name: self.value(name) for name in ("primary_conninfo", "primary_slot_name") if name in self.settings}
+        before = [self.source(name) for name in _SOURCES]
         defaults = default_settings(self.major)
         for name in {*assigned, *(n for n, s in self.settings.items() if s.source == _ON_DISK or s.pending_restart)}:
             self._assign(
@@ -194,7 +204,7 @@ class SimServer:
             self.hba = self._read_hba()
         except Misconfigured as error:
             self.log(f"LOG:  {error}")
-        if self.in_recovery and any(self.value(name) != value for name, value in before.items()):
+        if self.in_recovery and before != [self.source(name) for name in _SOURCES]:
             self.hang_up()
             self.next_try = 0.0
 

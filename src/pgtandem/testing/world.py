@@ -28,7 +28,9 @@ class SimWorld:
     in `hand`.
     """
 
-    def __init__(self, *, majors: tuple[int, ...] = (13, 15, 16, 18), disk_bytes: int = 100 * GIGABYTE) -> None:
+    def __init__(
+        self, *, majors: tuple[int, ...] = (11, 12, 13, 14, 15, 16, 17, 18), disk_bytes: int = 100 * GIGABYTE
+    ) -> None:
         self.clock = SimClock()
         self.network = SimNetwork(self.clock)
         self.probe = Probe()

@@ -4,12 +4,14 @@ import argparse
 
 from pgtandem.apply.engine import Outcome
 from pgtandem.cli.changing import change, write_client_passfile
+from pgtandem.cli.invocation import spelled
 from pgtandem.cli.workbench import in_world, read_topology, topology_path
 from pgtandem.plan.converge import plan_converge
 from pgtandem.ports import World
 
 
 def run(options: argparse.Namespace) -> int:
+    """0 when the cluster is what the topology file says, 2 when somebody said no."""
     path = topology_path(options)
     topology = read_topology(path)
 
@@ -24,6 +26,7 @@ def run(options: argparse.Namespace) -> int:
         return 2
     if outcome.steps_done:
         print(f"converged: cluster {topology.cluster} is what the topology file says")
+        print(spelled("next:  pgtandem status", path))
     else:
         print(f"converged: cluster {topology.cluster} is what the topology file says; nothing to do")
     return 0

@@ -3,9 +3,11 @@
 import argparse
 import contextlib
 import os
+import shlex
 
 from pgtandem.apply.engine import Outcome
 from pgtandem.cli.changing import change
+from pgtandem.cli.invocation import short, spelled
 from pgtandem.cli.workbench import in_world, read_topology, topology_path
 from pgtandem.model.topology import Topology
 from pgtandem.plan.stop import plan_destroy, plan_down
@@ -13,6 +15,7 @@ from pgtandem.ports import World
 
 
 def run(options: argparse.Namespace) -> int:
+    """0 when it is stopped or removed, 2 when somebody said no."""
     path = topology_path(options)
     topology = read_topology(path)
     question = plan_destroy if options.destroy else plan_down
@@ -29,9 +32,12 @@ def run(options: argparse.Namespace) -> int:
     if outcome.declined:
         return 2
     if options.destroy:
-        print(f"cluster {topology.cluster} is removed; {path} is left")
+        removed = "is removed" if outcome.steps_done else "is not there, nothing to do"
+        print(f"cluster {topology.cluster} {removed}; {short(path)} stays")
+        print(spelled(f"next:  pgtandem up   (builds it anew)   or   rm {shlex.quote(short(path))}", path))
     elif outcome.steps_done:
         print(f"cluster {topology.cluster} is stopped; its data is kept")
+        print(spelled("next:  pgtandem up   (starts it again)   or   pgtandem down --destroy   (removes it)", path))
     else:
         print(f"cluster {topology.cluster} does not run; nothing to do")
     return 0

@@ -1,8 +1,8 @@
 """pgtandem init: writes a commented pgtandem.toml."""
 
 import argparse
-import os
 
+from pgtandem.cli.invocation import short, spelled
 from pgtandem.cli.new_topology import Wishes, write_topology
 from pgtandem.cli.workbench import topology_path
 
@@ -22,6 +22,6 @@ def run(options: argparse.Namespace) -> int:
             archive=not options.no_archive,
         ),
     )
-    print(f"wrote {os.path.relpath(path)}")
-    print("next:  read it, then   pgtandem plan   and   pgtandem apply")
+    print(f"wrote {short(path)}")
+    print(spelled("next:  read it, then   pgtandem plan   and   pgtandem apply", path))
     return 0

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 
+from pgtandem.cli.invocation import spelled
 from pgtandem.cli.json_views import plan_json
 from pgtandem.cli.show_plan import plan_lines
 from pgtandem.cli.terminal import Paint, width
@@ -28,5 +29,5 @@ def run(options: argparse.Namespace) -> int:
     else:
         print("\n".join(plan_lines(plan, topology.cluster, Paint(sys.stdout), min(width(sys.stdout), 100))))
         if not plan.empty:
-            print("next:  pgtandem apply")
+            print(spelled("next:  pgtandem apply", path))
     return 0 if plan.empty else 2

@@ -6,7 +6,7 @@ import shutil
 import sys
 
 from pgtandem.cli.changing import write_client_passfile
-from pgtandem.cli.client import client_uri
+from pgtandem.cli.client import client_environment, client_uri, refuse_silent, refuse_unbuilt
 from pgtandem.cli.workbench import in_world, open_world, read_topology, topology_path
 from pgtandem.errors import PgtandemError
 from pgtandem.model.facts import Known
@@ -18,6 +18,7 @@ def run(options: argparse.Namespace) -> int:
     """Becomes psql: its exit code is the command's."""
     path = topology_path(options)
     topology = read_topology(path)
+    client_uri(topology, None, node=options.node)  # a node that does not exist is told first
 
     async def find(world: World) -> str | None:
         programs = await observe_programs(world.host(topology.nodes[0].host), topology)
@@ -29,8 +30,12 @@ def run(options: argparse.Namespace) -> int:
         raise PgtandemError(
             "PT-3005", "there is no psql on this machine", next_step="apt-get install postgresql-client"
         )
-    passfile = write_client_passfile(topology, open_world(path))
-    uri = client_uri(topology, passfile, node=options.node, read_only=options.read_only)
-    arguments = [argument for argument in options.arguments if argument != "--"]
+    world = open_world(path)
+    passfile = write_client_passfile(topology, world)
+    refuse_unbuilt(topology, world, passfile)
+    refuse_silent(topology, node=options.node)
+    environment = client_environment(
+        topology, passfile, dict(os.environ), node=options.node, read_only=options.read_only
+    )
     sys.stdout.flush()
-    os.execv(program, [program, uri, *arguments])
+    os.execve(program, [program, *options.arguments], environment)

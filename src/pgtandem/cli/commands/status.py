@@ -4,9 +4,10 @@ import argparse
 import json
 import sys
 
+from pgtandem.cli.invocation import spelled
 from pgtandem.cli.json_views import status_json
 from pgtandem.cli.show_status import status_lines
-from pgtandem.cli.terminal import Paint, width
+from pgtandem.cli.terminal import Paint, can_draw, width
 from pgtandem.cli.workbench import in_world, read_topology, topology_path
 from pgtandem.model.observed import Observed
 from pgtandem.observe.cluster import Observer
@@ -23,8 +24,12 @@ def run(options: argparse.Namespace) -> int:
         return await Observer(topology, world).cluster()
 
     observed = in_world(path, work)
+    problems = cluster_health(topology, observed).problems
     if options.json:
         print(json.dumps(status_json(topology, observed), indent=2))
     else:
-        print("\n".join(status_lines(topology, observed, Paint(sys.stdout), width(sys.stdout))))
-    return 2 if cluster_health(topology, observed).problems else 0
+        out = sys.stdout
+        print("\n".join(status_lines(topology, observed, Paint(out), width(out), drawn=can_draw(out))))
+        if problems:
+            print(spelled("next:  pgtandem plan   (shows what would mend it, or what stands in the way)", path))
+    return 2 if problems else 0

@@ -1,0 +1,84 @@
+"""What must hold at every moment, whatever pgtandem does and wherever it is cut off."""
+
+from pgtandem.testing.hand import Hand
+from pgtandem.testing.probe import Call
+from pgtandem.testing.storage import Storage
+from pgtandem.testing.world import SimWorld
+
+
+class Violation(AssertionError):
+    """Something happened that must never happen."""
+
+
+class Checker:
+    """A watcher of the probe: looks after every call that may have changed something.
+
+    `found` keeps what was found, so that a test sees it even where somebody caught the exception.
+    """
+
+    def __init__(self, world: SimWorld, hand: Hand) -> None:
+        self.world = world
+        self.hand = hand
+        self.found: list[str] = []
+        self._copies = False
+        world.probe.watchers.append(self.watch)
+
+    def watch(self, call: Call) -> None:
+        self.hand.hear()
+        troubles = [*_two_primaries(self.world), *_homeless(self.world), *_touched(self.hand)]
+        troubles += self.world.network.violations
+        if self._copies and not complete_copies(self.world, self.hand):
+            troubles.append("no complete copy of the acknowledged rows is left")
+        if troubles:
+            self.found += [f"{trouble}: {call}" for trouble in troubles]
+            raise Violation("; ".join(self.found))
+        self._copies = bool(complete_copies(self.world, self.hand))
+
+    def forget(self) -> None:
+        """After something was done by hand: what is lost then is not pgtandem's doing."""
+        self.world.network.violations.clear()
+        self._copies = False
+
+    def require_nothing_found(self) -> None:
+        """Raises Violation for what was found at any time."""
+        if self.found or self.world.network.violations:
+            raise Violation("; ".join([*self.found, *self.world.network.violations]))
+
+
+def rows_of(storage: Storage) -> set[str]:
+    """The rows that a data directory has, or will have when it has replayed its WAL."""
+    return storage.content.rows | {record.name for record in storage.wal[storage.replayed :] if record.kind == "row"}
+
+
+def complete_copies(world: SimWorld, hand: Hand) -> list[str]:
+    """The data directories that have every acknowledged row."""
+    return [path for path, storage in world.storages() if hand.acknowledged <= rows_of(storage)]
+
+
+def _two_primaries(world: SimWorld) -> list[str]:
+    seen: dict[str, str] = {}
+    troubles = []
+    for server in world.servers:
+        if server.is_primary:
+            system = server.storage.system_identifier
+            if system in seen:
+                troubles.append(f"{seen[system]} and {server.title} are both writable primaries")
+            seen[system] = server.title
+    return troubles
+
+
+def _homeless(world: SimWorld) -> list[str]:
+    """Servers that live while their data directory was moved or removed."""
+    return [
+        f"the data directory of {server.title} was taken away while it runs"
+        for server in world.servers
+        if server.machine.files.find(server.path) is not server.folder
+    ]
+
+
+def _touched(hand: Hand) -> list[str]:
+    return [
+        f"{kind} {name or path}, which pgtandem did not make, was changed"
+        for (kind, path, name), before in hand.own.items()
+        if hand.look(kind, path, name) != before
+    ]

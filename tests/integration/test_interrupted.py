@@ -1,0 +1,187 @@
+"""Cut off at any point and run again: it converges, and nothing is lost."""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from support.clusters import Cluster, alive
+from support.servers import wait_until
+
+
+def kill_at(cluster: Cluster, line: int) -> bool:
+    """Builds, and kills pgtandem (kill -9) once the journal has that many lines. False when it was done before."""
+    running = cluster.start("up", "--yes")
+    wait_until(lambda: cluster.journal_lines() >= line or not running.alive, f"journal line {line}", 120)
+    was_alive = running.alive
+    running.kill()
+    return was_alive
+
+
+def lines_of_a_whole_build() -> int:
+    with Cluster() as cluster:
+        cluster.up()
+        return cluster.journal_lines()
+
+
+def holds_after_a_kill_at(line: int) -> None:
+    with Cluster(replication={"synchronous": "any 1"}) as cluster:
+        kill_at(cluster, line)
+        written = None
+        if cluster.pid("db1") and "slot" in cluster.folder.joinpath(".pgtandem/journal.jsonl").read_text():
+            written = "while it lay half built"
+            with cluster.connect("db1") as connection:
+                connection.execute("SET synchronous_commit = local")
+                connection.execute("CREATE TABLE note (text text)")
+                connection.execute("INSERT INTO note VALUES (%s)", [written])
+        cluster.up()
+        cluster.converged()
+        if written:
+            cluster.shows_row("db2", written)
+        cluster.write_row("at the end")
+        cluster.shows_row("db2", "at the end")
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_killed_at_some_journal_lines_and_run_again(part: int) -> None:
+    """A sample of every fifth line, from another start in each part; the chaos run takes all."""
+    whole = 22
+    for line in range(1 + part, whole, 8):
+        holds_after_a_kill_at(line)
+
+
+@pytest.mark.chaos
+def test_killed_at_every_journal_line_and_run_again() -> None:
+    for line in range(lines_of_a_whole_build() + 1):
+        holds_after_a_kill_at(line)
+
+
+@pytest.fixture
+def large() -> Iterator[Cluster]:
+    """A primary with a database that takes a moment to copy; the standby is still to be made."""
+    with Cluster(standbys=0) as cluster:
+        cluster.up()
+        cluster.sql("db1", "CREATE TABLE big AS SELECT g, repeat('x', 500) AS text FROM generate_series(1, 700000) g")
+        cluster.write_row("before the copy")
+        yield cluster
+
+
+def copying(cluster: Cluster) -> int | None:
+    """The process id of a pg_basebackup of this cluster."""
+    return next((pid for pid, words in cluster.processes().items() if "pg_basebackup" in words.split(" ")[0]), None)
+
+
+def add_standby(cluster: Cluster) -> None:
+    from support.clusters import free_ports
+
+    cluster.nodes["db2"] = {"port": free_ports(1)[0]}
+    cluster.write()
+
+
+def test_ctrl_c_in_the_middle_of_a_base_backup(large: Cluster) -> None:
+    add_standby(large)
+    running = large.start("apply", "--yes")
+    wait_until(lambda: copying(large), "the copy is under way", 60)
+    pid = copying(large)
+    running.interrupt()
+    done = running.end(60)
+    assert done.exit_code == 130, done.said
+    assert "interrupted" in done.err
+    assert "run the same command again" in done.err
+    assert "Traceback" not in done.said
+    assert pid is None or not alive(pid)
+    assert not large.data("db2").exists()
+    assert large.leftovers() == []
+    large.apply()
+    large.shows_row("db2", "before the copy")
+
+
+def test_killed_in_the_middle_of_a_base_backup_whose_copy_goes_on(large: Cluster) -> None:
+    add_standby(large)
+    running = large.start("apply", "--yes")
+    wait_until(lambda: copying(large), "the copy is under way", 60)
+    orphan = copying(large)
+    assert orphan is not None
+    os.kill(orphan, signal.SIGSTOP)
+    running.kill()
+    assert large.leftovers()
+    os.kill(orphan, signal.SIGCONT)
+    large.apply()
+    large.shows_row("db2", "before the copy")
+    wait_until(lambda: not alive(orphan), "the orphan has ended", 60)
+    large.converged()
+
+
+def test_the_primary_killed_in_the_middle_of_a_base_backup(large: Cluster) -> None:
+    add_standby(large)
+    running = large.start("apply", "--yes")
+    wait_until(lambda: copying(large), "the copy is under way", 60)
+    large.kill_server("db1")
+    done = running.end(120)
+    assert done.exit_code == 13, done.said
+    assert "[PT-4006]" in done.err
+    assert large.leftovers() == []
+    large.apply()
+    large.shows_row("db2", "before the copy")
+
+
+def test_a_killed_primary_and_a_killed_standby_are_started_again() -> None:
+    with Cluster() as cluster:
+        cluster.up()
+        cluster.write_row("acknowledged")
+        for name in ("db1", "db2"):
+            cluster.kill_server(name)
+            assert cluster.run("status").exit_code == 2
+            assert cluster.run("plan").exit_code == 2
+            cluster.apply()
+            cluster.shows_row(name, "acknowledged")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_disk_full_while_copying(large: Cluster) -> None:
+    small = large.base / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600m,mode=1777", "tmpfs", str(small)], check=True)
+    try:
+        large.nodes["db2"] = {"port": 0, "data_directory": str(small / "db2")}
+        from support.clusters import free_ports
+
+        large.nodes["db2"]["port"] = free_ports(1)[0]
+        large.write()
+        # There is room when the plan is made; then somebody else fills the disk.
+        filler = small / "filler"
+        running = large.start("apply", "--yes")
+        wait_until(lambda: copying(large), "the copy is under way", 60)
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+            while file.write(b"\0" * 1024 * 1024):
+                pass
+        done = running.end(120)
+        assert done.exit_code == 13, done.said
+        assert "[PT-4006]" in done.err
+        assert "No space left" in done.err
+        assert "make room" in done.err
+        assert [path.name for path in small.iterdir()] == ["filler"], "the copy's space is given back"
+        refused = large.run("plan")
+        refused.refused("PT-3009", 12)
+        filler.unlink()
+        large.apply()
+        large.shows_row("db2", "before the copy")
+    finally:
+        large.destroy()
+        subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+def test_the_second_of_two_says_who_holds_the_lock_and_since_when(large: Cluster) -> None:
+    add_standby(large)
+    first = large.start("apply", "--yes")
+    wait_until(lambda: copying(large), "the copy is under way", 60)
+    second = large.run("apply", "--yes")
+    words = second.refused("PT-5001", 14)
+    assert '"apply"' in words
+    assert str(first.process.pid) in words
+    assert "since" in words
+    assert first.end().exit_code == 0
+    large.converged()

@@ -224,16 +224,10 @@ def read_settings(server: Server, major: int) -> dict[str, Row]:
     return result
 
 
-def with_synonyms(
-    server: Server, rows: Mapping[str, Row], words: Mapping[str, Sequence[str]]
-) -> dict[str, Row]:
+def with_synonyms(server: Server, rows: Mapping[str, Row], words: Mapping[str, Sequence[str]]) -> dict[str, Row]:
     """The same rows with the enum values that the server takes but hides from enumvals or shows otherwise."""
     pairs = [
-        (name, word)
-        for name, row in rows.items()
-        if row.kind == "enum"
-        for word in words[name]
-        if "'" not in word
+        (name, word) for name, row in rows.items() if row.kind == "enum" for word in words[name] if "'" not in word
     ]
     found: dict[str, list[tuple[str, str]]] = {}
     for name, word in server.accepted(pairs):
@@ -249,9 +243,7 @@ def read_renamed(server: Server, rows: Mapping[str, Row]) -> dict[str, str]:
     if not wanted:
         return {}
     names = ", ".join(f"'{old}'" for old in wanted)
-    answer = server.select(
-        f"select n from unnest(array[{names}]) n where current_setting(n, true) is not null"
-    )
+    answer = server.select(f"select n from unnest(array[{names}]) n where current_setting(n, true) is not null")
     return {old: RENAMED[old] for (old,) in answer if old is not None}
 
 
@@ -310,13 +302,9 @@ def render(catalogue: Mapping[int, Mapping[str, Row]], renamed: Mapping[int, Map
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Rewrite the catalogue of PostgreSQL settings from real servers."
-    )
+    parser = argparse.ArgumentParser(description="Rewrite the catalogue of PostgreSQL settings from real servers.")
     parser.add_argument("--account", help="unprivileged account that runs the servers (needed as root)")
-    parser.add_argument(
-        "--output", type=Path, default=DEFAULT_OUTPUT, help="file to write (default: %(default)s)"
-    )
+    parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, help="file to write (default: %(default)s)")
     parser.add_argument("servers", nargs="+", metavar="MAJOR=BINDIR", help="directory of initdb and postgres")
     options = parser.parse_args(arguments)
     if os.geteuid() == 0 and options.account is None:
@@ -359,8 +347,7 @@ def main() -> int:
             merged[name] = united(merged[name], row) if name in merged else row
         print(f"{major}: {len(rows)} settings from {bindir}", file=sys.stderr)
     complete = {
-        major: {name: with_other_builds(row, major) for name, row in rows.items()}
-        for major, rows in catalogue.items()
+        major: {name: with_other_builds(row, major) for name, row in rows.items()} for major, rows in catalogue.items()
     }
     options.output.write_text(render(complete, renamed), encoding="utf-8")
     return 0

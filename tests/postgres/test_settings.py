@@ -168,9 +168,7 @@ def test_numbers_beyond_the_limits_are_refused(spec: SettingSpec, beyond: int) -
 
 
 @given(st.sampled_from(NUMBERS), st.data())
-def test_whole_numbers_within_the_limits_are_shown_in_the_base_unit(
-    spec: SettingSpec, data: st.DataObject
-) -> None:
+def test_whole_numbers_within_the_limits_are_shown_in_the_base_unit(spec: SettingSpec, data: st.DataObject) -> None:
     special = (
         *("autovacuum_work_mem", "wal_buffers", "vacuum_buffer_usage_limit", "io_max_concurrency"),
         *("log_file_mode", "unix_socket_permissions", "data_directory_mode"),
@@ -216,9 +214,7 @@ def test_enum_values_are_taken_in_any_case(spec: SettingSpec, data: st.DataObjec
         ("checkpoint_segments", ()),
     ],
 )
-def test_settings_come_and_go_with_the_major_versions_known_for_it(
-    name: str, majors: range | tuple[int, ...]
-) -> None:
+def test_settings_come_and_go_with_the_major_versions_known_for_it(name: str, majors: range | tuple[int, ...]) -> None:
     assert majors_with(name) == tuple(majors)
 
 

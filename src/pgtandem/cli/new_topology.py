@@ -6,6 +6,7 @@ import re
 import shlex
 import socket
 import stat
+import unicodedata
 from dataclasses import dataclass, replace
 
 from pgtandem.errors import PgtandemError
@@ -154,7 +155,8 @@ def _binaries(text: str | None) -> tuple[Binaries, str | None]:
 
 
 def _name_of(folder: str) -> str:
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", os.path.basename(folder)).strip("-.")[:40]
+    letters = unicodedata.normalize("NFKD", os.path.basename(folder)).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", letters).strip("-.")[:40]
     return name if re.match(r"[A-Za-z]", name) else f"cluster{'-' + name if name else ''}"[:40]
 
 

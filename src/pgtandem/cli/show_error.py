@@ -4,7 +4,7 @@ import textwrap
 
 from pgtandem.cli.invocation import spelled
 from pgtandem.cli.terminal import Paint
-from pgtandem.errors import PgtandemError
+from pgtandem.errors import PgtandemError, Problem
 
 
 def error_lines(error: PgtandemError, path: str | None, paint: Paint, columns: int | None) -> list[str]:
@@ -13,6 +13,7 @@ def error_lines(error: PgtandemError, path: str | None, paint: Paint, columns: i
     `path` is the topology file of the call: commands in the text are spelled for it. `columns` is where prose is
     wrapped, None for never. What is to be copied is not wrapped.
     """
+    error = _printable(error)
     label = "interrupted:" if error.code.text == "PT-4009" else "error:"
     lines = _prose(f"{label} {error.what}   [{error.code.text}]", columns, " " * (len(label) + 1))
     lines[0] = paint.red(label) + lines[0].removeprefix(label)
@@ -31,6 +32,26 @@ def error_lines(error: PgtandemError, path: str | None, paint: Paint, columns: i
     for number, line in enumerate(error.next_step.splitlines()):
         lines.append(f"{'next: ' if number == 0 else '      '} {spelled(line, path)}")
     return lines
+
+
+def _printable(error: PgtandemError) -> PgtandemError:
+    """The same without anything that would move the cursor or change colours: names and logs can hold all of it."""
+
+    def one_line(text: str) -> str:
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+    def plain(text: str) -> str:
+        return "\n".join(one_line(line) for line in text.expandtabs(4).splitlines())
+
+    return PgtandemError(
+        error.code.text,
+        one_line(error.what),
+        why=plain(error.why),
+        next_step=plain(error.next_step),
+        problems=tuple(
+            Problem(one_line(p.where), one_line(p.what), plain(p.why), one_line(p.next_step)) for p in error.problems
+        ),
+    )
 
 
 def _prose(text: str, columns: int | None, indent: str) -> list[str]:

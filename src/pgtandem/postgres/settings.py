@@ -22,9 +22,7 @@ from typing import Literal, TypeAlias, cast
 Kind: TypeAlias = Literal["bool", "integer", "real", "string", "enum"]
 
 #: When a setting can change, from "never" to "by anybody at any time" (manual: pg_settings.context).
-Context: TypeAlias = Literal[
-    "internal", "postmaster", "sighup", "superuser-backend", "backend", "superuser", "user"
-]
+Context: TypeAlias = Literal["internal", "postmaster", "sighup", "superuser-backend", "backend", "superuser", "user"]
 
 SUPPORTED_MAJORS: tuple[int, ...] = tuple(range(10, 19))
 

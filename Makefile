@@ -6,7 +6,7 @@ RUN := .venv/.installed-run
 DEV := .venv/.installed-dev
 DEMO ?= demo
 
-.PHONY: help setup dev demo demo-down test lint format bench lock clean
+.PHONY: help setup dev demo demo-down test chaos lint format bench lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -29,6 +29,9 @@ demo-down: $(RUN) ## stops the demo and removes what it made
 
 test: $(DEV) ## the whole test suite, on real servers
 	@"$(BIN)/python" -m pytest
+
+chaos: $(DEV) ## the long interruption tests: kill -9 at every line of the journal
+	@"$(BIN)/python" -m pytest tests/integration -m chaos
 
 lint: $(DEV) ## ruff, mypy and the rooms' import direction
 	@"$(BIN)/ruff" check src tests scripts bench

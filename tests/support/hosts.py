@@ -5,8 +5,8 @@ A host has its own network, process, mount and UTS namespace, its own /etc/passw
 "ctl" are plugged into one bridge. /srv and /etc/ssh outlive a power cycle. The rest of the file system is this
 machine's. Needs root; nothing of this machine's network is touched, and everything goes when the tests end.
 
-Accounts of every host: "postgres" (who servers run as, and who may log in), "alice" (who has sudo to postgres, and whose
-shell chatters when it starts), "bob" (who has no sudo).
+Accounts of every host: "postgres" (who servers run as, and who may log in), "alice" (who has sudo to postgres, and
+whose shell chatters when it starts), "bob" (who has no sudo).
 """
 
 import atexit

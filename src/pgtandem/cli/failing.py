@@ -5,30 +5,29 @@ import contextlib
 import sys
 
 from pgtandem.cli.show_error import defect_error, error_lines
-from pgtandem.cli.terminal import Paint, forget_output, text_width
+from pgtandem.cli.terminal import Paint, output_refused, text_width
 from pgtandem.errors import PgtandemError
 
+#: As shells count a program that a signal ended: 128 and the number of SIGINT, of SIGPIPE.
 _INTERRUPTED = 130
+_PIPE_CLOSED = 141
 
 
 def tell_failure(failure: BaseException, options: argparse.Namespace) -> int:
     """Tells it to stderr, with --json to stdout as well; returns the exit code. Raises nothing."""
-    error = _in_words(failure)
+    if not isinstance(failure, PgtandemError):
+        refused = output_refused()
+        if isinstance(refused, BrokenPipeError):
+            return _PIPE_CLOSED
+        failure = defect_error(failure) if refused is None else _output_error(refused)
     # Where there is nobody left to tell it to, the exit code says it.
     with contextlib.suppress(OSError, ValueError, KeyboardInterrupt):
-        _tell(error, options)
-    return _INTERRUPTED if error.code.text == "PT-4009" else error.code.exit_code
+        _tell(failure, options)
+    return _INTERRUPTED if failure.code.text == "PT-4009" else failure.code.exit_code
 
 
-def _in_words(failure: BaseException) -> PgtandemError:
-    if isinstance(failure, PgtandemError):
-        return failure
-    try:
-        sys.stdout.flush()
-    except OSError as full:  # what Python still holds for it cannot be written now either
-        forget_output()
-        return PgtandemError("PT-1009", "could not write the output", why=f"{full.strerror}.")
-    return defect_error(failure)
+def _output_error(refused: OSError) -> PgtandemError:
+    return PgtandemError("PT-1009", "could not write the output", why=f"{refused.strerror}.")
 
 
 def _tell(error: PgtandemError, options: argparse.Namespace) -> None:

@@ -7,10 +7,6 @@ from collections.abc import Callable, Sequence
 
 _CHANGING = ("up", "apply", "down")
 
-#: As shells count a program that a signal ended: 128 and the number of SIGINT, of SIGPIPE.
-_INTERRUPTED = 130
-_PIPE_CLOSED = 141
-
 
 def entry() -> None:
     """The installed program."""
@@ -22,14 +18,11 @@ def main(arguments: Sequence[str]) -> int:
     """Runs one command; returns its exit code. No exception leaves it, whatever happens inside."""
     options = argparse.Namespace(command=None, file=None)
     try:
-        return _flushed(_run(arguments, options))
+        code = _run(arguments, options)
+        sys.stdout.flush()  # a closed pipe is noticed here, not at the very end
+        return code
     except KeyboardInterrupt:
         return _tell_interrupted(options)
-    except BrokenPipeError:
-        _forget_output()
-        return _PIPE_CLOSED
-    except SystemExit as leave:  # argparse, after --help and --version
-        return _flushed(leave.code if isinstance(leave.code, int) else 0)
     except BaseException as failure:
         from pgtandem.cli.failing import tell_failure
 
@@ -40,7 +33,10 @@ def _run(arguments: Sequence[str], options: argparse.Namespace) -> int:
     """Fills `options` in as soon as they are known: a failure is told according to them."""
     from pgtandem.cli.arguments import parse_arguments, parsers
 
-    parsed = parse_arguments(arguments)
+    try:
+        parsed = parse_arguments(arguments)
+    except SystemExit as leave:  # argparse, after --help and --version
+        return int(leave.code or 0)
     vars(options).update(vars(parsed))
     if options.command is None:
         parsers()[0].print_help()
@@ -62,16 +58,6 @@ def _tell_interrupted(options: argparse.Namespace) -> int:
     return tell_failure(PgtandemError("PT-4009", what, next_step=next_step), options)
 
 
-def _flushed(code: int) -> int:
-    """Writes out what is left, so that a closed pipe is noticed here and not at the very end."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _forget_output()
-        return _PIPE_CLOSED
-    return code
-
-
 def _open_streams() -> None:
     """A stream that is closed goes nowhere; a name that the terminal cannot show is shown escaped."""
     if sys.stdout is None:
@@ -82,11 +68,3 @@ def _open_streams() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
-
-
-def _forget_output() -> None:
-    """What Python still holds for a closed pipe goes nowhere, without a word at the end."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):
-        return

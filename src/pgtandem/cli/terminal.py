@@ -1,5 +1,6 @@
 """What the terminal can do: colour, width, questions."""
 
+import contextlib
 import os
 import sys
 from typing import TextIO
@@ -88,9 +89,13 @@ def can_draw(stream: TextIO) -> bool:
     return True
 
 
-def forget_output() -> None:
-    """What Python still holds for an output that takes no more goes nowhere, without a word at the end."""
+def output_refused() -> OSError | None:
+    """Why the standard output takes no more: a closed pipe, a full disk. What Python still holds for it is dropped
+    then, so that nothing is said about it at the very end."""
     try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):
-        return
+        sys.stdout.flush()
+    except OSError as refused:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return refused
+    return None

@@ -28,6 +28,7 @@ demo-down: $(RUN) ## stops the demo and removes what it made
 	@"$(BIN)/pgtandem" -f "$(DEMO)/pgtandem.toml" down --destroy --yes
 
 test: $(DEV) ## the whole test suite, on real servers
+	@sh scripts/test-packages.sh
 	@"$(BIN)/python" -m pytest
 
 chaos: $(DEV) ## the long interruption tests: kill -9 at every line of the journal

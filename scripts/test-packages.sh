@@ -16,6 +16,7 @@ openssh-server /usr/sbin/sshd
 iproute2 ip
 nftables nft
 sudo sudo
+busybox busybox
 pgbouncer pgbouncer
 postgresql-15 /usr/lib/postgresql/15/bin/postgres
 LIST
@@ -55,13 +56,15 @@ begin() {
     fi
     if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
         mkdir -p /etc/postgresql-common &&
-            echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf && undo="$undo cluster"
+            printf '%s\n' "# Written by pgtandem's scripts/test-packages.sh: installing servers makes no cluster." \
+                'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf && undo="$undo cluster"
     fi
 }
 # shellcheck disable=SC2317
 end() {
     case $undo in *policy*) rm -f /usr/sbin/policy-rc.d ;; esac
-    case $undo in *cluster*) rm -f /etc/postgresql-common/createcluster.conf ;; esac
+    # Once the package is there the file belongs to it, and stays.
+    case $undo in *cluster*) [ -e /usr/bin/pg_createcluster ] || rm -f /etc/postgresql-common/createcluster.conf ;; esac
     rm -f "$log"
 }
 log=$(mktemp)

@@ -2,8 +2,10 @@
 
 from hypothesis import given, settings
 
+from pgtandem.errors import PgtandemError
+
 from .runs import Simulation, require_right
-from .topologies import Wanted, wanted
+from .topologies import Wanted, changed, wanted
 
 
 @given(wanted())
@@ -16,22 +18,25 @@ def test_any_topology_is_built_from_nothing_and_then_nothing_is_left_to_do(want:
 
 
 @settings(max_examples=100)
-@given(wanted(majors=(11, 13, 16, 18)), wanted())
+@given(wanted(), wanted())
 def test_any_topology_becomes_any_other_with_the_same_primary(before: Wanted, after: Wanted) -> None:
-    after = after.with_changes(
-        major=before.major,
-        parameters=_known(before.major, after.parameters),
-        of_nodes={name: _known(before.major, values) for name, values in after.of_nodes.items()},
-    )
+    topology = changed(before, after).topology()
     simulation = Simulation.new()
     simulation.apply(before.topology())
     simulation.make_own(before.topology())
     simulation.hand.insert()
-    simulation.apply(after.topology())
-    require_right(simulation, after.topology())
+    simulation.apply(topology)
+    require_right(simulation, topology)
 
 
-def _known(major: int, parameters: dict[str, str]) -> dict[str, str]:
-    from .topologies import PARAMETERS
-
-    return {name: value for name, value in parameters.items() if PARAMETERS[name][0] <= major}
+@given(wanted(), wanted())
+def test_ports_are_given_anew_or_that_is_refused(before: Wanted, after: Wanted) -> None:
+    topology = changed(before, after, keep_ports=False).topology()
+    simulation = Simulation.new()
+    simulation.apply(before.topology())
+    try:
+        simulation.apply(topology)
+    except PgtandemError as refused:
+        assert refused.code.text == "PT-3007", refused  # by a node that is built or removed in the same step
+    else:
+        require_right(simulation, topology)

@@ -120,3 +120,18 @@ def _parameters(draw: st.DrawFn, major: int, most: int) -> dict[str, str]:
     known = [name for name, (since, _) in PARAMETERS.items() if since <= major]
     names = draw(st.lists(st.sampled_from(known), unique=True, max_size=most))
     return {name: draw(st.sampled_from(PARAMETERS[name][1])) for name in names}
+
+
+def changed(before: Wanted, after: Wanted, *, keep_ports: bool = True) -> Wanted:
+    """`after` as something that `before` can become: of the same major, its nodes at their ports."""
+
+    def known(values: dict[str, str]) -> dict[str, str]:
+        return {name: value for name, value in values.items() if PARAMETERS[name][0] <= before.major}
+
+    ports = {name: before.ports.get(name, 6000 + number) for number, name in enumerate(after.ports)}
+    return after.with_changes(
+        major=before.major,
+        ports=ports if keep_ports else after.ports,
+        parameters=known(after.parameters),
+        of_nodes={name: known(values) for name, values in after.of_nodes.items()},
+    )

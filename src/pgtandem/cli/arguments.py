@@ -5,6 +5,7 @@ never "mistyped". Options are never guessed from their first letters: `down --d`
 """
 
 import argparse
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
@@ -31,7 +32,7 @@ declined, 10 and above errors (docs/errors.md). NO_COLOR is honoured.
 COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "up": (
         "build a primary and a standby on this machine and prove that they work",
-        "Without a topology file it writes one first. Where the cluster is there already,\n"
+        "Without a topology file it writes one first. Where the cluster is there already, "
         "it starts and changes what is not as the file says.",
         ("pgtandem up", "pgtandem up --yes demo"),
     ),
@@ -128,7 +129,7 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
         sub = commands.add_parser(
             name,
             help=summary,
-            description=f"{summary[:1].upper()}{summary[1:]}.\n{more}",
+            description="\n".join((f"{summary[:1].upper()}{summary[1:]}.", *textwrap.wrap(more, 78))),
             epilog="\n".join(("examples:", *(f"  {line}" for line in examples))),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
@@ -180,7 +181,10 @@ def _uri(sub: argparse.ArgumentParser) -> None:
 
 def _psql(sub: argparse.ArgumentParser) -> None:
     _uri(sub)
-    sub.usage = "pgtandem psql [--read-write | --read-only | --node NAME] [--] [DBNAME | OPTION OF PSQL ...]"
+    sub.usage = (
+        "pgtandem psql [-h] [--read-write | --read-only | --node NAME]\n"
+        "                     [--] [DBNAME | OPTION OF PSQL ...]"
+    )
 
 
 _ADD = {"up": _up, "down": _down, "init": _init, "uri": _uri, "psql": _psql}

@@ -16,7 +16,7 @@ _PIPE_CLOSED = 141
 def tell_failure(failure: BaseException, options: argparse.Namespace) -> int:
     """Tells it to stderr, with --json to stdout as well; returns the exit code. Raises nothing."""
     if not isinstance(failure, PgtandemError):
-        refused = output_refused()
+        refused = output_refused() if isinstance(failure, OSError) else None
         if isinstance(refused, BrokenPipeError):
             return _PIPE_CLOSED
         failure = defect_error(failure) if refused is None else _output_error(refused)

@@ -10,8 +10,12 @@ _CHANGING = ("up", "apply", "down")
 
 def entry() -> None:
     """The installed program."""
-    _open_streams()
-    sys.exit(main(sys.argv[1:]))
+    try:
+        _open_streams()
+        code = main(sys.argv[1:])
+    except KeyboardInterrupt:  # once more, while the first one was being told
+        code = 130
+    sys.exit(code)
 
 
 def main(arguments: Sequence[str]) -> int:

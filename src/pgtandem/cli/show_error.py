@@ -26,32 +26,34 @@ def error_lines(error: PgtandemError, path: str | None, paint: Paint, columns: i
         for line in problem.why.splitlines():
             lines += _prose(f"    {line}", columns, "    ")
         if problem.next_step:
-            lines.append(f"    {paint.dim('->')} {spelled(problem.next_step, path)}")
+            lines.append(f"    {paint.dim('->')} {_line(spelled(problem.next_step, path))}")
     for number, line in enumerate(error.why.splitlines()):
         lines += _prose(f"{'why:  ' if number == 0 else '      '} {line}", columns, " " * 7)
     for number, line in enumerate(error.next_step.splitlines()):
-        lines.append(f"{'next: ' if number == 0 else '      '} {spelled(line, path)}")
+        lines.append(f"{'next: ' if number == 0 else '      '} {_line(spelled(line, path))}")
     return lines
 
 
 def _printable(error: PgtandemError) -> PgtandemError:
     """The same without anything that would move the cursor or change colours: names and logs can hold all of it."""
 
-    def one_line(text: str) -> str:
-        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-    def plain(text: str) -> str:
-        return "\n".join(one_line(line) for line in text.expandtabs(4).splitlines())
-
     return PgtandemError(
         error.code.text,
-        one_line(error.what),
-        why=plain(error.why),
-        next_step=plain(error.next_step),
+        _line(error.what),
+        why=_lines(error.why),
+        next_step=_lines(error.next_step),
         problems=tuple(
-            Problem(one_line(p.where), one_line(p.what), plain(p.why), one_line(p.next_step)) for p in error.problems
+            Problem(_line(p.where), _line(p.what), _lines(p.why), _line(p.next_step)) for p in error.problems
         ),
     )
+
+
+def _line(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _lines(text: str) -> str:
+    return "\n".join(_line(line) for line in text.expandtabs(4).splitlines())
 
 
 def _prose(text: str, columns: int | None, indent: str) -> list[str]:

@@ -11,7 +11,7 @@ _STANDS_OUT = (Risk.RESTART, Risk.STOP, Risk.REMOVE)
 #: What a reason is given for even in a short plan: steps that touch what is in use.
 _TOUCHES = (Risk.RELOAD, Risk.RESTART, Risk.STOP)
 
-#: A column of names is not wider than this: beyond, the text would have no room.
+#: A column of names is not wider than this: beyond, names stand on lines of their own.
 _WIDEST_NAME = 20
 
 
@@ -45,7 +45,9 @@ def plan_lines(plan: Plan, cluster: str, paint: Paint, columns: int, *, reasons:
 
 
 def names_width(steps: tuple[Step, ...]) -> int:
-    return min(max(len(step.node) for step in steps), _WIDEST_NAME)
+    """The width of the column of names; 0 where names are so long that a column would leave no room."""
+    wide = max(len(step.node) for step in steps)
+    return wide if wide <= _WIDEST_NAME else 0
 
 
 def _in_short(plan: Plan) -> str:
@@ -60,7 +62,10 @@ def _in_short(plan: Plan) -> str:
 
 def _step_lines(number: int, step: Step, wide: int, paint: Paint, columns: int, reason: bool) -> list[str]:
     indent = " " * (7 + wide)
-    lines = _filled(f"{number:>3}. {step.node:<{wide}}  ", step.what, indent, columns)
+    first = f"{number:>3}. {step.node:<{wide}}"
+    lines = _filled(f"{first}  ", step.what, indent, columns) if wide else [first]
+    if not wide:
+        lines += _filled(indent, step.what, indent, columns)
     if step.risk in _STANDS_OUT:
         lines = [paint.yellow(line) for line in lines]
     why = _filled(indent, step.why, indent, columns) if reason else []

@@ -90,10 +90,10 @@ def can_draw(stream: TextIO) -> bool:
 
 
 def output_refused() -> OSError | None:
-    """Why the standard output takes no more: a closed pipe, a full disk. What Python still holds for it is dropped
-    then, so that nothing is said about it at the very end."""
+    """Why the standard output takes no more (a closed pipe, a full disk), found out by a line break. What Python still
+    holds for it is dropped then, so that nothing is said about it at the very end."""
     try:
-        sys.stdout.flush()
+        print(flush=True)
     except OSError as refused:
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -85,6 +85,7 @@ def loaded(draft: Draft, name: NodeName, wanted: dict[str, str], keys: tuple[str
 def start(draft: Draft, name: NodeName, role: str, after: tuple[str, ...]) -> None:
     seen = draft.wish.seen(name)
     alive = isinstance(seen.postmaster, Known)
+    neighbour = neighbour_at_port(draft.wish, name)
     if not draft.builds(name):
         draft.look_again = True
     draft.add(
@@ -95,7 +96,10 @@ def start(draft: Draft, name: NodeName, role: str, after: tuple[str, ...]) -> No
             f"wait until {name} answers" if alive else f"start {name} on port {draft.wish.node(name).port}",
             "Its server is starting up." if alive else "Its server does not run.",
             Risk.CREATE,
-            needs=("host.programs", *after),
+            needs=(
+                *("host.programs", f"{name}.stop", *after),
+                *((f"{neighbour}.stop", f"{neighbour}.restart", f"{neighbour}.start") if neighbour else ()),
+            ),
             expects=() if alive else (Condition("stopped", name), Condition("port_free", name)),
             proves=(Condition(role, name),),
             undo=f"pg_ctl stop -D {draft.wish.node(name).data_directory}",
@@ -119,7 +123,11 @@ def restart(draft: Draft, name: NodeName, drift: Drift, after: tuple[str, ...]) 
             f"restart {name}",
             f"{', '.join(restart)} take{'s' if len(restart) == 1 else ''} effect at a start only.",
             Risk.RESTART,
-            needs=(f"{name}.files", f"{name}.reset", *((f"{neighbour}.stop",) if neighbour else ()), *after),
+            needs=(
+                *(f"{name}.files", f"{name}.reset", f"{name}.stop"),
+                *((f"{neighbour}.stop",) if neighbour else ()),
+                *after,
+            ),
             proves=(Condition(role, name), Condition("nothing_pending", name)),
             undo="change the topology file back and apply",
         )

@@ -46,6 +46,9 @@ def drift_of(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> Drift:
         for key, value in sorted(wanted.items())
         if key not in written and key not in shadowed and not _in_force(server, major, key, value)
     )
+    # What our file does not set any more, and the server still has from it.
+    stale = (key.lower() for key, setting in server.settings.items() if _ours(setting.source_file))
+    loaded += tuple(sorted(key for key in stale if key not in wanted and key not in written))
     pending = tuple(
         sorted(
             key

@@ -74,9 +74,10 @@ def durability_in_words(topology: Topology) -> str:
         if replication.durability is Durability.OFF:
             return "a commit waits for nothing, not even the primary's own disk"
         return "a commit waits for the primary's own disk only"
-    whom = f"the first {count} standby" if method is Method.FIRST else f"any {count} standby"
-    if count > 1:
-        whom += "s"
+    if count == 1:
+        whom = "the first connected standby" if method is Method.FIRST else "any one standby"
+    else:
+        whom = f"the first {count} connected standbys" if method is Method.FIRST else f"any {count} standbys"
     until = {
         Durability.REMOTE_WRITE: "has written it (not yet flushed)",
         Durability.ON: "has flushed it to disk",

@@ -77,7 +77,7 @@ def replication_role(draft: Draft) -> None:
             f"create the role {REPLICATION_ROLE}",
             "Standbys stream as it: replication only, no superuser, SCRAM password.",
             Risk.CREATE,
-            needs=(f"{name}.start",),
+            needs=(f"{name}.start", f"{name}.files", f"{name}.restart"),
             expects=(Condition("is_primary", name),),
             proves=(Condition("role_ready", name, REPLICATION_ROLE),),
             undo=f"DROP ROLE {REPLICATION_ROLE}",
@@ -101,6 +101,8 @@ def restart_primary(draft: Draft) -> None:
             "restarted after it, in a second round."
         )
         for other in cascade_order(wish)[1:]:
+            if wish.seen(other).running is None and not draft.has(f"{other}.start"):
+                continue  # it is copied in a later round
             prove(draft, other, "It must replay the lower setting before it may have it itself.")
 
 

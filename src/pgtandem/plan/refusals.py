@@ -220,9 +220,8 @@ def _existing_standby(wish: Wish, name: NodeName, node: ObservedNode) -> Iterato
 
 
 def _port(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
-    # A running node that is to move may find another node of ours there, which then moves too.
-    moves = isinstance(node.postmaster, Known)
-    if isinstance(node.port_holder, Known) and not (moves and neighbour_at_port(wish, name)):
+    # Another node of ours that is there has another port in the topology, so it moves first.
+    if isinstance(node.port_holder, Known) and neighbour_at_port(wish, name) is None:
         port = wish.node(name).port
         yield (
             "PT-3007",

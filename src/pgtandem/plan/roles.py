@@ -3,7 +3,7 @@
 from pgtandem.errors import PgtandemError, Problem
 from pgtandem.model.facts import Known, Unknown
 from pgtandem.model.names import NodeName
-from pgtandem.model.observed import Observed, ObservedNode
+from pgtandem.model.observed import Observed, ObservedNode, PostmasterState
 from pgtandem.model.topology import Topology
 
 
@@ -54,7 +54,7 @@ def _refuse_unknown(observed: Observed) -> None:
             problems.append(Problem(name, f"could not look at {name}", node.reachable.reason))
         elif isinstance(node.data, Unknown):
             problems.append(Problem(name, f"could not look at the data directory of {name}", node.data.reason))
-        elif isinstance(node.postmaster, Known) and isinstance(node.server, Unknown) and not _surely_standby(node):
+        elif isinstance(node.server, Unknown) and not (_surely_standby(node) or _on_its_way(node)):
             problems.append(Problem(name, f"could not ask the server of {name}", node.server.reason))
     if problems:
         raise PgtandemError(
@@ -63,6 +63,12 @@ def _refuse_unknown(observed: Observed) -> None:
             why="No running primary was seen, and a node that cannot be asked may be it.",
             problems=tuple(problems),
         )
+
+
+def _on_its_way(node: ObservedNode) -> bool:
+    """Whether its server starts up or shuts down: then it is what its data directory says, as one that does not run."""
+    on_its_way = (PostmasterState.STARTING, PostmasterState.STOPPING)
+    return isinstance(node.postmaster, Known) and node.postmaster.value.state in on_its_way
 
 
 def _surely_standby(node: ObservedNode) -> bool:

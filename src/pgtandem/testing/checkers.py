@@ -32,7 +32,7 @@ class Checker:
         if troubles:
             self.found += [f"{trouble}: {call}" for trouble in troubles]
             raise Violation("; ".join(self.found))
-        self._copies = bool(complete_copies(self.world, self.hand))
+        self._copies = bool(self.hand.acknowledged and complete_copies(self.world, self.hand))
 
     def forget(self) -> None:
         """After something was done by hand: what is lost then is not pgtandem's doing."""

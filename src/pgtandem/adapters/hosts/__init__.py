@@ -1,1 +1,1 @@
-"""The kinds of machines: this one (over SSH, to come)."""
+"""The kinds of machines: this one , and over SSH (not wired to the topology yet)."""

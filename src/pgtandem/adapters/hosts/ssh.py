@@ -1,0 +1,292 @@
+"""A machine over SSH as a Host: the system's own OpenSSH client, and on the host nothing but a shell.
+
+Files are touched by the helper on the shared connection (a millisecond or two each), programs run in sessions of their
+own on it (about ten). Everything is done as `account`: by logging in as it, or as another user with passwordless sudo
+to it. What the host's programs say against it becomes a HostFailure that names the path and the reason.
+"""
+
+import posixpath
+import re
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from pgtandem.adapters.hosts import programs, ssh_errors, ssh_ports, ssh_scripts
+from pgtandem.adapters.hosts.paths import absolute, shown
+from pgtandem.adapters.hosts.processes import DeadlinePassed
+from pgtandem.adapters.hosts.ssh_address import SshCommand, parse_ssh_url
+from pgtandem.adapters.hosts.ssh_connection import SshConnection
+from pgtandem.adapters.hosts.ssh_keys import AskForKey
+from pgtandem.adapters.hosts.ssh_session import CannotExecute, execute_remotely
+from pgtandem.model.facts import Fact, Known, Unknown
+from pgtandem.model.observed import DiskSpace
+from pgtandem.ports.host import CommandTimeout, Completed, HostFailure, HostUnreachable
+
+#: How long an operation on a file may take: a busy disk can hold a sync for long.
+_OPERATION_SECONDS = 120
+
+#: For what takes as long as a disk needs: removing a data directory, writing out the page cache.
+_DISK_SECONDS = 3600
+
+#: A file up to this size travels through the helper, whose shell reads byte by byte; a bigger one has a session.
+_SMALL_BYTES = 8192
+
+#: Where Debian, RHEL and a build from source put the server programs.
+_PROGRAM_FOLDERS = ("/usr/lib/postgresql/{major}/bin", "/usr/pgsql-{major}/bin", "/usr/local/pgsql/bin")
+
+
+class SshHost:
+    """The host of `url` (ssh://[user@]host[:port]), where everything is done as `account`.
+
+    An unknown host key is taken with `accept_new_host_keys`, or when `ask` says so; else it is a failure that shows the
+    fingerprint. `config` is a file for `ssh -F` instead of the user's own (the variable PGTANDEM_SSH_CONFIG does the
+    same). A host that is silent three times for `alive_seconds` is lost. Raises ValueError for an impossible URL.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        account: str = "postgres",
+        *,
+        accept_new_host_keys: bool = False,
+        ask: AskForKey | None = None,
+        config: str | None = None,
+        connect_seconds: int = 10,
+        alive_seconds: int = 5,
+    ) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", account):
+            raise ValueError(f"{account!r} is not the name of an account")
+        address = parse_ssh_url(url)
+        command = SshCommand(address, config, connect_seconds, alive_seconds)
+        self._name = address.name
+        self._wanted = account
+        self._connection = SshConnection(command, account, accept_new_host_keys=accept_new_host_keys, ask=ask)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    async def account(self) -> Fact[str]:
+        try:
+            login = (await self._connection.helper()).login
+        except HostUnreachable as failure:
+            if ssh_errors.misses_account(failure):
+                return Unknown(f'{self._name} has no account "{self._wanted}"')
+            raise
+        if login.uid == 0:
+            return Unknown(f'PostgreSQL refuses to run as account "{login.user}", which is root')
+        return Known(login.user)
+
+    async def create_account(self) -> None:
+        what = f'could not create account "{self._wanted}"'
+        why = "pgtandem makes no accounts over SSH."
+        raise self._failure(what, why, "install PostgreSQL there: its packages make the account")
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        deadline_seconds: float = 60,
+        environment: Mapping[str, str] | None = None,
+        on_output: Callable[[bytes], None] | None = None,
+    ) -> Completed:
+        program = posixpath.basename(argv[0])
+        try:
+            return await execute_remotely(
+                self._connection,
+                argv,
+                stdin=stdin,
+                deadline_seconds=deadline_seconds,
+                environment=environment,
+                on_output=on_output,
+            )
+        except DeadlinePassed:
+            raise CommandTimeout(self._name, program, deadline_seconds) from None
+        except CannotExecute as error:
+            raise self._failure(f"could not run {program}", f"{error}: {shown(argv[0])}") from error
+        except ValueError as error:
+            raise self._failure(f"could not run {program}", f"{error}.") from error
+
+    async def can_execute(self, path: str) -> bool:
+        with self._naming(f"could not look at {shown(path)}"):
+            return (await self._ask("looking at a file", "executable", absolute(path))).exit_code == 0
+
+    async def program_directories(self, major: int) -> Sequence[tuple[str, str]]:
+        folders = [folder.format(major=major) for folder in _PROGRAM_FOLDERS]
+        answer = await self._ask("looking for programs", "programs", *folders)
+        return [(folder, "system") for folder in dict.fromkeys(answer.text.splitlines())]
+
+    async def copy_programs(self, source: str, name: str) -> str:
+        what = f"could not copy the programs in {shown(source)}"
+        why = "Programs are not copied over SSH: a host uses the PostgreSQL that is installed there."
+        raise self._failure(what, why, "install PostgreSQL there, by its packages")
+
+    def shared_programs(self, name: str) -> str:
+        with self._naming("could not name a folder for programs"):
+            programs.check_copy_name(name)
+        return f"/var/lib/pgtandem/programs/{name}/bin"
+
+    async def read_file(self, path: str) -> bytes | None:
+        what = f"could not read {shown(path)}"
+        with self._naming(what):
+            answer = await self._ask("reading a file", "read", absolute(path))
+        return answer.stdout if self._there(what, answer) else None
+
+    async def write_file(self, path: str, content: bytes, mode: int = 0o600) -> None:
+        what = f"could not write {shown(path)}"
+        with self._naming(what):
+            path = absolute(path)
+            hidden = posixpath.join(posixpath.dirname(path), f".pgtandem-{secrets.token_hex(8)}.tmp")
+            if len(content) <= _SMALL_BYTES:
+                arguments = (path, hidden, f"{mode:o}", ssh_scripts.escaped(content))
+                self._require(what, await self._ask("writing a file", "write", *arguments))
+                return
+            await self._write_big(what, path, hidden, content, mode)
+
+    async def list_directory(self, path: str) -> tuple[str, ...] | None:
+        what = f"could not list {shown(path)}"
+        with self._naming(what):
+            answer = await self._ask("listing a folder", "list", absolute(path))
+        if not self._there(what, answer):
+            return None
+        return tuple(sorted(name.decode("utf-8", "surrogateescape") for name in answer.stdout.split(b"/")[:-1]))
+
+    async def make_directory(self, path: str, mode: int = 0o700) -> None:
+        what = f"could not make folder {shown(path)}"
+        with self._naming(what):
+            path = absolute(path)
+            answer = await self._ask("making a folder", "mkdir", path, f"{mode:o}")
+        remedy = ""
+        if answer.exit_code == ssh_scripts.REMEDY_CODE and "'" not in path:
+            remedy = f"on the host, as root:  install -d -o {self._wanted} -m {mode:o} '{path}'"
+        self._require(what, answer, remedy)
+
+    async def rename(self, source: str, target: str) -> None:
+        what = f"could not rename {shown(source)} to {shown(target)}"
+        with self._naming(what):
+            answer = await self._ask("renaming", "rename", absolute(source), absolute(target))
+        self._require(what, answer)
+
+    async def remove_file(self, path: str) -> None:
+        what = f"could not remove {shown(path)}"
+        with self._naming(what):
+            answer = await self._ask("removing a file", "rm", absolute(path))
+        self._require(what, answer)
+
+    async def remove_tree(self, path: str) -> None:
+        what = f"could not remove folder {shown(path)}"
+        with self._naming(what):
+            path = absolute(path)
+            if path.count("/") < 2 or ".." in path.split("/"):
+                raise ValueError("A folder so near to the root is never removed")
+            answer = await self._ask("removing a folder", "removable", path)
+        if not self._there(what, answer):
+            return
+        removed = await self._run_either(["rm", "-rf", "--one-file-system", "--", path], ["rm", "-rf", "--", path])
+        if removed.exit_code != 0:
+            raise self._failure(what, _said(removed))
+        self._require(what, await self._ask("removing a folder", "removed", path))
+
+    async def sync_tree(self, path: str) -> None:
+        what = f"could not sync {shown(path)}"
+        with self._naming(what):
+            answer = await self._ask("looking at a folder", "there", absolute(path))
+        if not self._there(what, answer):
+            raise self._failure(what, "No such file or directory")
+        synced = await self._run_either(["sync", "-f", path], ["sync"])
+        if synced.exit_code != 0:
+            raise self._failure(what, _said(synced))
+
+    async def disk_space(self, path: str) -> DiskSpace:
+        what = f"could not look at the file system of {shown(path)}"
+        with self._naming(what):
+            answer = await self._ask("looking at a file system", "space", absolute(path))
+        self._require(what, answer)
+        device, _, table = answer.text.partition("\n")
+        # The names before and after the figures may hold anything.
+        figures = re.search(r"\s(\d+)\s+\d+\s+(-?\d+)\s+(?:\d+%|-)\s+/", table)
+        if figures is None:
+            raise self._failure(what, f"df said: {table.strip()}")
+        return DiskSpace(int(figures[1]) * 1024, max(0, int(figures[2])) * 1024, device)
+
+    async def port_holder(self, address: str, port: int) -> str | None:
+        what = f"could not look at port {port} of {shown(address)}"
+        places = ssh_ports.literal_places(address)
+        if places is None:
+            with self._naming(what):
+                resolved = await self._ask("resolving a name", "resolve", address)
+            places = ssh_ports.resolved_places(resolved.text)
+            if not places:
+                raise self._failure(what, f"The host cannot resolve the name {shown(address)}.")
+        answer = await self._ask("looking at ports", "sockets")
+        self._require(what, answer)
+        return ssh_ports.holder(answer.text, places, port)
+
+    async def process_alive(self, pid: int) -> bool:
+        return pid > 0 and (await self._ask("looking at a process", "alive", str(pid))).exit_code == 0
+
+    async def end_process(self, pid: int) -> None:
+        what = f"could not end process {pid}"
+        if pid <= 1:
+            raise self._failure(what, "It is not the id of a server.")
+        self._require(what, await self._ask("ending a process", "quit", str(pid)))
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    async def _write_big(self, what: str, path: str, hidden: str, content: bytes, mode: int) -> None:
+        try:
+            # The path stands in no script: it is an argument, as for every program.
+            argv = ["sh", "-c", 'set -C; cat >"$1"', "sh", hidden]
+            written = await self.run(argv, stdin=content, deadline_seconds=_OPERATION_SECONDS)
+        except BaseException:
+            self._connection.post("rm", hidden)
+            raise
+        if written.exit_code != 0:
+            await self._ask("writing a file", "rm", hidden)
+            raise self._failure(what, _said(written))
+        size = str(len(content))
+        self._require(what, await self._ask("writing a file", "publish", path, hidden, f"{mode:o}", size))
+
+    async def _run_either(self, argv: Sequence[str], simpler: Sequence[str]) -> Completed:
+        """Runs a program, and again without the option that it does not know (as busybox may)."""
+        completed = await self.run(argv, deadline_seconds=_DISK_SECONDS)
+        # Not its last lines alone: busybox goes on with all its options.
+        said = completed.stderr.decode(errors="replace")
+        if completed.exit_code != 0 and re.search(r"(?:unrecognized|invalid|illegal) option", said):
+            return await self.run(simpler, deadline_seconds=_DISK_SECONDS)
+        return completed
+
+    async def _ask(self, doing: str, operation: str, *arguments: str | bytes) -> Completed:
+        try:
+            return await self._connection.ask(doing, operation, *arguments, deadline_seconds=_OPERATION_SECONDS)
+        except TimeoutError:
+            raise CommandTimeout(self._name, doing, _OPERATION_SECONDS) from None
+
+    def _there(self, what: str, answer: Completed) -> bool:
+        if answer.exit_code == ssh_scripts.ABSENT_CODE:
+            return False
+        self._require(what, answer)
+        return True
+
+    def _require(self, what: str, answer: Completed, next_step: str = "") -> None:
+        if answer.exit_code != 0:
+            raise self._failure(what, _said(answer), next_step)
+
+    @contextmanager
+    def _naming(self, what: str) -> Iterator[None]:
+        """A text that cannot be a path becomes a HostFailure."""
+        try:
+            yield
+        except ValueError as error:
+            raise self._failure(what, f"{error}.") from error
+
+    def _failure(self, what: str, why: str, next_step: str = "") -> HostFailure:
+        return HostFailure(self._name, what, why, next_step)
+
+
+def _said(completed: Completed) -> str:
+    """What a program said against it, in one line and without the name of the shell that ran it."""
+    said = " ".join(completed.complaint.split("\n"))
+    return re.sub(r"^(?:\S*/)?(?:sh|pgtandem|pgtandem-other): (?:(?:line )?\d+: )?", "", said) or "It gave no reason."

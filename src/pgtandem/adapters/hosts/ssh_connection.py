@@ -1,0 +1,160 @@
+"""One connection to a host: an ssh that stays, with the helper at its other end, and room for more sessions on it.
+
+The ssh process that runs the helper is also the master that every further session shares (ControlMaster), so one login
+serves for everything, and when this process ends in whatever way the helper reads the end of its input, ends the
+programs that still run for us, and the connection closes by itself.
+"""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pgtandem.adapters.hosts import ssh_errors, ssh_keys, ssh_scripts
+from pgtandem.adapters.hosts.ssh_address import SshCommand
+from pgtandem.adapters.hosts.ssh_helper import Helper
+from pgtandem.ports.host import Completed, HostUnreachable
+
+#: sshd allows 10 sessions on a connection by default (MaxSessions); the helper has one. Beyond what the host allows ssh
+#: makes a further connection by itself.
+SESSIONS_AT_ONCE = 8
+
+#: How long the login itself may take after the host answered: directory services and sudo can be slow.
+_LOGIN_SECONDS = 30
+
+
+@dataclass(slots=True)
+class _Serving:
+    """What belongs to one event loop: asyncio's locks cannot be shared by several."""
+
+    loop: asyncio.AbstractEventLoop
+    connecting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    sessions: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SESSIONS_AT_ONCE))
+
+
+class SshConnection:
+    """Connects when first asked, again after a loss, and stays until `close`.
+
+    `account` is who everything is done as. Every method may raise HostUnreachable.
+    """
+
+    def __init__(
+        self, command: SshCommand, account: str, *, accept_new_host_keys: bool, ask: ssh_keys.AskForKey | None
+    ) -> None:
+        self._command = command
+        self.account = account
+        self._checking = "accept-new" if accept_new_host_keys else "yes"
+        self._ask = ask
+        self._folder: str | None = None
+        self._helper: Helper | None = None
+        self._serving: _Serving | None = None
+
+    @property
+    def name(self) -> str:
+        return self._command.address.name
+
+    @property
+    def sessions(self) -> asyncio.Semaphore:
+        """Hold it for every further session."""
+        return self._in_this_loop().sessions
+
+    async def helper(self) -> Helper:
+        """The helper, connected when it is not."""
+        serving = self._in_this_loop()
+        async with serving.connecting:
+            if self._helper is not None and self._helper.lost is None:
+                self._helper.attach(serving.loop)
+                return self._helper
+            self._end_helper()
+            self._helper = await self._connect()
+            return self._helper
+
+    async def ask(self, doing: str, operation: str, *arguments: str | bytes, deadline_seconds: float) -> Completed:
+        """One operation of the helper. Raises TimeoutError, and ValueError for texts that no host can be given."""
+        helper = await self.helper()
+        try:
+            async with asyncio.timeout(deadline_seconds):
+                return await helper.request(operation, *arguments)
+        except TimeoutError:
+            helper.kill()  # it answers in turn: nothing else would be answered either
+            raise
+        except ConnectionError:
+            raise self.lost(helper.said, doing) from None
+
+    def post(self, operation: str, *arguments: str | bytes) -> None:
+        """Asks for an operation without waiting for it, where there is a connection."""
+        if self._helper is not None:
+            self._helper.send(operation, *arguments)
+
+    def session_argv(self) -> list[str]:
+        """The command line of a further session."""
+        return self._command.argv("-S", self._socket(), "-o", "ControlMaster=no", command=ssh_scripts.START)
+
+    def failure(self, said: str) -> HostUnreachable:
+        return ssh_errors.unreachable(self._command.address, said, self.account)
+
+    def lost(self, said: str, during: str) -> HostUnreachable:
+        """The failure when the connection ended during something; `said` are ssh's words then."""
+        return ssh_errors.lost(self._command.address, said, during)
+
+    async def close(self) -> None:
+        """Ends the connection and what still runs on it; the next request would make a new one."""
+        helper, self._helper = self._helper, None
+        try:
+            if helper is not None:
+                helper.attach(asyncio.get_running_loop())
+                await helper.close()
+        finally:
+            if self._folder is not None:
+                shutil.rmtree(self._folder, ignore_errors=True)
+                self._folder = None
+
+    async def _connect(self) -> Helper:
+        for _ in range(2):
+            options = ("-M", "-S", self._socket())
+            argv = self._command.argv(*options, command=ssh_scripts.START, checking=self._checking)
+            helper = self._start(argv)
+            try:
+                async with asyncio.timeout(self._command.connect_seconds + _LOGIN_SECONDS):
+                    await helper.begin()
+                return helper
+            except TimeoutError:
+                helper.kill()
+                raise self.failure(f"{helper.said}\nthe login did not end in time") from None
+            except BaseException as error:
+                helper.kill()
+                if not isinstance(error, ConnectionError):
+                    raise
+            if ssh_errors.UNKNOWN_KEY.search(helper.said) is None:
+                break
+            self._checking = await ssh_keys.settle_unknown_key(self._command, helper.said, self._ask)
+        raise self.failure(helper.said)
+
+    def _start(self, argv: Sequence[str]) -> Helper:
+        try:
+            helper = Helper(argv, self.account)
+        except OSError as error:
+            why = f"ssh cannot be started here: {error.strerror}."
+            raise HostUnreachable(self.name, why, "install the OpenSSH client") from error
+        helper.attach(asyncio.get_running_loop())
+        return helper
+
+    def _socket(self) -> str:
+        if self._folder is None:
+            # A socket's path may have about 100 bytes, and ssh adds 17 of its own while it makes it.
+            roomy = len(os.fsencode(tempfile.gettempdir())) < 60
+            self._folder = tempfile.mkdtemp(prefix="pgtandem-ssh-", dir=None if roomy else "/tmp")
+        return os.path.join(self._folder, "ssh").replace("%", "%%")
+
+    def _in_this_loop(self) -> _Serving:
+        loop = asyncio.get_running_loop()
+        if self._serving is None or self._serving.loop is not loop:
+            self._serving = _Serving(loop)
+        return self._serving
+
+    def _end_helper(self) -> None:
+        if self._helper is not None:
+            self._helper.kill()
+            self._helper = None

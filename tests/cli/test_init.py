@@ -1,0 +1,80 @@
+"""The first topology file: what the options say is in it, and what contradicts itself is told as options."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pgtandem.cli.main import main
+from pgtandem.topology.load import load_topology
+
+
+def test_init_writes_what_the_options_say(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--name", "orders", "--standbys", "2", "--postgresql", "16", "--synchronous", "any 1", "--no-archive"]
+    assert main(["init", *options, "--durability", "remote_apply", str(tmp_path / "new" / "folder")]) == 0
+    file = tmp_path / "new" / "folder" / "pgtandem.toml"
+    topology = load_topology(file.read_text(), folder=str(file.parent))
+    assert (topology.cluster, topology.postgresql, topology.archive) == ("orders", 16, None)
+    assert topology.names == ("db1", "db2", "db3")
+    assert str(topology.replication.synchronous) == "any 1"
+    assert len({node.port for node in topology.nodes}) == 3
+    out = capsys.readouterr().out
+    assert out.startswith("wrote ")
+    assert "next: " in out
+    assert "plan   and" in out
+
+
+def test_init_overwrites_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "pgtandem.toml"
+    file.write_text("mine")
+    assert main(["init", str(tmp_path)]) == 10
+    assert file.read_text() == "mine"
+    assert "[PT-1005]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said", "instead"),
+    [
+        (["--standbys", "0", "--synchronous", "any 1"], "--synchronous: ", "-> --synchronous none"),
+        (["--durability", "off", "--synchronous", "any 1"], "--durability: ", "-> --durability on, or --synchronous"),
+        (["--name", "a b"], "--name: ", "-> for example --name shop"),
+        (["--postgresql", "9"], "--postgresql: ", "10 to 18"),
+        (["--synchronous", "any"], '--synchronous is "none", "first N" or "any N", not "any"', ""),
+        (["--durability", "quorum"], '--durability is one of off, local, remote_write, on, remote_apply, not "q', ""),
+        (["--standbys=-1"], "--standbys is a number from 0 to 50, not -1", ""),
+        (["--port", "99999"], "--port is a number from 1024 to 65535, not 99999", ""),
+    ],
+)
+def test_contradicting_options_are_told_as_options_and_nothing_is_written(
+    options: list[str], said: str, instead: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["init", *options, str(tmp_path / "new")]) == 10
+    err = capsys.readouterr().err
+    assert said in err
+    assert instead in err
+    assert "[PT-1006]" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_a_file_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["init", str(tmp_path / "file")]) == 10
+    assert "is not a folder" in capsys.readouterr().err
+    assert main(["status", "-f", str(tmp_path / "file" / "x.toml")]) == 10
+    assert "[PT-1001]" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path.chmod(0o500)
+    assert main(["init", str(tmp_path)]) == 10
+    assert "Permission denied" in capsys.readouterr().err
+    tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"), [("shop", "shop"), ("Müller & Söhne", "Muller-Sohne"), ("42", "cluster-42"), ("...", "cluster")]
+)
+def test_the_cluster_is_called_like_its_folder_as_far_as_that_is_a_name(folder: str, name: str, tmp_path: Path) -> None:
+    assert main(["init", str(tmp_path / folder)]) == 0
+    assert f'name = "{name}"' in (tmp_path / folder / "pgtandem.toml").read_text()

@@ -1,0 +1,131 @@
+"""What plan and status look like, as snapshots; PGTANDEM_REWRITE=1 writes them anew."""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cli import values
+from cli.streams import Pipe, Terminal
+from pgtandem.cli.show_plan import plan_lines
+from pgtandem.cli.show_status import status_lines
+from pgtandem.cli.terminal import Paint
+from pgtandem.model.observed import Observed
+from pgtandem.model.plan import Plan
+from pgtandem.model.topology import Topology
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+
+View = Callable[[Paint, int], list[str]]
+
+
+def plan(value: Plan, cluster: str = "shop", *, reasons: bool = True) -> View:
+    return lambda paint, columns: plan_lines(value, cluster, paint, columns, reasons=reasons)
+
+
+def status(topology: Topology, observed: Observed) -> View:
+    return lambda paint, columns: status_lines(topology, observed, paint, columns)
+
+
+VIEWS = {
+    "plan-building": plan(values.BUILDING),
+    "plan-building-before-the-question": plan(values.BUILDING, reasons=False),
+    "plan-restarting": plan(values.RESTARTING),
+    "plan-restarting-before-the-question": plan(values.RESTARTING, reasons=False),
+    "plan-destroying": plan(values.DESTROYING, reasons=False),
+    "plan-long-names": plan(values.LONG_PLAN, "orders-and-invoices"),
+    "plan-empty": plan(values.EMPTY),
+    "status-healthy": status(values.PAIR, values.HEALTHY),
+    "status-cascading": status(values.CASCADE, values.CASCADING),
+    "status-standby-stopped": status(values.PAIR, values.STANDBY_STOPPED),
+    "status-nothing-built": status(values.PAIR, values.NOTHING_BUILT),
+    "status-much-is-wrong": status(values.CASCADE, values.MUCH_IS_WRONG),
+    "status-long-names": status(values.LONG_NAMES, values.LONG_LOOK),
+}
+
+
+@pytest.fixture(autouse=True)
+def colours_as_usual(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+
+
+def coloured(view: View, columns: int) -> str:
+    """With the escape character as a visible sign, so that snapshots are plain text."""
+    return "\n".join(view(Paint(Terminal()), columns)).replace("\x1b", "␛") + "\n"
+
+
+def plain(view: View, columns: int) -> str:
+    return "\n".join(view(Paint(Pipe()), columns)) + "\n"
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("name", VIEWS)
+@pytest.mark.parametrize("render", [plain, coloured])
+def test_the_view_is_as_in_its_snapshot(name: str, columns: int, render: Callable[[View, int], str]) -> None:
+    path = SNAPSHOTS / f"{name}-{columns}{'-colour' if render is coloured else ''}.txt"
+    text = render(VIEWS[name], columns)
+    if os.environ.get("PGTANDEM_REWRITE"):
+        path.write_text(text, encoding="utf-8")
+    assert path.exists(), f"{path.name} is missing: PGTANDEM_REWRITE=1 writes it"
+    assert text == path.read_text(encoding="utf-8"), "if that is wanted: PGTANDEM_REWRITE=1"
+
+
+def test_every_snapshot_belongs_to_a_view() -> None:
+    names = {re.sub(r"-(80|120)(-colour)?\.txt$", "", path.name) for path in SNAPSHOTS.iterdir()}
+    assert names == set(VIEWS)
+
+
+@pytest.mark.parametrize("columns", [80, 100, 120])
+@pytest.mark.parametrize("name", VIEWS)
+def test_no_line_is_wider_than_the_terminal_unless_a_single_word_is(name: str, columns: int) -> None:
+    for line in plain(VIEWS[name], columns).splitlines():
+        words = line.split()
+        assert len(line) <= columns or max(map(len, words)) > columns - 30, line
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_colours_change_nothing_but_colours(name: str) -> None:
+    assert re.sub("␛\\[[0-9;]*m", "", coloured(VIEWS[name], 80)) == plain(VIEWS[name], 80)
+
+
+def test_no_colour_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert coloured(VIEWS["status-much-is-wrong"], 80) == plain(VIEWS["status-much-is-wrong"], 80)
+
+
+def test_a_dumb_terminal_gets_no_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    assert coloured(VIEWS["plan-restarting"], 80) == plain(VIEWS["plan-restarting"], 80)
+
+
+def test_what_is_wrong_comes_first() -> None:
+    lines = plain(VIEWS["status-much-is-wrong"], 80).splitlines()
+    heading = next(number for number, line in enumerate(lines) if line.startswith("cluster "))
+    assert all(line.startswith(("! ", "  ")) for line in lines[:heading])
+    assert lines[0].startswith("! ")
+
+
+def test_a_long_name_is_never_cut() -> None:
+    for columns in (80, 120):
+        assert values.LONG_STANDBY in plain(VIEWS["status-long-names"], columns)
+        assert values.LONG_STANDBY in plain(VIEWS["plan-long-names"], columns)
+
+
+def test_before_the_question_steps_that_touch_a_server_in_use_tell_why_and_others_do_not() -> None:
+    building = plain(VIEWS["plan-building-before-the-question"], 80)
+    assert all(step.why.split(";")[0] not in building for step in values.BUILDING.steps)
+    restarting = plain(VIEWS["plan-restarting-before-the-question"], 80)
+    assert "take effect at a start only" in restarting
+
+
+def test_the_first_line_of_a_plan_says_whom_it_takes_away() -> None:
+    assert plain(VIEWS["plan-restarting"], 80).splitlines()[0].endswith("3 steps; restarts db2, db1")
+    assert plain(VIEWS["plan-destroying"], 80).splitlines()[0].endswith("2 steps; removes data of db1; stops db1")
+
+
+def test_the_tree_has_signs_that_every_encoding_knows_where_lines_cannot_be_drawn() -> None:
+    lines = status_lines(values.CASCADE, values.CASCADING, Paint(Pipe()), 80, drawn=False)
+    assert "\n".join(lines).isascii()

@@ -1,0 +1,241 @@
+"""Clusters, looks and plans made by hand, for the views."""
+
+from dataclasses import replace
+
+from pgtandem.model.facts import ABSENT, Known, Unknown
+from pgtandem.model.lsn import Lsn, Timeline
+from pgtandem.model.names import NodeName
+from pgtandem.model.observed import (
+    Archiver,
+    DataDirectory,
+    Marker,
+    Observed,
+    ObservedNode,
+    Postmaster,
+    PostmasterState,
+    Sender,
+    Server,
+    Setting,
+    Slot,
+)
+from pgtandem.model.plan import Condition, Consequence, Plan, Risk, Step, StepKind
+from pgtandem.model.topology import Archive, Method, Node, Replication, Synchronous, Topology
+
+DB1, DB2, DB3 = NodeName("db1"), NodeName("db2"), NodeName("db3")
+SEGMENT = "000000010000000000000003"
+
+
+def topology(*nodes: Node, synchronous: Synchronous | None = None, cluster: str = "shop") -> Topology:
+    return Topology(
+        cluster=cluster,
+        postgresql=18,
+        nodes=nodes,
+        replication=Replication(synchronous=synchronous or Synchronous(Method.NONE)),
+        archive=Archive("/srv/shop/archive"),
+    )
+
+
+def node(name: str, port: int, *, upstream: str | None = None, home: str = "/srv/shop") -> Node:
+    return Node(NodeName(name), port, f"{home}/data/{name}", upstream=NodeName(upstream) if upstream else None)
+
+
+PAIR = topology(node("db1", 5432), node("db2", 5433))
+CASCADE = topology(
+    node("db1", 5432),
+    node("db2", 5433),
+    node("db3", 5434, upstream="db2"),
+    synchronous=Synchronous(Method.ANY, 1),
+)
+
+
+def built(
+    name: str, port: int, *, primary: bool = False, lag_bytes: int = 0, sends: tuple[Sender, ...] = (), **facts: object
+) -> ObservedNode:
+    """A node whose server runs. `facts` replace those of its server."""
+    written = 0x25000060
+    server = Server(
+        version_number=180004,
+        system_identifier="7300000000000000001",
+        in_recovery=not primary,
+        timeline=Timeline(1),
+        current_lsn=Lsn(written) if primary else None,
+        replay_lsn=None if primary else Lsn(written - lag_bytes),
+        replay_age_seconds=None if primary else 2.5,
+        senders=sends,
+        archiver=Archiver(3, 0, SEGMENT, None, 12.0, None, 0) if primary else None,
+    )
+    return ObservedNode(
+        reachable=Known(True),
+        data=Known(DataDirectory(("PG_VERSION",), marker=Marker("shop", NodeName(name)), standby_signal=not primary)),
+        postmaster=Known(Postmaster(4711, port, PostmasterState.READY)),
+        server=Known(replace(server, **facts)),  # type: ignore[arg-type]
+    )
+
+
+def sender(name: str, sync_state: str = "async") -> Sender:
+    at = Lsn(0x25000060)
+    return Sender(name, 4712, "127.0.0.1", "streaming", sync_state, at, at, at, at)
+
+
+def stopped(name: str, *, primary: bool = False) -> ObservedNode:
+    return replace(built(name, 5432, primary=primary), postmaster=ABSENT, server=ABSENT)
+
+
+NOT_BUILT = ObservedNode(reachable=Known(True), data=ABSENT, postmaster=ABSENT, server=ABSENT)
+
+HEALTHY = Observed(
+    {DB1: built("db1", 5432, primary=True, sends=(sender("db2"),)), DB2: built("db2", 5433, lag_bytes=1_500_000)}
+)
+STANDBY_STOPPED = Observed({DB1: built("db1", 5432, primary=True), DB2: stopped("db2")})
+NOTHING_BUILT = Observed({DB1: NOT_BUILT, DB2: NOT_BUILT})
+
+CASCADING = Observed(
+    {
+        DB1: built(
+            "db1",
+            5432,
+            primary=True,
+            sends=(sender("db2", "quorum"),),
+            settings={"synchronous_standby_names": Setting("ANY 1 (db2)")},
+        ),
+        DB2: built("db2", 5433, sends=(sender("db3"),)),
+        DB3: built("db3", 5434, lag_bytes=512),
+    }
+)
+
+MUCH_IS_WRONG = Observed(
+    {
+        DB1: built(
+            "db1",
+            5432,
+            primary=True,
+            slots={"pgtandem_db2": Slot("pgtandem_db2", "physical", False, None, None, "lost")},
+            archiver=Archiver(3, 9, SEGMENT, "000000010000000000000004", 60.0, 1.0, 17),
+            settings={
+                "max_connections": Setting("100", "configuration file", None, True),
+                "synchronous_standby_names": Setting("ANY 1 (db2)"),
+            },
+        ),
+        DB2: replace(
+            built("db2", 5433),
+            server=Unknown("connection to 127.0.0.1, port 5433 was refused: the database system is starting up"),
+        ),
+        DB3: ObservedNode(
+            *(Unknown("the folder /srv/shop/data cannot be read: Permission denied"),) * 6,
+        ),
+    }
+)
+
+LONG = "tokyo-production-orders-and-invoices-primary-number-1"[:50]
+LONG_STANDBY = "osaka-production-orders-and-invoices-standby-number-2"[:50]
+LONG_NAMES = topology(
+    node(LONG, 5432, home="/var/lib/very-long-mount-point/of-the-storage-team/shop"),
+    node(LONG_STANDBY, 5433, home="/var/lib/very-long-mount-point/of-the-storage-team/shop"),
+    cluster="orders-and-invoices",
+)
+LONG_LOOK = Observed(
+    {
+        NodeName(LONG): built(LONG, 5432, primary=True, sends=(sender(LONG_STANDBY),)),
+        NodeName(LONG_STANDBY): built(LONG_STANDBY, 5433, lag_bytes=123_456_789),
+    }
+)
+
+DATA_STEP = Step(
+    "db1.data",
+    StepKind.CREATE_DATA_DIRECTORY,
+    DB1,
+    "create the data directory /srv/shop/data/db1",
+    "db1 is the first node of the topology file and starts as the primary (initdb: checksums, SCRAM, UTF-8).",
+    Risk.CREATE,
+    expects=(Condition("data_absent", DB1),),
+    undo="pgtandem down --destroy",
+)
+COPY_STEP = Step(
+    "db2.data",
+    StepKind.BASE_BACKUP,
+    DB2,
+    "copy db1 to /srv/shop/data/db2",
+    "db2 has no data yet; a base backup makes it a standby of db1.",
+    Risk.CREATE,
+    needs=("db1.data",),
+    proves=(Condition("data_is_ours", DB2, "db2"),),
+    upstream=DB1,
+)
+PROOF_STEP = Step(
+    "db2.proof",
+    StepKind.PROVE_REPLICATION,
+    DB2,
+    "prove that db2 streams from db1",
+    "It must stream from db1, and show a row written on db1.",
+    Risk.READ,
+    needs=("db2.data",),
+)
+CONSEQUENCES = (
+    Consequence("db1 fails", "stop until a standby is promoted", "commits that no standby had received yet"),
+    Consequence("db2 fails", "go on", "nothing; db3 stays behind until db2 is back"),
+)
+BUILDING = Plan(
+    DB1,
+    (DATA_STEP, COPY_STEP, PROOF_STEP),
+    ("Durability: a commit waits for the primary's own disk only.",),
+    CONSEQUENCES,
+)
+RESTARTING = Plan(
+    DB1,
+    (
+        Step(
+            "db2.restart",
+            StepKind.RESTART,
+            DB2,
+            "restart db2",
+            "max_connections, max_wal_senders take effect at a start only.",
+            Risk.RESTART,
+        ),
+        Step(
+            "db1.files",
+            StepKind.WRITE_FILES,
+            DB1,
+            "set max_connections, work_mem and reload",
+            "They differ from what the topology file says.",
+            Risk.RELOAD,
+        ),
+        Step(
+            "db1.restart",
+            StepKind.RESTART,
+            DB1,
+            "restart db1",
+            "max_connections, max_wal_senders take effect at a start only.",
+            Risk.RESTART,
+            needs=("db2.restart",),
+        ),
+    ),
+    (),
+    CONSEQUENCES,
+    look_again=True,
+)
+DESTROYING = Plan(
+    None,
+    (
+        Step("db1.stop", StepKind.STOP, DB1, "stop db1", "The primary first.", Risk.STOP),
+        Step(
+            "db1.remove",
+            StepKind.REMOVE_DATA_DIRECTORY,
+            DB1,
+            "remove /srv/shop/data/db1",
+            "Asked for by --destroy.",
+            Risk.REMOVE,
+        ),
+    ),
+)
+LONG_PLAN = Plan(
+    NodeName(LONG),
+    (
+        replace(
+            COPY_STEP,
+            node=NodeName(LONG_STANDBY),
+            what=f"copy {LONG} to /var/lib/very-long-mount-point/of-the-storage-team/shop/data/{LONG_STANDBY}",
+        ),
+    ),
+)
+EMPTY = Plan(DB1)
+CAUGHT_UP = Observed({DB1: HEALTHY.nodes[DB1], DB2: built("db2", 5433)})

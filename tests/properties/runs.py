@@ -60,6 +60,7 @@ class Simulation:
     def apply(self, topology: Topology, hook: Hook | None = None, question: Question = plan_converge) -> Outcome:
         """One run of pgtandem. Raises what it raises, Killed where the hook killed it, Violation."""
         ports = self.world.ports()
+        self.checker.leaving = {server.title for server in self.world.servers} - set(topology.names)
         self.world.probe.hook = hook
         try:
             return self.world.run(carry_out(topology, ports, question, say_yes, Silent(), "apply"))

@@ -1,5 +1,6 @@
 """Cut off anywhere and run again: kill -9 of pgtandem, a power cut, an effect that fails."""
 
+import contextlib
 from collections.abc import Callable
 
 import pytest
@@ -43,11 +44,17 @@ def built(before: Wanted | None) -> Simulation:
     return simulation
 
 
-def changes_of(before: Wanted | None, after: Wanted) -> int:
-    """How many calls that may change something an undisturbed run has."""
+def moments_of(before: Wanted | None, after: Wanted, moment: str) -> list[int]:
+    """The numbers of the effects of an undisturbed run that have such a moment."""
     simulation = built(before)
-    simulation.apply(after.topology())
-    return simulation.world.probe.changes
+    seen: list[int] = []
+
+    def note(call: Call) -> None:
+        if call.changes and call.moment.value == moment:
+            seen.append(call.change)
+
+    simulation.apply(after.topology(), note)
+    return seen
 
 
 def run_again(simulation: Simulation, topology: Topology) -> None:
@@ -56,11 +63,11 @@ def run_again(simulation: Simulation, topology: Topology) -> None:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-@pytest.mark.parametrize("moment", ["before", "middle", "after"])
+@pytest.mark.parametrize("moment", ["middle", "after"])
 def test_killed_at_any_effect_the_next_run_converges(scenario: str, moment: str) -> None:
     before, after = SCENARIOS[scenario]
     topology = after.topology()
-    for number in range(1, changes_of(before, after) + 1):
+    for number in moments_of(before, after, moment):
         simulation = built(before)
         try:
             simulation.apply(topology, kill_at(number, moment))
@@ -75,7 +82,7 @@ def test_killed_at_any_effect_the_next_run_converges(scenario: str, moment: str)
 def test_power_cut_at_any_effect_the_next_run_converges(scenario: str) -> None:
     before, after = SCENARIOS[scenario]
     topology = after.topology()
-    for number in range(1, changes_of(before, after) + 1):
+    for number in moments_of(before, after, "after"):
         simulation = built(before)
         try:
             simulation.apply(topology, kill_at(number, "after"))
@@ -112,12 +119,10 @@ def _fail(number: int, moment: str) -> Callable[[Call], None]:
 def test_any_effect_may_fail_and_the_next_run_converges(scenario: str, moment: str) -> None:
     before, after = SCENARIOS[scenario]
     topology = after.topology()
-    for number in range(1, changes_of(before, after) + 1):
+    for number in moments_of(before, after, moment):
         simulation = built(before)
-        try:
+        with contextlib.suppress(PgtandemError):
             simulation.apply(topology, _fail(number, moment))
-        except PgtandemError:
-            pass
         try:
             run_again(simulation, topology)
         except Exception as error:

@@ -38,6 +38,7 @@ class SimServer:
         self.major = major
         self.log_path = log_path
         self.folder: SimFolder = machine.files.folder(path)
+        self._storage: Storage | None = None
         self.pid = network.new_pid()
         self.phase = Phase.STARTING
         self.phase_ends = network.clock.monotonic() + START_SECONDS
@@ -56,10 +57,9 @@ class SimServer:
 
     @property
     def storage(self) -> Storage:
-        control = self.folder.file(CONTROL_FILE)
-        assert control is not None
-        assert isinstance(control.payload, Storage)
-        return control.payload
+        """What its data directory had when it was launched: a living server does not look again."""
+        assert self._storage is not None
+        return self._storage
 
     @property
     def alive(self) -> bool:
@@ -118,6 +118,7 @@ class SimServer:
         control = self.folder.file(CONTROL_FILE)
         if control is None or not isinstance(control.payload, Storage):
             raise Misconfigured(f'could not open file "{CONTROL_FILE}": No such file or directory')
+        self._storage = control.payload
         if self.storage.major != self.major:
             raise Misconfigured("database files are incompatible with server")
         if any(other.folder is self.folder for other in self.network.servers):
@@ -261,7 +262,7 @@ class SimServer:
         for below in self.downstreams:
             below.hang_up()
         self.hang_up()
-        for slot in self.storage.slots.values() if self.folder.file(CONTROL_FILE) else ():
+        for slot in self.storage.slots.values():
             slot.holder = None
         self.phase = Phase.ENDED
         self.network.servers.remove(self)

@@ -1,6 +1,6 @@
 """The whole simulated world: machines, servers, pgtandem's workspace, and what may befall them."""
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
 
 from pgtandem.ports import World
@@ -73,12 +73,7 @@ class SimWorld:
 
     def storages(self) -> list[tuple[str, Storage]]:
         """Every whole data directory on every machine, by its path."""
-        return [
-            (f"/{path}".removesuffix(f"/{CONTROL_FILE}"), file.payload)
-            for machine in self.network.machines
-            for path, file in machine.files.root.files()
-            if path.endswith(CONTROL_FILE) and isinstance(file.payload, Storage)
-        ]
+        return [found for machine in self.network.machines for found in _storages(machine.files.root, "")]
 
     def folder(self, path: str) -> SimFolder:
         return self.machine.files.folder(path)
@@ -123,3 +118,13 @@ class SimWorld:
         """The room is given back."""
         if self.machine.files.find("/ballast") is not None:
             self.machine.files.remove("/ballast")
+
+
+def _storages(folder: SimFolder, path: str) -> Iterator[tuple[str, Storage]]:
+    control = folder.file(CONTROL_FILE) if "global" in folder.entries else None
+    if control is not None and isinstance(control.payload, Storage):
+        yield path, control.payload
+        return
+    for name, entry in list(folder.entries.items()):
+        if isinstance(entry, SimFolder):
+            yield from _storages(entry, f"{path}/{name}")

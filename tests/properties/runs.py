@@ -47,7 +47,7 @@ class Simulation:
 
     @classmethod
     def new(cls, **options: int) -> "Simulation":
-        world = SimWorld(disk_bytes=options.get("disk_bytes", 100 * 1024**3))
+        world = SimWorld(disk_bytes=options.get("disk_bytes", 8 * 1024**3))
         hand = Hand(world)
         simulation = cls(world, hand, Checker(world, hand))
         world.probe.watchers.append(simulation._write_sometimes)
@@ -117,6 +117,22 @@ def require_right(simulation: Simulation, topology: Topology) -> None:
     leftovers = [name for name in world.folder("/srv/shop/data").entries if ".pgtandem-new." in name]
     assert not leftovers
     _row_arrives(simulation, topology)
+
+
+def fingerprint(world: SimWorld) -> object:
+    """Everything that a change would change: files, what the servers have and who lives. Logs and WAL of clients and
+    checkpoints go on by themselves."""
+    files = {
+        path: (file.content, file.mode)
+        for path, file in world.machine.files.root.files()
+        if not path.endswith((".log", "postmaster.pid"))
+    }
+    servers = sorted((server.path, server.pid) for server in world.servers)
+    stores = {
+        path: (sorted(storage.slots), sorted(storage.content.roles), storage.timeline, storage.system_identifier)
+        for path, storage in world.storages()
+    }
+    return files, servers, stores
 
 
 def _value(world: SimWorld, topology: Topology, name: str) -> str:

@@ -44,6 +44,9 @@ class Wanted:
     parameters: dict[str, str] = field(default_factory=dict)
     of_nodes: dict[str, dict[str, str]] = field(default_factory=dict)
 
+    def __hash__(self) -> int:
+        return hash(self.text())
+
     def with_changes(self, **changes: object) -> "Wanted":
         return replace(self, **changes)  # type: ignore[arg-type]
 

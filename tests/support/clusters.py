@@ -97,10 +97,10 @@ class Done:
 class Running:
     """The program at work, its output collected as it comes."""
 
-    def __init__(self, arguments: Sequence[str], options: Mapping[str, Any]) -> None:
+    def __init__(self, program: Sequence[str], arguments: Sequence[str], options: Mapping[str, Any]) -> None:
         self.command = "pgtandem " + " ".join(arguments)
         self.process = subprocess.Popen(
-            [str(PROGRAM), *arguments],
+            [*program, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -171,6 +171,7 @@ class Cluster:
         self.folder = self.base / subfolder if subfolder else self.base
         self.folder.mkdir(mode=0o755, exist_ok=True)
         self.account = server_account()
+        self.argv = [str(PROGRAM)]
         self.environment: dict[str, str] = {}
         self.as_user: dict[str, Any] = {}
         embedded = self.installation.name.startswith("embedded")
@@ -231,11 +232,14 @@ class Cluster:
 
     def start(self, *arguments: str) -> Running:
         """Starts the program in the cluster's folder."""
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
-        options = {"cwd": self.folder, "env": {**environment, **self.environment}, **self.as_user}
-        running = Running(arguments, options)
+        running = Running(self.argv, arguments, self.options())
         self._running.append(running)
         return running
+
+    def options(self) -> dict[str, Any]:
+        """How the program runs: where, in which environment, as whom."""
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
+        return {"cwd": self.folder, "env": {**environment, **self.environment}, **self.as_user}
 
     def run(self, *arguments: str, seconds: float = 120) -> Done:
         """Runs the program to its end, whatever that is; never with a traceback."""
@@ -356,7 +360,8 @@ class Cluster:
     def shows_row(self, node: str, text: str, seconds: float = 30) -> None:
         """Waits until a node shows the row."""
         self.wait_for(node, "SELECT to_regclass('note') IS NOT NULL", seconds)
-        self.wait_for(node, f"SELECT EXISTS (SELECT FROM note WHERE text = '{text}')", seconds)
+        literal = "'" + text.replace("'", "''") + "'"
+        self.wait_for(node, f"SELECT EXISTS (SELECT FROM note WHERE text = {literal})", seconds)
 
     def slots(self, node: str) -> list[str]:
         return [row[0] for row in self.rows(node, "SELECT slot_name FROM pg_replication_slots ORDER BY 1")]

@@ -132,9 +132,16 @@ def test_directory_that_is_none_is_refused(path: str, words: str) -> None:
     assert words in problem.what
 
 
-def test_directory_with_spaces_quotes_and_letters_of_other_languages_is_taken() -> None:
-    topology = load(second("data_directory = 'a \"東京\" \\ x'"))
-    assert topology.nodes[1].data_directory == '/srv/shop/a "東京" \\ x'
+def test_directory_with_spaces_a_quote_and_letters_of_other_languages_is_taken() -> None:
+    topology = load(second('data_directory = "a 東京\'s x"'))
+    assert topology.nodes[1].data_directory == "/srv/shop/a 東京's x"
+
+
+@pytest.mark.parametrize("character", list('"$`\\'))
+def test_directory_that_the_shell_of_pg_ctl_would_misread_is_refused(character: str) -> None:
+    problem = only_problem(second(f"data_directory = 'a{character}b'"))
+    assert problem.where == "nodes.db2.data_directory"
+    assert f"has a {character} in it" in problem.what
 
 
 def test_same_data_directory_is_refused() -> None:

@@ -1,5 +1,6 @@
 """Rendering: what a written file looks like, and that it reads back as the same topology."""
 
+import re
 import string
 import tomllib
 
@@ -27,7 +28,8 @@ from .test_load import EVERYTHING, FULL
 # What a path, a label or a value may hold: everything on one line. "." and ".." would be other directories.
 _on_one_line = st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="\u2028\u2029")
 _word = st.text(_on_one_line, min_size=1, max_size=12).filter(str.strip)
-_directory_name = _word.map(lambda text: text.replace("/", "_")).filter(lambda text: text not in (".", ".."))
+# Four characters cannot stand in the path of a data directory: pg_ctl's shell would read them.
+_directory_name = _word.map(lambda text: re.sub(r'[/"$`\\]', "_", text)).filter(lambda text: text not in (".", ".."))
 _node_names = st.lists(st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True), min_size=1, max_size=5, unique=True)
 _parameters = st.dictionaries(
     st.sampled_from(["search_path", "log_line_prefix", "pg_stat_statements.track", "x.y"]), _word, max_size=3

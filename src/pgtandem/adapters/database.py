@@ -3,19 +3,21 @@
 Nothing of the user's own libpq set-up reaches these connections: while one is made, no PG* variable is in the
 environment (parameters could override most of them, but not PGTZ, PGDATESTYLE and PGGEQO, and PGSERVICE or
 PGOPTIONS add to what is given), and the passfile is one that cannot exist.
-psycopg is imported when the first connection is made: it takes longer than all the rest of a command's start.
+psycopg is imported when the first connection is made, or a moment after `load_driver_soon`: it takes longer than all
+the rest of a command's start.
 """
 
 import asyncio
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from pgtandem.adapters.session import PsycopgSession, why_of
 from pgtandem.ports.database import Access, DatabaseRefused, DatabaseUnreachable
 from pgtandem.postgres.versions import OLDEST
 
+_IDLE_SECONDS = 0.06  # long enough for a command to have begun what it waits for, or to have connected
 _CALL_DEADLINE_SECONDS = 35.0  # above the session's statement_timeout: who is merely slow gets to say so
 
 
@@ -51,6 +53,20 @@ class PsycopgDatabase:
             raise DatabaseUnreachable(node, why_of(error, access.password)) from None
         except psycopg.Error as error:
             raise DatabaseRefused(node, "open a session", why_of(error, access.password)) from None
+
+
+def load_driver_soon() -> None:
+    """Imports the driver in a moment, when a command that does not connect at once waits for something else (initdb).
+
+    In the running loop and not in a thread: a thread could find the process acting as an account that cannot read
+    this environment.
+    """
+    asyncio.get_running_loop().call_later(_IDLE_SECONDS, _load_driver)
+
+
+def _load_driver() -> None:
+    with suppress(ImportError):  # the connection will tell
+        import psycopg  # noqa: F401
 
 
 def _arguments(access: Access, deadline_seconds: float) -> dict[str, Any]:

@@ -66,28 +66,34 @@ class Context:
             await self.world.drop_session(name, node.address, port)
 
     async def wait(self, test: Callable[[], Awaitable[T | None]], seconds: float, pause: float = 0.01) -> T | None:
-        """Asks until the answer is not None; None when the time is over. The pauses grow from 10 to 250 ms."""
+        """Asks until the answer is not None; None when the time is over.
+
+        The pauses grow with the time waited so far, to a twentieth of it: what comes is seen hardly later than it is
+        there, and what takes long is not asked often.
+        """
         clock = self.world.clock
-        end = clock.monotonic() + seconds
+        began = clock.monotonic()
         while True:
             answer = await test()
-            if answer is not None or clock.monotonic() >= end:
+            waited = clock.monotonic() - began
+            if answer is not None or waited >= seconds:
                 return answer
-            await clock.sleep(pause)
-            pause = min(pause * 1.3, 0.25)
+            await clock.sleep(min(max(pause, waited / 20), 0.25))
 
     async def log_tail(self, name: NodeName, lines: int = 5) -> str:
         """The last lines of the server's log, those that tell of trouble first; "" where there is none."""
+        said = await self.log_lines(name)
+        trouble = [line for line in said if any(word in line for word in _TROUBLE)]
+        return "\n".join((trouble or said)[-lines:])
+
+    async def log_lines(self, name: NodeName) -> list[str]:
+        """The last 60 lines of the server's log; none where it cannot be read."""
         path = log_file(self.node(name).data_directory)
         try:
             done = await self.host(name).run(["tail", "-n", "60", path], deadline_seconds=10)
         except HostFailure:
-            return ""
-        if done.exit_code:
-            return ""
-        said = [line.strip() for line in done.text.splitlines() if line.strip()]
-        trouble = [line for line in said if any(word in line for word in _TROUBLE)]
-        return "\n".join((trouble or said)[-lines:])
+            return []
+        return [] if done.exit_code else [line.strip() for line in done.text.splitlines() if line.strip()]
 
     def replication_secret(self) -> Secret:
         """The password of the replication role: the stored one, or a new one, stored first."""

@@ -4,6 +4,7 @@ from pgtandem.apply.context import Context
 from pgtandem.errors import PgtandemError
 from pgtandem.model.names import REPLICATION_ROLE, NodeName, SlotName
 from pgtandem.model.plan import Condition, Step
+from pgtandem.observe.parts import SERVER
 from pgtandem.plan.conditions import judge
 from pgtandem.ports import DatabaseUnreachable
 from pgtandem.postgres.scram import verifier
@@ -22,7 +23,7 @@ async def create_role(context: Context, step: Step) -> str:
 async def create_slots(context: Context, step: Step) -> str:
     """A slot that was lost is dropped first: it can never serve again."""
     session = await context.session(step.node)
-    seen = (await context.observer.node(step.node)).running
+    seen = (await context.observer.nodes({step.node: SERVER})).nodes[step.node].running
     for name in step.names:
         slot = seen.slots.get(name) if seen else None
         if slot and slot.wal_status == "lost":
@@ -58,7 +59,7 @@ async def prove_replication(context: Context, step: Step) -> str:
     """
     assert step.upstream is not None
     await _streams(context, step, step.upstream)
-    observed = await context.observer.nodes(context.topology.names)
+    observed = await context.observer.nodes(dict.fromkeys(context.topology.names, SERVER))
     primaries = observed.primaries()
     if len(primaries) != 1:
         raise PgtandemError("PT-4008", f"there is no single primary to prove {step.node} against")
@@ -89,7 +90,7 @@ async def _streams(context: Context, step: Step, upstream: NodeName) -> None:
         if await context.postmaster(step.node) is None:
             return False
         try:
-            observed = await context.observer.nodes((upstream,))
+            observed = await context.observer.nodes({upstream: SERVER})
         except DatabaseUnreachable:
             return None
         return True if judge(condition, observed) is True else None

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pgtandem.apply import archives, copies, databases, removal, servers
 from pgtandem.apply.context import Context
 from pgtandem.apply.node_files import write_node_files
+from pgtandem.model.observed import PostmasterState
 from pgtandem.model.plan import Step, StepKind
 
 #: An effect returns a remark for the reader, or "".
@@ -27,9 +28,10 @@ async def _copy_programs(context: Context, step: Step) -> str:
 
 
 async def _write_files(context: Context, step: Step) -> str:
-    """Writes, and makes a running server read it."""
+    """Writes, and makes a running server read it. One that is only starting is looked at again later."""
     await write_node_files(context, step, context.node(step.node).data_directory)
-    if await context.postmaster(step.node) is not None:
+    postmaster = await context.postmaster(step.node)
+    if postmaster is not None and postmaster.state not in (PostmasterState.STARTING, PostmasterState.STOPPING):
         await (await context.session(step.node)).reload()
     return ""
 

@@ -13,11 +13,11 @@ from pgtandem.apply.effects import EFFECTS
 from pgtandem.apply.report import Report
 from pgtandem.errors import PgtandemError
 from pgtandem.model.facts import Unknown
-from pgtandem.model.names import NodeName
 from pgtandem.model.observed import Observed
 from pgtandem.model.plan import Condition, Plan, Risk, Step
 from pgtandem.model.topology import Topology
 from pgtandem.observe.cluster import Observer
+from pgtandem.observe.parts import parts_read_by
 from pgtandem.plan.conditions import judge
 from pgtandem.ports import World
 
@@ -191,9 +191,7 @@ class _Run:
 
         async def test() -> bool | None:
             nonlocal missing
-            names = [condition.node for condition in conditions]
-            names += [NodeName(c.argument) for c in conditions if c.kind == "streams_from"]
-            observed = await self.context.observer.nodes(tuple(names))
+            observed = await self.context.observer.nodes(parts_read_by(conditions))
             if any(condition.kind == "archive_ready" for condition in conditions):
                 observed = Observed(observed.nodes, await self.context.observer.archive(), observed.former)
             missing = [

@@ -6,6 +6,7 @@ from pgtandem.model.names import NodeName
 from pgtandem.model.observed import PostmasterState
 from pgtandem.model.plan import Step
 from pgtandem.observe.paths import log_file
+from pgtandem.ports import BuiltNode
 
 #: How long a start may take while the process lives: crash recovery of a busy server takes minutes, not seconds.
 START_SECONDS = 3600.0
@@ -21,14 +22,43 @@ async def start(context: Context, step: Step) -> str:
     """Starts the server unless it runs, and waits until it accepts connections. Raises PgtandemError PT-4004."""
     name, clock = step.node, context.world.clock
     began = clock.monotonic()
+    _remember(context, name)
     while True:
+        await _shutdown_ended(context, name)
+        known = await context.log_lines(name)
         if await context.postmaster(name) is None:
             await _launch(context, step)
-        if await _comes_up(context, name):
+        if await _comes_up(context, name, known):
             return ""
-        if clock.monotonic() - began > _GHOST_SECONDS or _GHOST not in await context.log_tail(name):
+        if clock.monotonic() - began > _GHOST_SECONDS or _GHOST not in await _said_since(context, name, known):
             raise await _start_error(context, name)
         await clock.sleep(0.2)
+
+
+def _remember(context: Context, name: NodeName) -> None:
+    """Who runs must be stopped once the topology file does not name it any more; also one that was put back."""
+    node, workspace = context.node(name), context.world.workspace
+    built = BuiltNode(name, node.host.url, node.address, node.port, node.data_directory)
+    if built not in workspace.built_nodes():
+        workspace.remember_node(built)
+
+
+async def _said_since(context: Context, name: NodeName, known: list[str]) -> str:
+    """What came to the server's log after these lines: an earlier start's complaints say nothing about this one."""
+    lines = await context.log_lines(name)
+    if known and known[-1] in lines:
+        lines = lines[len(lines) - lines[::-1].index(known[-1]) :]
+    return "\n".join(lines)
+
+
+async def _shutdown_ended(context: Context, name: NodeName) -> None:
+    """A server that somebody told to stop (an interrupted run, say) is not waited for: it is started once it ended."""
+
+    async def test() -> bool | None:
+        postmaster = await context.postmaster(name)
+        return None if postmaster is not None and postmaster.state is PostmasterState.STOPPING else True
+
+    await context.wait(test, STOP_SECONDS)
 
 
 async def _launch(context: Context, step: Step) -> None:
@@ -41,8 +71,9 @@ async def _launch(context: Context, step: Step) -> None:
         raise PgtandemError("PT-4004", f"could not start {step.node}", why=done.complaint)
 
 
-async def _comes_up(context: Context, name: NodeName) -> bool:
-    """True once it accepts connections, False once its process has ended (or never came)."""
+async def _comes_up(context: Context, name: NodeName, known: list[str]) -> bool:
+    """True once it accepts connections, False once its process has ended (or never came). `known` is what stood in its
+    log before."""
     alive = False
     began = context.world.clock.monotonic()
 
@@ -53,7 +84,7 @@ async def _comes_up(context: Context, name: NodeName) -> bool:
             alive = True
             return True if postmaster.state in (PostmasterState.READY, PostmasterState.STANDBY) else None
         waited = context.world.clock.monotonic() - began
-        if alive or waited > _APPEAR_SECONDS or (waited > 0.3 and "FATAL:" in await context.log_tail(name, 1)):
+        if alive or waited > _APPEAR_SECONDS or (waited > 0.3 and "FATAL:" in await _said_since(context, name, known)):
             return False
         return None
 

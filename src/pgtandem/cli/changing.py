@@ -13,6 +13,8 @@ from pgtandem.model.topology import Topology
 from pgtandem.ports import SUPERUSER_SECRET, World
 from pgtandem.postgres.conninfo import render_passfile
 
+_MOST_ATTEMPTS = 3
+
 
 async def change(topology: Topology, world: World, question: Question, *, yes: bool, command: str) -> Outcome:
     """Carries the answer to a question out, with the user's consent. Raises PgtandemError."""
@@ -40,7 +42,14 @@ async def change(topology: Topology, world: World, question: Question, *, yes: b
             raise PgtandemError("PT-4009", so_far) from None
 
     try:
-        outcome = await carry_out(topology, world, question, approve, narrator, command)
+        for attempt in range(1, _MOST_ATTEMPTS + 1):
+            try:
+                outcome = await carry_out(topology, world, question, approve, narrator, command)
+                break
+            except PgtandemError as error:
+                # A server that was just stopping, say, has stopped since. Who agreed to any plan agrees to the new one.
+                if error.code.text != "PT-3011" or not yes or attempt == _MOST_ATTEMPTS:
+                    raise
     finally:
         narrator.finish()
     if outcome.declined:

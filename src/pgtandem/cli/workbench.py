@@ -78,8 +78,11 @@ def open_world(path: str) -> World:
 def in_world(path: str, work: Callable[[World], Awaitable[T]]) -> T:
     """Runs the work with the world open, and closes it whatever comes."""
 
+    from pgtandem.adapters.database import load_driver_soon
+
     async def run() -> T:
         world = open_world(path)
+        load_driver_soon()
         try:
             return await work(world)
         finally:

@@ -2,12 +2,15 @@
 
 import asyncio
 import posixpath
+from collections.abc import Mapping
 
 from pgtandem.errors import PgtandemError
 from pgtandem.model.facts import ABSENT, Absent, Fact, Known, Unknown
 from pgtandem.model.names import NodeName, Secret
 from pgtandem.model.observed import (
+    NOT_LOOKED,
     ArchiveFolder,
+    DataDirectory,
     DiskSpace,
     FormerNode,
     Observed,
@@ -18,6 +21,7 @@ from pgtandem.model.observed import (
 )
 from pgtandem.model.topology import LOCAL, Archive, Node, Topology
 from pgtandem.observe.directory import observe_directory, observe_postmaster
+from pgtandem.observe.parts import EVERYTHING, Part, Parts
 from pgtandem.observe.paths import is_leftover
 from pgtandem.observe.programs import observe_programs
 from pgtandem.ports import (
@@ -38,6 +42,7 @@ class Observer:
         self.topology = topology
         self.world = world
         self._programs: dict[str, Fact[Programs]] = {}
+        self._asking_for_programs = asyncio.Lock()
 
     async def cluster(self) -> Observed:
         """Everything."""
@@ -47,11 +52,11 @@ class Observer:
         )
         return Observed(dict(zip(names, nodes, strict=True)), archive, former)
 
-    async def nodes(self, names: tuple[NodeName, ...]) -> Observed:
-        """Only these nodes, and no archive: what a step needs to be judged."""
-        known = [name for name in dict.fromkeys(names) if name in self.topology.names]
-        nodes = await asyncio.gather(*(self.node(name) for name in known))
-        former = await self._former() if len(known) < len(set(names)) else ()
+    async def nodes(self, wanted: Mapping[NodeName, Parts]) -> Observed:
+        """Only these nodes and parts, and no archive: what a step needs to be judged. The rest is Unknown."""
+        known = [name for name in wanted if name in self.topology.names]
+        nodes = await asyncio.gather(*(self._look(self.topology.node(name), wanted[name]) for name in known))
+        former = await self._former() if len(known) < len(wanted) else ()
         return Observed(dict(zip(known, nodes, strict=True)), ABSENT, former)
 
     async def node(self, name: NodeName) -> ObservedNode:
@@ -65,19 +70,18 @@ class Observer:
         archive = self.topology.archive
         return ABSENT if archive is None else await _archive(self.world.host(archive.host), archive)
 
-    async def _look(self, node: Node) -> ObservedNode:
+    async def _look(self, node: Node, parts: Parts = EVERYTHING) -> ObservedNode:
         host = self.world.host(node.host)
         try:
             account = await host.account()
             if not isinstance(account, Known):
                 return await self._without_account(node, host, account)
-            programs = await self._programs_on(host)
-            directory = programs.value.directory if isinstance(programs, Known) and programs.value.usable else ""
             password = self.world.workspace.secret(REPLICATION_SECRET)
-            path = node.data_directory
-            data = await observe_directory(host, path, directory, self.topology, password)
-            postmaster = await observe_postmaster(host, path)
-            server = await self._server(node, postmaster, password)
+            # Side by side: the one waits for programs, the other for the server.
+            (programs, data), (postmaster, server, port_holder) = await asyncio.gather(
+                self._on_disk(host, node, parts, password), self._in_memory(host, node, parts, password)
+            )
+            around = Part.SURROUNDINGS in parts
             return ObservedNode(
                 reachable=Known(True),
                 account=account,
@@ -85,9 +89,9 @@ class Observer:
                 data=data,
                 postmaster=postmaster,
                 server=server,
-                port_holder=await self._port_holder(host, node, postmaster),
-                disk=await _disk(host, path),
-                leftovers=await _leftovers(host, path),
+                port_holder=port_holder,
+                disk=await _disk(host, node.data_directory) if around else NOT_LOOKED,
+                leftovers=await _leftovers(host, node.data_directory) if around else (),
             )
         except (HostUnreachable, HostFailure) as failure:
             return _out_of_reach(failure)
@@ -107,10 +111,30 @@ class Observer:
             disk=await _disk(host, node.data_directory),
         )
 
+    async def _on_disk(
+        self, host: Host, node: Node, parts: Parts, password: Secret | None
+    ) -> tuple[Fact[Programs], Fact[DataDirectory]]:
+        if Part.DATA not in parts:
+            return NOT_LOOKED, NOT_LOOKED
+        programs = await self._programs_on(host)
+        directory = programs.value.directory if isinstance(programs, Known) and programs.value.usable else ""
+        return programs, await observe_directory(host, node.data_directory, directory, self.topology, password)
+
+    async def _in_memory(
+        self, host: Host, node: Node, parts: Parts, password: Secret | None
+    ) -> tuple[Fact[Postmaster], Fact[Server], Fact[str]]:
+        postmaster = await observe_postmaster(host, node.data_directory)
+        return (
+            postmaster,
+            await self._server(node, postmaster, password) if Part.SERVER in parts else NOT_LOOKED,
+            await self._port_holder(host, node, postmaster) if Part.PORT in parts else NOT_LOOKED,
+        )
+
     async def _programs_on(self, host: Host) -> Fact[Programs]:
-        if host.name not in self._programs:
-            self._programs[host.name] = await observe_programs(host, self.topology)
-        return self._programs[host.name]
+        async with self._asking_for_programs:
+            if host.name not in self._programs:
+                self._programs[host.name] = await observe_programs(host, self.topology)
+            return self._programs[host.name]
 
     async def _server(self, node: Node, postmaster: Fact[Postmaster], password: Secret | None) -> Fact[Server]:
         if not isinstance(postmaster, Known):

@@ -86,6 +86,8 @@ def start(draft: Draft, name: NodeName, role: str, after: tuple[str, ...]) -> No
     seen = draft.wish.seen(name)
     alive = isinstance(seen.postmaster, Known)
     neighbour = neighbour_at_port(draft.wish, name)
+    if neighbour is not None and not draft.has(f"{neighbour}.stop"):
+        _make_way(draft, neighbour, name)
     if not draft.builds(name):
         draft.look_again = True
     draft.add(
@@ -98,7 +100,7 @@ def start(draft: Draft, name: NodeName, role: str, after: tuple[str, ...]) -> No
             Risk.CREATE,
             needs=(
                 *("host.programs", f"{name}.stop", *after),
-                *((f"{neighbour}.stop", f"{neighbour}.restart", f"{neighbour}.start") if neighbour else ()),
+                *((f"{neighbour}.stop",) if neighbour else ()),
             ),
             expects=() if alive else (Condition("stopped", name), Condition("port_free", name)),
             proves=(Condition(role, name),),

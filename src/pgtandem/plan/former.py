@@ -21,7 +21,7 @@ def former_nodes(draft: Draft) -> None:
                     f"stop {former.name}",
                     "The topology file no longer has it.",
                     Risk.STOP,
-                    needs=(f"{primary}.files", f"{primary}.restart", f"{primary}.sync"),
+                    needs=(f"{primary}.files", f"{primary}.sync"),
                     proves=(Condition("stopped", former.name),),
                     undo=f"put [nodes.{former.name}] back and apply",
                     programs=draft.programs(primary),

@@ -92,7 +92,11 @@ def restart_primary(draft: Draft) -> None:
     if draft.builds(name) or wish.seen(name).running is None:
         return
     drift = drift_of(wish, name, keep_sync=sync_later(draft))
-    restart(draft, name, drift, tuple(f"{other}.restart" for other in wish.topology.names if other != name))
+    first = [f"{other}.restart" for other in wish.topology.names if other != name]
+    if not sync_later(draft):
+        # Nor may one that is leaving be the one that has too little; it may be needed for commits until then.
+        first += [f"{former.name}.stop" for former in wish.observed.former]
+    restart(draft, name, drift, tuple(first))
     kept = {key for other in wish.topology.names if other != name for key in kept_above_wish(wish, other)}
     if kept:
         draft.look_again = True
@@ -101,8 +105,6 @@ def restart_primary(draft: Draft) -> None:
             "restarted after it, in a second round."
         )
         for other in cascade_order(wish)[1:]:
-            if wish.seen(other).running is None and not draft.has(f"{other}.start"):
-                continue  # it is copied in a later round
             prove(draft, other, "It must replay the lower setting before it may have it itself.")
 
 
@@ -112,6 +114,9 @@ def sync_last(draft: Draft) -> None:
         return
     files = desired_files(wish, name)
     if files == desired_files(wish, name, keep_sync=True):
+        return
+    if not all(streams(wish, other) or draft.has(f"{other}.proof") for other in wish.sync_candidates(name)):
+        draft.look_again = True
         return
     names = files.text(SETTINGS_FILE)
     sync = [line for line in names.splitlines() if line.startswith("synchronous_")]

@@ -15,7 +15,7 @@ def plan_standby(draft: Draft, name: NodeName) -> None:
     upstream = wish.upstream(name)
     assert upstream is not None
     seen, files = wish.seen(name), desired_files(wish, name)
-    if draft.builds(name) and not all(draft.foreseen(other) for other in (wish.primary, upstream)):
+    if draft.builds(name) and not _foreseen(draft, upstream):
         # Whether the role and the slot are there can only be seen once the upstream runs: the copy is planned then.
         draft.look_again = True
         return
@@ -34,6 +34,11 @@ def plan_standby(draft: Draft, name: NodeName) -> None:
     touched = draft.has(f"{name}.start") or draft.has(f"{name}.restart") or _moves(draft, name)
     if touched or not streams(wish, name):
         prove(draft, name, f"It must stream from {upstream}, and show a row written on {wish.primary}.")
+
+
+def _foreseen(draft: Draft, upstream: NodeName) -> bool:
+    """Whether it is known if the role and the slots that a standby of this upstream needs are there."""
+    return draft.foreseen(draft.wish.primary) and draft.foreseen(upstream)
 
 
 def _moves(draft: Draft, name: NodeName) -> bool:
@@ -79,6 +84,10 @@ def prove(draft: Draft, name: NodeName, why: str) -> None:
     wish, upstream = draft.wish, draft.wish.upstream(name)
     step_id = f"{name}.proof"
     if upstream is None or draft.has(step_id):
+        return
+    here = wish.seen(name).running is not None or draft.has(f"{name}.start")
+    if not here or not _foreseen(draft, upstream):
+        draft.look_again = True  # it cannot stream if the role or its slot turns out to be missing
         return
     draft.add(
         Step(

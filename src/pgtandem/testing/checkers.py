@@ -25,13 +25,14 @@ class Checker:
         self.hand = hand
         self.found: list[str] = []
         self.leaving: set[str] = set()
+        self._known: set[str] = set()
         self._copies = False
         world.probe.watchers.append(self.watch)
 
     def watch(self, call: Call) -> None:
         self.hand.hear()
         troubles = [*_two_primaries(self.world), *_homeless(self.world), *_touched(self.hand)]
-        troubles += self._by_servers()
+        troubles = [trouble for trouble in troubles + self._by_servers() if trouble not in self._known]
         removes = call.method in _REMOVING
         if removes and self._copies and not complete_copies(self.world, self.hand):
             troubles.append("no complete copy of the acknowledged rows is left")
@@ -48,6 +49,7 @@ class Checker:
     def forget(self) -> None:
         """After something was done by hand: what is lost then is not pgtandem's doing."""
         self.world.network.violations.clear()
+        self._known = {*_two_primaries(self.world), *_homeless(self.world), *_touched(self.hand)}
         self._copies = False
 
     def require_nothing_found(self) -> None:

@@ -6,7 +6,7 @@ from pgtandem.postgres.conf import parse_settings, render_settings
 from pgtandem.testing.configuration import AUTO_FILE
 from pgtandem.testing.files import SimFile, SimFolder
 from pgtandem.testing.servers import SimServer
-from pgtandem.testing.storage import SimRole, SimSlot
+from pgtandem.testing.storage import SEGMENT, SimRole, SimSlot
 from pgtandem.testing.world import SimWorld
 
 
@@ -51,7 +51,8 @@ class Hand:
         """An application writes so many bytes of WAL."""
         server = self.world.server(path)
         if server is not None and server.is_primary:
-            server.storage.write("message", size=count)
+            for size in [SEGMENT] * (count // SEGMENT) + [count % SEGMENT]:
+                server.storage.write("message", size=size)
             server.storage.write("checkpoint")
             server.recycle()
 
@@ -94,6 +95,10 @@ class Hand:
             return None if role is None else (role.superuser, role.replication, role.login, role.verifier)
         slot = storage.slots.get(name)
         return None if slot is None else slot.kind
+
+    def keep_what_is_left(self) -> None:
+        """What was destroyed by hand since is not to be looked for any more."""
+        self.own = {key: self.look(*key) for key in self.own if self.look(*key)}
 
     # --- what people do to what is pgtandem's
 

@@ -174,7 +174,8 @@ class SimNetwork:
             if mine.timeline == theirs.timeline:
                 self.violate(f"{server.title} and {found.title} have different WAL on one timeline")
             return "requested starting point is not in this server's history"
-        if theirs.oldest > mine.end:
+        following = theirs.wal[len(mine.wal) : len(mine.wal) + 1]
+        if following and following[0].lsn <= theirs.oldest:
             return "ERROR:  requested WAL segment has already been removed"
         server.upstream, server.slot = found, name or None
         if slot:

@@ -75,6 +75,10 @@ class SimWorld:
         """Every whole data directory on every machine, by its path."""
         return [found for machine in self.network.machines for found in _storages(machine.files.root, "")]
 
+    def storage_of(self, path: str) -> Storage:
+        """What a data directory has. Raises KeyError where there is none."""
+        return dict(self.storages())[path]
+
     def folder(self, path: str) -> SimFolder:
         return self.machine.files.folder(path)
 

@@ -1,0 +1,135 @@
+"""After accidents pgtandem either puts the cluster right or refuses with a reason; it never makes things worse."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pgtandem.errors import Family, PgtandemError
+from pgtandem.model.topology import Topology
+from pgtandem.testing.checkers import complete_copies
+
+from .accidents import ACCIDENTS
+from .runs import Simulation, fingerprint, require_right
+from .topologies import PAIR, Wanted, data, wanted
+
+TRIO = PAIR.with_changes(ports={"db1": 5001, "db2": 5002, "db-3": 5003}, upstreams={"db-3": "db2"})
+
+
+def standing(want: Wanted) -> tuple[Simulation, Topology]:
+    """A cluster with things of its own people and a row."""
+    simulation, topology = Simulation.new(), want.topology()
+    simulation.apply(topology)
+    simulation.make_own(topology)
+    simulation.hand.insert()
+    return simulation, topology
+
+
+def mend(simulation: Simulation, topology: Topology) -> str:
+    """Runs pgtandem: "" when the cluster is right then, or the code of the refusal, which changed nothing."""
+    simulation.hand.keep_what_is_left()
+    simulation.world.pass_time(1)
+    before = fingerprint(simulation.world)
+    try:
+        simulation.apply(topology)
+    except PgtandemError as refused:
+        assert refused.code.family is Family.PLAN, f"{refused}: {refused.why}"
+        assert fingerprint(simulation.world) == before, f"{refused} came after something was changed"
+        return refused.code.text
+    require_right(simulation, topology)
+    return ""
+
+
+#: What pgtandem says to each accident, done to the primary and to a standby of a pair with a cascade; "" where it
+#: puts the cluster right.
+EXPECTED = {
+    "edit_settings_file": ("", ""),
+    "edit_settings_file_and_reload": ("", ""),
+    "set_after_the_include": ("", ""),
+    "edit_hba_block": ("", ""),
+    "reject_everybody": ("PT-3008", "PT-3008"),
+    "remove_hba_block": ("", ""),
+    "drop_slot": ("", ""),
+    "leave_a_slot": ("", ""),
+    "change_password": ("", ""),
+    "drop_role": ("", ""),
+    "stop": ("", ""),
+    "kill": ("", ""),
+    "freeze": ("PT-3008", "PT-3008"),
+    "power_cut": ("", ""),
+    "take_signal_away_while_stopped": ("", ""),
+    "start_without_signal": ("", "PT-3001"),
+    "promote": ("", "PT-3001"),
+    "remove_data_directory": ("PT-3002", ""),
+    "put_foreign_data_there": ("PT-3003", "PT-3003"),
+    "swap_data_directories": ("", "PT-3003"),
+    "alter_system": ("", ""),
+    "alter_system_to_less": ("", ""),
+    "alter_system_elsewhere": ("", ""),
+    "remove_own_files": ("", ""),
+    "remove_marker": ("PT-3003", "PT-3003"),
+    "remove_control_file": ("PT-3002", "PT-3014"),
+    "write_much_while_it_is_away": ("", ""),
+    "remove_archive": ("", ""),
+    "take_port": ("PT-3007", "PT-3007"),
+    "fill_disk": ("", ""),
+}
+
+
+@pytest.mark.parametrize("accident", ACCIDENTS)
+@pytest.mark.parametrize("victim", ["db1", "db2"])
+def test_accident_is_mended_or_refused_for_its_reason(accident: str, victim: str) -> None:
+    simulation, topology = standing(TRIO)
+    ACCIDENTS[accident](simulation, topology, topology.names[("db1", "db2").index(victim)])
+    simulation.checker.forget()
+    assert mend(simulation, topology) == EXPECTED[accident][("db1", "db2").index(victim)]
+
+
+@settings(max_examples=120)
+@given(wanted(), st.lists(st.tuples(st.sampled_from(sorted(ACCIDENTS)), st.integers(0, 4)), min_size=1, max_size=3))
+def test_any_accidents_are_mended_or_refused(want: Wanted, accidents: list[tuple[str, int]]) -> None:
+    simulation, topology = standing(want)
+    for accident, number in accidents:
+        ACCIDENTS[accident](simulation, topology, topology.names[number % len(topology.names)])
+    simulation.checker.forget()
+    copies = complete_copies(simulation.world, simulation.hand)
+    mend(simulation, topology)
+    assert not copies or complete_copies(simulation.world, simulation.hand)
+
+
+def test_two_primaries_are_never_chosen_between() -> None:
+    simulation, topology = standing(PAIR)
+    simulation.hand.promote(data("db2"))
+    simulation.checker.forget()
+    assert mend(simulation, topology) == "PT-3001"
+    for path in (data("db1"), data("db2")):
+        simulation.world.stop_server(path)
+    simulation.checker.forget()
+    assert mend(simulation, topology) == "PT-3001"
+
+
+def test_standby_is_never_made_a_primary_because_the_primary_is_gone() -> None:
+    simulation, topology = standing(PAIR)
+    simulation.hand.remove(data("db1"))
+    simulation.checker.forget()
+    assert mend(simulation, topology) == "PT-3002"
+    simulation.world.stop_server(data("db2"))
+    assert mend(simulation, topology) == "PT-3002"
+
+
+@pytest.mark.parametrize("name", ["db1", "db2"])
+def test_foreign_data_is_never_touched(name: str) -> None:
+    simulation = Simulation.new()
+    simulation.hand.make_file(f"{data(name)}/thesis.txt", "ten years of work")
+    assert mend(simulation, PAIR.topology()) == "PT-3003"
+    assert not simulation.world.servers
+
+
+def test_data_of_another_cluster_is_never_taken() -> None:
+    simulation, topology = standing(PAIR)
+    other, _ = standing(PAIR)
+    foreign = other.world.machine.files.folder(data("db2"))
+    simulation.hand.remove(data("db2"))
+    simulation.world.folder("/srv/shop/data").entries["db2"] = foreign
+    simulation.world.storage_of(data("db2")).system_identifier = "7000000000000000001"
+    simulation.checker.forget()
+    assert mend(simulation, topology) == "PT-3004"

@@ -44,9 +44,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _remove_empty_folders(topology: Topology, folder: str) -> None:
-    """The folders that held the data, where they lie below the topology file and nothing is left in them."""
-    parents = {os.path.dirname(node.data_directory) for node in topology.nodes if node.host.is_local}
-    for parent in parents:
+    """The folders that held the data and the archive, where they lie below the topology file and are empty.
+
+    An earlier run that was cut off may have left them: what was in them is gone, so no plan names them any more.
+    """
+    folders = {os.path.dirname(node.data_directory) for node in topology.nodes if node.host.is_local}
+    if topology.archive is not None and topology.archive.host.is_local:
+        folders.add(topology.archive.directory)
+    for parent in folders:
         if parent.startswith(folder + os.sep):
             with contextlib.suppress(OSError):
                 os.rmdir(parent)

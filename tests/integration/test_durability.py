@@ -67,8 +67,15 @@ def test_a_commit_waits_exactly_when_it_should(
     if waits:
         trio.wait_for("db1", WAITS)
         assert not client.done.is_set()
-        assert "writes wait" in trio.run("status").out
+        status = trio.run("status")
+        assert status.exit_code == 2
+        assert status.out.startswith("! WRITES WAIT on db1: "), status.out
+        assert "writes wait" in status.out.split("sync:")[1]
+        (first, *_) = trio.status()["problems"]
+        assert all(name in first for name in stopped)
+        assert 'synchronous = "none"' in first
     else:
+        assert "WRITES WAIT" not in trio.run("status").out
         assert client.done.wait(20), "the commit waits for nobody"
     trio.apply()
     wait_until(client.done.is_set, "the client goes on once the standbys are back", 30)
@@ -84,6 +91,21 @@ def test_pgtandem_never_hangs_on_a_lost_synchronous_standby(trio: Cluster) -> No
     trio.topology["replication"] = {}
     trio.apply()
     assert trio.setting("db1", "synchronous_standby_names") == ""
+
+
+def test_commits_that_wait_by_somebody_elses_setting_are_told_although_every_node_is_up(trio: Cluster) -> None:
+    trio.topology["replication"] = {}
+    trio.apply()
+    trio.sql("db1", "ALTER SYSTEM SET synchronous_standby_names = 'db2, ghost, \"other\"'")
+    trio.sql("db1", "SELECT pg_reload_conf()")
+    trio.wait_for("db1", "SELECT count(*) > 0 FROM pg_stat_replication WHERE sync_state = 'sync'")
+    assert trio.status()["problems"] == [], "db2 confirms"
+    trio.sql("db1", "ALTER SYSTEM SET synchronous_standby_names = 'FIRST 2 (db2, ghost)'")
+    trio.sql("db1", "SELECT pg_reload_conf()")
+    trio.wait_for("db1", "SELECT current_setting('synchronous_standby_names') LIKE 'FIRST 2%%'")
+    (problem,) = trio.status()["problems"]
+    assert problem.startswith("WRITES WAIT on db1: 2 standbys have to confirm each commit and 1 can")
+    trio.apply()
 
 
 def test_a_standby_that_must_confirm_leaves_without_stopping_writes(trio: Cluster) -> None:

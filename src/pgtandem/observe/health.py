@@ -6,6 +6,9 @@ from pgtandem.model.facts import Absent, Known, Unknown
 from pgtandem.model.names import NodeName, slot_name
 from pgtandem.model.observed import Observed, ObservedNode, Sender
 from pgtandem.model.topology import Method, Topology
+from pgtandem.postgres.sync_names import confirmations
+
+_WAIT_FOR_NOBODY = ("off", "local")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +167,8 @@ def _archive(topology: Topology, observed: Observed, primary: NodeName | None) -
 
 
 def _problems(topology: Topology, observed: Observed, nodes: tuple[NodeHealth, ...]) -> list[str]:
-    problems: list[str] = []
     primaries = observed.primaries()
+    problems: list[str] = []
     if len(primaries) > 1:
         where = "; ".join(
             f"{name} on timeline {server.timeline} at {server.current_lsn}"
@@ -175,6 +178,7 @@ def _problems(topology: Topology, observed: Observed, nodes: tuple[NodeHealth, .
         problems.append(f"TWO PRIMARIES: {where}: stop the one whose rows may be lost")
     elif not primaries:
         problems.append("no primary runs: nothing can be written")
+    problems += [problem for name in primaries for problem in _waiting_writes(topology, observed, name)]
     for node in nodes:
         if node.state not in ("running", "streaming"):
             problems.append(f"{node.name} is {node.state}{_reason(observed.nodes[node.name])}")
@@ -187,6 +191,28 @@ def _problems(topology: Topology, observed: Observed, nodes: tuple[NodeHealth, .
         if pending:
             problems.append(f"{name} needs a restart for {', '.join(sorted(pending))}")
     return problems
+
+
+def _waiting_writes(topology: Topology, observed: Observed, primary: NodeName) -> list[str]:
+    """What is in force counts, not what is wished: a value that somebody else set makes commits wait as well."""
+    server = observed.nodes[primary].running
+    assert server is not None
+    names, commit = server.settings.get("synchronous_standby_names"), server.settings.get("synchronous_commit")
+    needed = confirmations(names.value) if names else 0
+    able = sum(s.state == "streaming" and s.sync_state != "async" for s in server.senders)
+    if able >= needed or (commit is not None and commit.value in _WAIT_FOR_NOBODY):
+        return []
+    missing = [
+        name
+        for name in topology.standbys_of(primary, primary)
+        if not any(s.application_name == name and s.state == "streaming" for s in server.senders)
+    ]
+    whom = f" (missing: {', '.join(missing)})" if missing else ""
+    standbys = "standby has" if needed == 1 else "standbys have"
+    how = "bring the standbys back (pgtandem apply)" if missing else "see what pgtandem plan says"
+    if topology.replication.synchronous.method is not Method.NONE:
+        how += ', or let writes go on without them: synchronous = "none" under [replication], then pgtandem apply'
+    return [f"WRITES WAIT on {primary}: {needed} {standbys} to confirm each commit and {able} can{whom}: {how}"]
 
 
 def _reason(seen: ObservedNode) -> str:

@@ -1,6 +1,9 @@
 """synchronous_standby_names (manual, 20.6.2)."""
 
+import re
 from collections.abc import Sequence
+
+_COUNT = re.compile(r"\s*(?:(?:any|first)\s+)?(\d+)\s*\(", re.IGNORECASE)
 
 
 def render_sync_names(method: str, count: int, names: Sequence[str]) -> str:
@@ -12,3 +15,10 @@ def render_sync_names(method: str, count: int, names: Sequence[str]) -> str:
         return ""
     quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
     return f"{method.upper()} {count} ({quoted})"
+
+
+def confirmations(value: str) -> int:
+    """How many standbys must confirm a commit by a server's synchronous_standby_names: 0 where it is empty, 1 where it
+    is a plain list of names."""
+    counted = _COUNT.match(value)
+    return int(counted.group(1)) if counted else int(bool(value.strip()))

@@ -4,7 +4,7 @@ import pytest
 
 from pgtandem.model.topology import Binaries, Durability, Method, Synchronous
 
-from .files import CLUSTER, PAIR, TWO_NODES, load, only_problem, places_of
+from .files import CLUSTER, PAIR, TWO_NODES, load, only_problem, places_of, problems_of
 
 
 def cluster(lines: str) -> str:
@@ -176,6 +176,21 @@ def test_archive_without_directory_is_refused() -> None:
     assert (problem.where, problem.what) == ("archive.directory", 'the key "directory" is missing')
 
 
-def test_archive_over_ssh_is_refused_for_now() -> None:
-    problem = only_problem(PAIR + '[archive]\ndirectory = "archive"\nhost = "ssh://archive@10.0.0.9"\n')
-    assert (problem.where, problem.what) == ("archive.host", "hosts over SSH are not supported yet")
+def test_archive_on_another_host_is_refused_for_now() -> None:
+    problem = only_problem(PAIR + '[archive]\ndirectory = "/srv/wal"\nhost = "ssh://archive@10.0.0.9"\n')
+    assert problem.where == "archive.host"
+    assert "is not supported yet" in problem.what
+
+
+def test_archive_over_ssh_needs_an_absolute_path() -> None:
+    text = PAIR + '[archive]\ndirectory = "archive"\nhost = "ssh://archive@10.0.0.9"\n'
+    assert '"archive" is not an absolute path' in [problem.what for problem in problems_of(text)]
+
+
+def test_archive_without_a_host_is_on_the_host_of_the_nodes() -> None:
+    on = 'host = "ssh://h"\n'
+    text = PAIR.replace("port = 5433", 'port = 5433\ndata_directory = "/srv/two"\n' + on)
+    text = text.replace("port = 5432", "port = 5432\n" + on)
+    archive = load(text + '[archive]\ndirectory = "/srv/wal"\n').archive
+    assert archive is not None
+    assert archive.host.url == "ssh://h"

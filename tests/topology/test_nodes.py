@@ -53,11 +53,32 @@ def test_nodes_as_an_array_of_tables_are_refused() -> None:
     assert (problem.where, problem.what) == ("nodes", "an array is not a table")
 
 
-@pytest.mark.parametrize("host", ["ssh://10.0.0.1", "ssh://postgres@db.example:2222", "ssh://p@[fe80::1]:22"])
-def test_host_over_ssh_is_refused_for_now(host: str) -> None:
-    problem = only_problem(second(f'host = "{host}"'))
-    assert (problem.where, problem.what) == ("nodes.db2.host", "hosts over SSH are not supported yet")
-    assert problem.next_step == 'host = "local"'
+SSH_PAIR = CLUSTER + '[nodes.db1]\nhost = "ssh://postgres@10.0.0.1"\n[nodes.db2]\nhost = "{host}"\n'
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [("ssh://10.0.0.2", "10.0.0.2"), ("ssh://p@db.example:2222", "db.example"), ("ssh://p@[fe80::1]:22", "fe80::1")],
+)
+def test_node_over_ssh_has_the_hosts_address_and_a_directory_of_its_own(host: str, address: str) -> None:
+    node = load(SSH_PAIR.replace("{host}", host)).nodes[1]
+    assert (node.host.url, node.address) == (host, address)
+    assert (node.port, node.data_directory) == (5432, "/var/lib/postgresql/18/shop")
+
+
+def test_relative_directory_on_another_host_is_refused() -> None:
+    text = SSH_PAIR.replace("{host}", "ssh://10.0.0.2") + 'data_directory = "data"\n'
+    problem = only_problem(text)
+    assert (problem.where, problem.what) == ("nodes.db2.data_directory", '"data" is not an absolute path')
+
+
+def test_loopback_address_between_hosts_is_refused() -> None:
+    """Nobody else could connect to a node on this machine at 127.0.0.1."""
+    problem = only_problem(SSH_PAIR.replace("{host}", "local"))
+    assert problem.where == "nodes.db2.address"
+    assert 'cannot connect to "db2" at 127.0.0.1' in problem.what
+    for address in ("localhost", "::1"):
+        assert only_problem(SSH_PAIR.replace("{host}", "ssh://h") + f'address = "{address}"\n').where == problem.where
 
 
 @pytest.mark.parametrize("host", ["10.0.0.1", "ssh://", "ssh://a b", "ssh://a:99999", "ssh://a/x", "ssh://-o@"])

@@ -11,7 +11,7 @@ from pgtandem.model.facts import Known
 from pgtandem.model.names import REPLICATION_ROLE, NodeName, Secret
 from pgtandem.model.observed import Postmaster
 from pgtandem.model.plan import Step
-from pgtandem.model.topology import LOCAL, Node, Topology
+from pgtandem.model.topology import HostAddress, Node, Topology
 from pgtandem.observe.cluster import Observer
 from pgtandem.observe.directory import observe_postmaster
 from pgtandem.observe.paths import log_file
@@ -37,7 +37,7 @@ class Context:
             return self.topology.node(name)
         for built in self.world.workspace.built_nodes():
             if built.name == name:
-                return Node(name, built.port, built.data_directory, LOCAL, built.address)
+                return Node(name, built.port, built.data_directory, HostAddress(built.host), built.address)
         raise KeyError(name)
 
     def host(self, name: NodeName) -> Host:
@@ -56,14 +56,14 @@ class Context:
         """The open session with the node's server, at the port that it listens on now."""
         node = self.node(name)
         postmaster = await self.postmaster(name)
-        return await self.world.session(name, node.address, postmaster.port if postmaster else node.port)
+        return await self.world.session(node, postmaster.port if postmaster else node.port)
 
     async def leave(self, name: NodeName) -> None:
         """Closes the session before the server stops."""
         node = self.node(name)
         postmaster = await self.postmaster(name)
         for port in {node.port, *({postmaster.port} if postmaster else ())}:
-            await self.world.drop_session(name, node.address, port)
+            await self.world.drop_session(node, port)
 
     async def wait(self, test: Callable[[], Awaitable[T | None]], seconds: float, pause: float = 0.01) -> T | None:
         """Asks until the answer is not None; None when the time is over.

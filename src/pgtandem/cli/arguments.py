@@ -139,6 +139,12 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
         _ADD.get(name, _nothing_more)(sub)
         if name in ("status", "plan", "uri"):
             sub.add_argument("--json", action="store_true", help="print JSON (docs/json.md)")
+        if name in ("up", "apply", "down", "plan", "status"):
+            sub.add_argument(
+                "--accept-new-host-keys",
+                action="store_true",
+                help="take the SSH key of a host that is not known yet without asking",
+            )
         if name in ("up", "apply", "down"):
             sub.add_argument("-y", "--yes", action="store_true", help="do not ask")
         subs[name] = sub

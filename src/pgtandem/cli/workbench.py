@@ -9,7 +9,7 @@ from typing import TypeVar
 from pgtandem.cli.invocation import FILE_NAME
 from pgtandem.errors import PgtandemError
 from pgtandem.model.topology import Topology
-from pgtandem.ports import World
+from pgtandem.ports import Host, World
 from pgtandem.topology.load import load_topology
 
 T = TypeVar("T")
@@ -60,28 +60,39 @@ def read_topology(path: str) -> Topology:
     return load_topology(text, folder=os.path.dirname(path), source=path)
 
 
-def open_world(path: str) -> World:
-    """The real adapters; the workspace lies beside the topology file."""
+def open_world(path: str, topology: Topology, *, accept_new_host_keys: bool = False) -> World:
+    """The real adapters; the workspace lies beside the topology file. No host is connected to yet."""
     from pgtandem.adapters.clock import SystemClock
     from pgtandem.adapters.database import PsycopgDatabase
     from pgtandem.adapters.hosts.local import LocalHost
     from pgtandem.adapters.workspace import FolderWorkspace
 
-    return World(
-        hosts={"local": LocalHost()},
-        database=PsycopgDatabase(),
-        workspace=FolderWorkspace(os.path.dirname(path)),
-        clock=SystemClock(),
-    )
+    workspace = FolderWorkspace(os.path.dirname(path))
+    hosts: dict[str, Host] = {"local": LocalHost()}
+    urls = [node.host.url for node in topology.nodes] + [built.host for built in workspace.built_nodes()]
+    if topology.archive is not None:
+        urls.append(topology.archive.host.url)
+    remote = [url for url in dict.fromkeys(urls) if url not in hosts]
+    if remote:
+        from pgtandem.adapters.hosts.ssh import SshHost
+        from pgtandem.cli.host_keys import ask_for_key
+
+        ask = ask_for_key()
+        for url in remote:
+            hosts[url] = SshHost(url, accept_new_host_keys=accept_new_host_keys, ask=ask)
+    return World(hosts=hosts, database=PsycopgDatabase(), workspace=workspace, clock=SystemClock())
 
 
-def in_world(path: str, work: Callable[[World], Awaitable[T]]) -> T:
+def in_world(
+    path: str, topology: Topology, work: Callable[[World], Awaitable[T]], options: argparse.Namespace | None = None
+) -> T:
     """Runs the work with the world open, and closes it whatever comes."""
 
     from pgtandem.adapters.database import load_driver_soon
 
     async def run() -> T:
-        world = open_world(path)
+        accept = bool(getattr(options, "accept_new_host_keys", False))
+        world = open_world(path, topology, accept_new_host_keys=accept)
         load_driver_soon()
         try:
             return await work(world)

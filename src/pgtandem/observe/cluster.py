@@ -19,7 +19,7 @@ from pgtandem.model.observed import (
     Programs,
     Server,
 )
-from pgtandem.model.topology import LOCAL, Archive, Node, Topology
+from pgtandem.model.topology import Archive, HostAddress, Node, Topology
 from pgtandem.observe.directory import observe_directory, observe_postmaster
 from pgtandem.observe.parts import EVERYTHING, Part, Parts
 from pgtandem.observe.paths import is_leftover
@@ -42,7 +42,7 @@ class Observer:
         self.topology = topology
         self.world = world
         self._programs: dict[str, Fact[Programs]] = {}
-        self._asking_for_programs = asyncio.Lock()
+        self._asking_for_programs: dict[str, asyncio.Lock] = {}
 
     async def cluster(self) -> Observed:
         """Everything."""
@@ -131,7 +131,7 @@ class Observer:
         )
 
     async def _programs_on(self, host: Host) -> Fact[Programs]:
-        async with self._asking_for_programs:
+        async with self._asking_for_programs.setdefault(host.name, asyncio.Lock()):
             if host.name not in self._programs:
                 self._programs[host.name] = await observe_programs(host, self.topology)
             return self._programs[host.name]
@@ -141,16 +141,16 @@ class Observer:
             return postmaster
         port = postmaster.value.port or node.port
         try:
-            return Known(await (await self.world.session(node.name, node.address, port)).observe(password))
+            return Known(await (await self.world.session(node, port)).observe(password))
         except DatabaseUnreachable:
             # The session may be one to a server that has been restarted since: once more, with a new one.
-            await self.world.drop_session(node.name, node.address, port)
+            await self.world.drop_session(node, port)
         except DatabaseRefused as refused:
             return Unknown(refused.why)
         try:
-            return Known(await (await self.world.session(node.name, node.address, port)).observe(password))
+            return Known(await (await self.world.session(node, port)).observe(password))
         except (DatabaseUnreachable, DatabaseRefused) as failure:
-            await self.world.drop_session(node.name, node.address, port)
+            await self.world.drop_session(node, port)
             return Unknown(failure.why)
 
     async def _port_holder(self, host: Host, node: Node, postmaster: Fact[Postmaster]) -> Fact[str]:
@@ -166,7 +166,7 @@ class Observer:
             for built in self.world.workspace.built_nodes()
             if built.name not in self.topology.names and built.host in self.world.hosts
         ]
-        nodes = [Node(NodeName(b.name), b.port, b.data_directory, LOCAL, b.address) for b in gone]
+        nodes = [Node(NodeName(b.name), b.port, b.data_directory, HostAddress(b.host), b.address) for b in gone]
         looks = await asyncio.gather(*(self._look(node) for node in nodes))
         return tuple(
             FormerNode(node.name, node.data_directory, node.port, seen)

@@ -69,8 +69,8 @@ def desired_settings(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> 
     in_place = settings_in_place(seen)
     senders = _senders(topology)
     settings = {
-        "listen_addresses": node.address,
-        "unix_socket_directories": "",
+        "listen_addresses": _listens_at(node),
+        **({"unix_socket_directories": ""} if node.host.is_local else {}),
         "wal_level": "replica",
         "max_wal_senders": senders,
         "max_replication_slots": senders,
@@ -99,6 +99,11 @@ def desired_settings(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> 
         for key in _SYNC:
             settings[key] = in_place.get(key, "on" if key == "synchronous_commit" else "")
     return settings
+
+
+def _listens_at(node: Node) -> str:
+    """On another host pgtandem's own sessions come from the host itself (`Host.forward`)."""
+    return node.address if node.host.is_local else f"localhost,{node.address}"
 
 
 def _archive_settings(topology: Topology) -> dict[str, str]:

@@ -148,6 +148,14 @@ class Host(Protocol):
         """Who accepts connections on a TCP port, in words, or None when nobody does."""
         ...
 
+    async def forward(self, address: str, port: int) -> tuple[str, int]:
+        """Where a client of this process reaches the host's own TCP port: libpq's host and port.
+
+        On this machine that is the address and the port themselves; on another host whatever connects there does so
+        from the host itself, at its loopback address. Raises HostFailure where the host does not allow that.
+        """
+        ...
+
     async def process_alive(self, pid: int) -> bool:
         """Whether a process lives; one that ended and was not reaped yet does not."""
         ...

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pgtandem.model.names import SUPERUSER, NodeName
-from pgtandem.model.topology import HostAddress
+from pgtandem.model.topology import HostAddress, Node
 from pgtandem.ports.clock import Clock
 from pgtandem.ports.database import Access, Database, Session
 from pgtandem.ports.host import Host
@@ -24,29 +24,38 @@ class World:
     database: Database
     workspace: Workspace
     clock: Clock
-    _sessions: dict[tuple[NodeName, str, int], Session] = field(default_factory=dict)
+    _sessions: dict[tuple[NodeName, str, str, int], Session] = field(default_factory=dict)
 
     def host(self, address: HostAddress) -> Host:
         """Raises KeyError for a host that the topology does not name: a defect."""
         return self.hosts[address.url]
 
-    async def session(self, node: NodeName, address: str, port: int) -> Session:
-        """The open session of a server, or a new one. Raises DatabaseUnreachable."""
+    async def session(self, node: Node, port: int) -> Session:
+        """The open session of a node's server, which listens on `port` now, or a new one.
+
+        Raises DatabaseUnreachable, HostUnreachable and HostFailure.
+        """
         # The node is part of the key: two that swap their ports must never get each other's session.
-        key = (node, address, port)
+        key = _key(node, port)
         if key not in self._sessions:
             password = self.workspace.secret(SUPERUSER_SECRET)
-            access = Access(node, address, port, SUPERUSER, password)
+            address, way = await self.host(node.host).forward(node.address, port)
+            access = Access(node.name, address, way, SUPERUSER, password)
             self._sessions[key] = await self.database.connect(access)
         return self._sessions[key]
 
-    async def drop_session(self, node: NodeName, address: str, port: int) -> None:
+    async def drop_session(self, node: Node, port: int) -> None:
         """Closes a session that broke, or whose server is about to stop."""
-        session = self._sessions.pop((node, address, port), None)
+        session = self._sessions.pop(_key(node, port), None)
         if session is not None:
             await session.close()
 
     async def close(self) -> None:
-        for node, address, port in list(self._sessions):
-            await self.drop_session(node, address, port)
+        sessions = list(self._sessions.values())
+        self._sessions.clear()
+        await asyncio.gather(*(session.close() for session in sessions))
         await asyncio.gather(*(host.close() for host in self.hosts.values()))
+
+
+def _key(node: Node, port: int) -> tuple[NodeName, str, str, int]:
+    return node.name, node.host.url, node.address, port

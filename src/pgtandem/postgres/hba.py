@@ -8,7 +8,8 @@ END = "# end of pgtandem's lines"
 
 @dataclass(frozen=True, slots=True)
 class HbaLine:
-    """One rule for connections over TCP. `address` is an IP address of one host or a network ("10.0.0.0/24")."""
+    """One rule for connections over TCP. `address` is an IP address of one host, a network ("10.0.0.0/24"), or a host
+    name (which the server looks up both ways; manual, 21.1)."""
 
     database: str
     user: str
@@ -17,9 +18,13 @@ class HbaLine:
 
     def render(self) -> str:
         network = self.address
-        if "/" not in network:
+        if "/" not in network and _is_ip(network):
             network += "/128" if ":" in network else "/32"
         return f"host    {self.database:<12} {self.user:<22} {network:<20} {self.method}"
+
+
+def _is_ip(address: str) -> bool:
+    return ":" in address or address.replace(".", "").isdigit()
 
 
 def render_block(lines: tuple[HbaLine, ...]) -> str:

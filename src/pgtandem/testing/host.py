@@ -168,6 +168,11 @@ class SimHost:
         return self.network.port_holder(self.machine, port)
 
     @port_call(changes=False)
+    async def forward(self, address: str, port: int) -> tuple[str, int]:
+        await self._reach()
+        return address, port
+
+    @port_call(changes=False)
     async def process_alive(self, pid: int) -> bool:
         await self._reach()
         return any(server.pid == pid and server.machine is self.machine for server in self.network.servers)

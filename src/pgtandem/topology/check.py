@@ -1,5 +1,7 @@
 """What holds between nodes: upstreams, ports, directories, and how many standbys can confirm."""
 
+import ipaddress
+
 from pgtandem.model.names import NodeName
 from pgtandem.model.topology import Archive, Method, Node, Replication
 from pgtandem.topology.nodes import Nodes
@@ -47,6 +49,25 @@ def _report_loop(problems: Problems, nodes: Nodes, loop: list[NodeName]) -> None
     why = "None of these nodes would ever get a change from the primary."
     what = f"a loop of upstreams: {' -> '.join(names)}"
     problems.add(("nodes", first, "upstream"), what, why, "remove one of these lines")
+
+
+def check_addresses(problems: Problems, nodes: Nodes) -> None:
+    """No loopback address where a node on another host would have to connect to it."""
+    sound = [node for node in nodes.read if _sound(problems, node, "host") and _sound(problems, node, "address")]
+    if len({node.host for node in sound}) < 2:
+        return
+    for node in sound:
+        if _is_loopback(node.address):
+            what = f'the nodes on other hosts cannot connect to "{node.name}" at {node.address}'
+            why = "That address leads every host to itself."
+            problems.add(("nodes", node.name, "address"), what, why, 'for example address = "10.0.0.1"')
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address in ("localhost", "localhost.")
 
 
 def check_ports(problems: Problems, nodes: Nodes) -> None:

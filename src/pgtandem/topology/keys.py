@@ -85,15 +85,15 @@ _NODE_KEYS = (
         "the machine that the node runs on",
         '"local"',
         default="local",
-        values='"local", later also "ssh://[user@]address[:port]"',
+        values='"local", "ssh://[user@]address[:port]"',
     ),
     Key(
         NODE,
         "address",
         Kind.TEXT,
         "the IP address or name that the other nodes and clients connect to",
-        '"127.0.0.1"',
-        default="127.0.0.1",
+        '"10.0.0.1"',
+        default_words="`127.0.0.1`, or the address in `host`",
     ),
     Key(NODE, "port", Kind.INTEGER, "the port that the server listens on, 1024 to 65535", "5433", default=5432),
     Key(
@@ -102,7 +102,7 @@ _NODE_KEYS = (
         Kind.TEXT,
         "where the data is; a relative path begins at this file's folder",
         '"/var/lib/postgresql/18/shop"',
-        default_words="`data/NAME` in this file's folder",
+        default_words="`data/NAME` in this file's folder; over SSH `/var/lib/postgresql/MAJOR/CLUSTER`",
     ),
     Key(NODE, "zone", Kind.TEXT, "a label: nodes with the same zone can fail together", '"tokyo-a"'),
     Key(
@@ -168,8 +168,8 @@ _ARCHIVE_KEYS = (
         Kind.TEXT,
         "the machine that the WAL archive is on",
         '"local"',
-        default="local",
-        values='"local", later also "ssh://[user@]address[:port]"',
+        default_words="the host of the nodes",
+        values='"local", "ssh://[user@]address[:port]"',
     ),
 )
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from pgtandem.model.topology import Replication, Topology
-from pgtandem.topology.check import check_confirming, check_directories, check_ports, check_upstreams
+from pgtandem.topology.check import check_addresses, check_confirming, check_directories, check_ports, check_upstreams
 from pgtandem.topology.nodes import Nodes, read_nodes
 from pgtandem.topology.parameters import Judge
 from pgtandem.topology.places import absolute
@@ -28,13 +28,14 @@ def load_topology(text: str, *, folder: str, source: str = "pgtandem.toml") -> T
     cluster_table = root.table("cluster")
     cluster = read_cluster(cluster_table) if cluster_table else Cluster()
     node_values = root.values("nodes")
-    nodes = Nodes() if node_values is None else read_nodes(problems, node_values, folder)
+    nodes = Nodes() if node_values is None else read_nodes(problems, node_values, folder, cluster)
     replication_table = root.table("replication")
     replication = read_replication(replication_table) if replication_table else Replication()
     archive_table = root.table("archive")
-    archive = read_archive(archive_table, folder) if archive_table else None
+    archive = read_archive(archive_table, folder, nodes.read) if archive_table else None
 
     check_upstreams(problems, nodes)
+    check_addresses(problems, nodes)
     check_ports(problems, nodes)
     check_directories(problems, nodes, archive, folder)
     if not problems.has("replication", "synchronous"):

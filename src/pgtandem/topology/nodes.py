@@ -10,6 +10,7 @@ from pgtandem.model.topology import Node
 from pgtandem.topology.keys import NODE, keys_of
 from pgtandem.topology.places import read_address, read_directory, read_host
 from pgtandem.topology.problems import Problems
+from pgtandem.topology.sections import Cluster
 from pgtandem.topology.table import Table
 from pgtandem.topology.toml import describe, quote_key
 
@@ -26,7 +27,7 @@ class Nodes:
     settings: Mapping[NodeName, Mapping[str, object]] | None = None
 
 
-def read_nodes(problems: Problems, values: Mapping[str, object], folder: str) -> Nodes:
+def read_nodes(problems: Problems, values: Mapping[str, object], folder: str, cluster: Cluster) -> Nodes:
     """All nodes in the file's order. Their parameters are left for `Judge`, which needs the version."""
     if not values:
         problems.add(("nodes",), "there is no node", "A cluster has at least one.", "write a table [nodes.db1]")
@@ -44,12 +45,12 @@ def read_nodes(problems: Problems, values: Mapping[str, object], folder: str) ->
             what = f'"{name}" and "{other}" would share the replication slot "{slot_name(NodeName(name))}"'
             problems.add(path, what, "In the name of a slot a dash becomes an underscore.", "rename one of the two")
         table = Table(problems, path, inner, NODE)
-        nodes.append(_read_node(table, NodeName(name), folder))
+        nodes.append(_read_node(table, NodeName(name), folder, cluster))
         settings[NodeName(name)] = table.values("parameters") or {}
     return Nodes(tuple(NodeName(name) for name in values), tuple(nodes), settings)
 
 
-def _read_node(table: Table, name: NodeName, folder: str) -> Node:
+def _read_node(table: Table, name: NodeName, folder: str, cluster: Cluster) -> Node:
     upstream = table.text("upstream")
     host = read_host(table)
     port = table.integer("port") or 0
@@ -57,12 +58,15 @@ def _read_node(table: Table, name: NodeName, folder: str) -> Node:
     if table.sound("port") and not lowest <= port <= 65535:
         why = "Ports below 1024 are kept for the system." if 0 < port < lowest else ""
         table.report("port", f"port {describe(port)} is not between {lowest} and 65535", why, "for example port = 5432")
+    default = posixpath.join(folder, "data", name)
+    if not host.is_local:
+        default = f"/var/lib/postgresql/{cluster.major or 0}/{cluster.name or name}"
     return Node(
         name=name,
         port=port,
-        data_directory=read_directory(table, "data_directory", folder, posixpath.join(folder, "data", name)),
+        data_directory=read_directory(table, "data_directory", folder, default, host),
         host=host,
-        address=read_address(table),
+        address=read_address(table, host),
         upstream=None if upstream is None else NodeName(upstream),
         zone=table.text("zone"),
     )

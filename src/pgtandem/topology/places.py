@@ -21,28 +21,15 @@ def read_host(table: Table) -> HostAddress:
     if not found or (found[3] and not 1 <= int(found[3]) <= 65535):
         what = f"{describe(host.url)} is not a host"
         table.report("host", what, 'A host is "local" or "ssh://[user@]address[:port]".', 'host = "local"')
-    else:
-        refuse_ssh(table)
     return host
 
 
-def refuse_ssh(table: Table) -> None:
-    """The one place that refuses hosts over SSH, to go when they are there.
+def read_address(table: Table, host: HostAddress) -> str:
+    """The key `address` of a node: an IP address or a host name that others can connect to.
 
-    What is to be decided then: the default of `address` (the one in the URL) and of `data_directory` (the
-    topology file's folder is not on such a host).
+    Without it the loopback address for a node on this machine, and what the URL names for one over SSH.
     """
-    table.report(
-        "host",
-        "hosts over SSH are not supported yet",
-        "Nodes and archive are on this machine.",
-        'host = "local"',
-    )
-
-
-def read_address(table: Table) -> str:
-    """The key `address` of a node: an IP address or a host name that others can connect to."""
-    address = table.text("address") or ""
+    address = table.text("address") or host_name(host) or "127.0.0.1"
     if not table.sound("address"):
         return address
     try:
@@ -57,8 +44,14 @@ def read_address(table: Table) -> str:
     return address
 
 
-def read_directory(table: Table, name: str, folder: str, default: str) -> str:
-    """A directory, absolute and in its shortest form; a relative one begins at `folder`."""
+def host_name(host: HostAddress) -> str:
+    """The address in an SSH URL, without brackets; "" for this machine and for what is no URL."""
+    found = _SSH.fullmatch(host.url)
+    return found[2].strip("[]") if found else ""
+
+
+def read_directory(table: Table, name: str, folder: str, default: str, host: HostAddress) -> str:
+    """A directory, absolute and in its shortest form; a relative one begins at `folder`, which is on this machine."""
     text = table.text(name) or default
     if not table.sound(name):
         return default
@@ -69,9 +62,12 @@ def read_directory(table: Table, name: str, folder: str, default: str) -> str:
             f"{describe(text)} begins with ~, which only a shell replaces",
             next_step="write the whole path",
         )
+    elif not host.is_local and not text.startswith("/"):
+        what = f"{describe(text)} is not an absolute path"
+        table.report(name, what, "The topology file's folder is not on that host.", "write the whole path")
     elif directory == "/":
         table.report(name, f"{describe(text)} is the root directory", next_step="name a directory of its own")
-    elif has_control_characters(folder):
+    elif host.is_local and has_control_characters(folder):
         table.report(name, f"the folder of the topology file, {describe(folder)}, has a control character")
     elif name == "data_directory" and (found := next((c for c in '"$`\\' if c in directory), None)):
         why = "pg_ctl starts the server through a shell and does not quote that character."

@@ -3,9 +3,9 @@
 import posixpath
 from collections.abc import Mapping
 
-from pgtandem.model.topology import LOCAL, Archive, Binaries, Node, Replication, Topology
+from pgtandem.model.topology import LOCAL, Archive, Binaries, HostAddress, Node, Replication, Topology
 from pgtandem.topology.keys import ARCHIVE, CLUSTER, NODE, REPLICATION, keys_of
-from pgtandem.topology.places import absolute, is_below
+from pgtandem.topology.places import absolute, host_name, is_below
 from pgtandem.topology.toml import quote_key, quote_text
 
 _HEAD = """\
@@ -49,10 +49,10 @@ def _node(node: Node, folder: str, first: bool) -> str:
         lines[0] = f"{lines[0]:<{_COMMENT_COLUMN}}# the first node starts as the primary"
     if node.host != LOCAL:
         lines.append(_line(NODE, "host", quote_text(node.host.url), first))
-    if node.address != keys_of(NODE)["address"].default:
+    if node.address != (host_name(node.host) or "127.0.0.1"):
         lines.append(_line(NODE, "address", quote_text(node.address), first))
     lines.append(_line(NODE, "port", str(node.port), first))
-    lines.append(_line(NODE, "data_directory", quote_text(_relative(node.data_directory, folder)), first))
+    lines.append(_line(NODE, "data_directory", quote_text(_path(node.data_directory, node.host, folder)), first))
     if node.upstream is not None:
         lines.append(_line(NODE, "upstream", quote_text(node.upstream)))
     if node.zone is not None:
@@ -86,7 +86,7 @@ def _replication(replication: Replication) -> str:
 
 def _archive(archive: Archive | None, folder: str) -> str:
     off = archive is None
-    directory = "archive" if archive is None else _relative(archive.directory, folder)
+    directory = "archive" if archive is None else _path(archive.directory, archive.host, folder)
     lines = [
         "# [archive]" if off else "[archive]",
         _line(ARCHIVE, "directory", quote_text(directory), off=off),
@@ -116,6 +116,10 @@ def _line(table: str, name: str, value: str, comment: bool = True, *, off: bool 
     key = keys_of(table)[name]
     meaning = f"{key.meaning}: {key.values_text}" if key.values_text else key.meaning
     return f"{line:<{_COMMENT_COLUMN - 1}} # {meaning}"
+
+
+def _path(path: str, host: HostAddress, folder: str) -> str:
+    return _relative(path, folder) if host.is_local else path
 
 
 def _relative(path: str, folder: str) -> str:

@@ -1,9 +1,10 @@
 """The tables [cluster], [replication] and [archive]."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pgtandem.model.topology import Archive, Binaries, Durability, Method, Replication, Synchronous
+from pgtandem.model.topology import LOCAL, Archive, Binaries, Durability, Method, Node, Replication, Synchronous
 from pgtandem.postgres.settings import SUPPORTED_MAJORS
 from pgtandem.topology.places import absolute, read_directory, read_host
 from pgtandem.topology.problems import did_you_mean, listed
@@ -123,6 +124,12 @@ def _check_durability(table: Table, replication: Replication) -> None:
         )
 
 
-def read_archive(table: Table, folder: str) -> Archive:
-    """The WAL archive."""
-    return Archive(read_directory(table, "directory", folder, folder), read_host(table))
+def read_archive(table: Table, folder: str, nodes: Sequence[Node]) -> Archive:
+    """The WAL archive, on the nodes' own host where the file does not say otherwise."""
+    hosts = list(dict.fromkeys(node.host for node in nodes)) or [LOCAL]
+    named = table.text("host") is not None
+    host = read_host(table) if named else hosts[0]
+    if table.sound("host") and hosts != [host]:
+        what = "a WAL archive for nodes on other hosts is not supported yet"
+        table.report("host", what, "All nodes and the archive are on one host so far.", "remove the table [archive]")
+    return Archive(read_directory(table, "directory", folder, folder, host), host)

@@ -223,6 +223,14 @@ class SshHost:
         self._require(what, answer)
         return ssh_ports.holder(answer.text, places, port)
 
+    async def forward(self, address: str, port: int) -> tuple[str, int]:
+        """A socket in a folder of this user's alone, which ssh carries to the host's 127.0.0.1."""
+        try:
+            return await self._connection.forward(port), port
+        except ConnectionRefusedError as error:
+            next_step = "in the host's sshd_config:  AllowTcpForwarding local   (or remove what denies it)"
+            raise self._failure(f"could not reach port {port} through ssh", f"{error}", next_step) from error
+
     async def process_alive(self, pid: int) -> bool:
         return pid > 0 and (await self._ask("looking at a process", "alive", str(pid))).exit_code == 0
 

@@ -84,6 +84,12 @@ class SshCommand:
             words += ["-o", f"{name}={value}"]
         return [*words, *self._where(), *([command] if command is not None else [])]
 
+    def forward_argv(self, socket: str, local: str, port: int) -> list[str]:
+        """Has the connection at `socket` carry the local socket to a port of the host. No configuration is read: what
+        forwards the user has there are not meant."""
+        way = f"{local}:127.0.0.1:{port}"
+        return ["ssh", "-F", "none", "-S", socket, "-O", "forward", "-L", way, self.address.host]
+
     def settings_argv(self) -> list[str]:
         """Shows what ssh's configuration comes to for this host."""
         return ["ssh", *self._config(), "-G", *self._where()]

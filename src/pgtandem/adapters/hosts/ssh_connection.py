@@ -6,6 +6,7 @@ programs that still run for us, and the connection closes by itself.
 """
 
 import asyncio
+import contextlib
 import os
 import shutil
 import tempfile
@@ -13,7 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pgtandem.adapters.hosts import ssh_errors, ssh_keys, ssh_scripts
-from pgtandem.adapters.hosts.ssh_address import SshCommand
+from pgtandem.adapters.hosts.account import current_account
+from pgtandem.adapters.hosts.processes import DeadlinePassed, execute
+from pgtandem.adapters.hosts.ssh_address import SshCommand, ssh_environment
 from pgtandem.adapters.hosts.ssh_helper import Helper
 from pgtandem.ports.host import Completed, HostUnreachable
 
@@ -23,6 +26,12 @@ SESSIONS_AT_ONCE = 8
 
 #: How long the login itself may take after the host answered: directory services and sudo can be slow.
 _LOGIN_SECONDS = 30
+
+#: How long the shared connection may take to answer a request of its own.
+_MUX_SECONDS = 10
+
+#: What ssh says when the host's sshd denies a forwarded connection.
+_DENIED = "administratively prohibited"
 
 
 @dataclass(slots=True)
@@ -49,6 +58,8 @@ class SshConnection:
         self._ask = ask
         self._folder: str | None = None
         self._helper: Helper | None = None
+        self._forwarded_by: Helper | None = None
+        self._forwarded: set[int] = set()
         self._serving: _Serving | None = None
 
     @property
@@ -82,6 +93,37 @@ class SshConnection:
             raise
         except ConnectionError:
             raise self.lost(helper.said, doing) from None
+
+    async def forward(self, port: int) -> str:
+        """The folder of a socket, named as libpq expects it, that leads to the host's 127.0.0.1 at this port.
+
+        Raises ConnectionRefusedError when the host's sshd does not allow that.
+        """
+        helper = await self.helper()
+        async with self._in_this_loop().connecting:
+            if self._forwarded_by is not helper:
+                self._forwarded_by, self._forwarded = helper, set()
+            if _DENIED in helper.said:
+                raise ConnectionRefusedError("Its sshd does not allow that connections are forwarded.")
+            control = self._socket()
+            assert self._folder is not None
+            local = os.path.join(self._folder, f".s.PGSQL.{port}")
+            if port not in self._forwarded:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(local)
+                argv = self._command.forward_argv(control.replace("%%", "%"), local, port)
+                await self._mux(argv)
+                self._forwarded.add(port)
+            return self._folder
+
+    async def _mux(self, argv: Sequence[str]) -> None:
+        account = current_account()
+        try:
+            done = await execute(argv, account=account, environment=ssh_environment(), deadline_seconds=_MUX_SECONDS)
+        except (OSError, DeadlinePassed) as error:
+            raise self.failure(f"ssh could not forward a port: {error}") from error
+        if done.exit_code:
+            raise self.failure(f"ssh could not forward a port: {done.complaint}")
 
     def post(self, operation: str, *arguments: str | bytes) -> None:
         """Asks for an operation without waiting for it, where there is a connection."""

@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
             write_client_passfile(topology, world)
         return outcome
 
-    outcome = in_world(path, work)
+    outcome = in_world(path, topology, work, options)
     if outcome.declined:
         return 2
     if outcome.steps_done:

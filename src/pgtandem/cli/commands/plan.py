@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     async def work(world: World) -> Plan:
         return plan_converge(topology, await Observer(topology, world).cluster())
 
-    plan = in_world(path, work)
+    plan = in_world(path, topology, work, options)
     if options.json:
         print(json.dumps(plan_json(plan, topology.cluster), indent=2))
     else:

@@ -25,12 +25,12 @@ def run(options: argparse.Namespace) -> int:
         candidate = os.path.join(programs.value.directory, "psql") if isinstance(programs, Known) else ""
         return candidate if os.access(candidate, os.X_OK) else shutil.which("psql")
 
-    program = in_world(path, find)
+    program = in_world(path, topology, find)
     if program is None:
         raise PgtandemError(
             "PT-3005", "there is no psql on this machine", next_step="apt-get install postgresql-client"
         )
-    world = open_world(path)
+    world = open_world(path, topology)
     passfile = write_client_passfile(topology, world)
     refuse_unbuilt(topology, world, passfile)
     refuse_silent(topology, node=options.node)

@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     async def work(world: World) -> Observed:
         return await Observer(topology, world).cluster()
 
-    observed = in_world(path, work)
+    observed = in_world(path, topology, work, options)
     problems = cluster_health(topology, observed).problems
     if options.json:
         print(json.dumps(status_json(topology, observed), indent=2))

@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
         outcome = await change(topology, world, plan_converge, yes=options.yes, command="up")
         return outcome, None if outcome.declined else write_client_passfile(topology, world)
 
-    outcome, passfile = in_world(path, work)
+    outcome, passfile = in_world(path, topology, work, options)
     if outcome.declined:
         if wrote:
             print(f"{short(path)} stays: edit it, and run the same command again")

@@ -12,7 +12,7 @@ from pgtandem.cli.workbench import open_world, read_topology, topology_path
 def run(options: argparse.Namespace) -> int:
     path = topology_path(options)
     topology = read_topology(path)
-    world = open_world(path)
+    world = open_world(path, topology)
     client_uri(topology, None, node=options.node)  # a node that does not exist is told first
     passfile = write_client_passfile(topology, world)
     refuse_unbuilt(topology, world, passfile)

@@ -38,6 +38,7 @@ own=$1
 hostname "$2"
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/sshd /run/lock
+install -d -o 64321 -g 64321 /run/postgresql
 mount --bind "$own/srv" /srv
 mount --bind "$own/ssh" /etc/ssh
 for file in hosts passwd shadow group sudoers; do mount --bind "$own/etc/$file" "/etc/$file"; done

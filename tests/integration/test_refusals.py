@@ -1,8 +1,11 @@
 """What is refused, with which words; and that nothing on disk is touched then."""
 
+import os
+import re
 import shutil
 import signal
 import socket
+import subprocess
 
 import pytest
 
@@ -54,7 +57,46 @@ def test_a_taken_port_is_refused_and_its_holder_named() -> None:
         with cluster.unchanged():
             words = cluster.run("up", "--yes").refused("PT-3007", 12)
         assert str(listener.getsockname()[1]) in words
-        assert "python" in words or "another program" in words
+        assert f"(process {os.getpid()})" in words or "another program" in words
+
+
+def test_folders_that_the_servers_account_cannot_have_are_refused_with_the_command_that_mends_it() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("as an ordinary user the folder of the topology file is one's own")
+    with Cluster() as cluster:
+        os.chown(cluster.folder, 54321, 54321)  # an ordinary user's, in which root works
+        with cluster.unchanged():
+            for command in (("plan",), ("up", "--yes")):
+                words = cluster.run(*command).refused("PT-3015", 12)
+                assert f'Account "{cluster.account}" may not write in {cluster.folder}' in words
+                assert str(cluster.data("db2")) in words
+        mends = re.findall(r"-> (install -d .*?)   or name", words)
+        assert len(mends) == 2, "one for the data directories, one for the archive"
+        for mend in mends:
+            subprocess.run(["sh", "-c", mend], check=True)
+        cluster.up()
+        cluster.ok("down", "--destroy", "--yes")
+
+
+def test_a_folder_that_the_servers_account_may_not_enter_is_refused_with_the_command_that_mends_it() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("as an ordinary user the folder of the topology file is one's own")
+    with Cluster(archive=False, subfolder="private") as cluster:
+        cluster.folder.chmod(0o700)
+        with cluster.unchanged():
+            words = cluster.run("plan").refused("PT-3015", 12)
+            assert f'Account "{cluster.account}" may not enter {cluster.folder}' in words
+            cluster.run("up", "--yes").refused("PT-3015", 12)
+            cluster.run("down", "--yes").refused("PT-3015", 12)
+        (mend,) = re.findall(r"next:  (chmod .*?)   or name", words)
+        subprocess.run(["sh", "-c", mend], check=True)
+        cluster.up()
+        # The same with a running cluster whose folder is closed: it is not taken for one that is not built.
+        cluster.folder.chmod(0o700)
+        assert cluster.run("status").exit_code == 2
+        cluster.run("plan").refused("PT-3015", 12)
+        cluster.folder.chmod(0o755)
+        cluster.converged()
 
 
 def test_a_version_that_is_not_there_is_refused_with_how_to_install_it() -> None:

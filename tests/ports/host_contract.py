@@ -167,6 +167,21 @@ class HostFilesContract:
 
         finish(scenario())
 
+    def test_nothing_is_in_the_way_of_a_folder_that_can_be_made(self, host: Host, place: str) -> None:
+        finish(host.make_directory(f"{place}/there"))
+        for path in (place, f"{place}/there", f"{place}/a/b", f"{place}/it's $HOME"):
+            assert finish(host.obstacle(path)) is None
+        assert finish(host.list_directory(place)) == ("there",), "looking makes nothing"
+
+    def test_file_is_in_the_way_of_a_folder(self, host: Host, place: str) -> None:
+        finish(host.write_file(f"{place}/it's a file", b""))
+        for path in (f"{place}/it's a file", f"{place}/it's a file/a/b"):
+            found = finish(host.obstacle(path))
+            assert found is not None
+            assert (found.path, found.remedy) == (f"{place}/it's a file", "")
+            with pytest.raises(HostFailure):
+                finish(host.make_directory(path))
+
     def test_rename_replaces_a_file_and_an_empty_folder(self, host: Host, place: str) -> None:
         async def scenario() -> None:
             await host.write_file(f"{place}/a", b"a")

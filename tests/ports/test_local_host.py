@@ -394,6 +394,45 @@ def test_folder_is_not_made_where_the_account_cannot_enter(host: LocalHost, open
 
 
 @root_only
+@pytest.mark.parametrize("case", ["not writable", "not to be entered", "another decides"])
+def test_what_is_in_the_way_of_a_folder_is_told_with_the_command_that_mends_it(
+    host: LocalHost, open_tmp_path: Path, case: str
+) -> None:
+    folder = open_tmp_path / "it's there"
+    (folder / "below").mkdir(parents=True)
+    path, at = folder / "below", folder
+    if case == "not writable":
+        at = folder / "below"
+    elif case == "not to be entered":
+        folder.chmod(0o700)
+        (folder / "below").chmod(0o700)
+        path = folder / "below" / "a" / "data"
+    else:
+        os.chown(folder, 54321, 54321)
+        path = folder / "a" / "data"
+    found = finish(host.obstacle(str(path)))
+    assert found is not None
+    name = _account_of(host).pw_name
+    assert found.path == str(at)
+    assert f'Account "{name}" may not ' in found.why
+    assert str(at) in found.why
+    assert ("user id 54321" if case == "another decides" else "root") in found.why
+    with pytest.raises(HostFailure):
+        finish(host.make_directory(str(path)))
+    subprocess.run(["sh", "-c", found.remedy], check=True)
+    assert finish(host.obstacle(str(path))) is None
+    finish(host.make_directory(str(path)))
+
+
+@root_only
+def test_folder_that_root_makes_for_the_account_has_nothing_in_its_way(host: LocalHost, open_tmp_path: Path) -> None:
+    (open_tmp_path / "roots").mkdir(mode=0o755)
+    for path in (open_tmp_path / "roots" / "a" / "data", open_tmp_path / "data"):
+        assert finish(host.obstacle(str(path))) is None
+        finish(host.make_directory(str(path)))
+
+
+@root_only
 @pytest.mark.parametrize("mode", [0o755, 0o1755])
 def test_root_makes_nothing_where_another_account_decides(host: LocalHost, open_tmp_path: Path, mode: int) -> None:
     foreign = open_tmp_path / "foreign"

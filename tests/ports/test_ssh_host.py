@@ -204,6 +204,18 @@ class TestFiles:
             finish(host.make_directory("/srv/data"))
         assert caught.value.next_step == "on the host, as root:  install -d -o postgres -m 700 '/srv/data'"
 
+    def test_what_is_in_the_way_of_a_folder_is_told_with_the_command_for_the_host(self, host: Host) -> None:
+        found = finish(host.obstacle("/srv/data/db1"))
+        assert found is not None
+        assert (found.path, found.remedy) == ("/srv", "sudo install -d -o postgres -g postgres /srv/data/db1")
+        assert found.why == 'Account "postgres" may not write in /srv (it belongs to root).'
+        found = finish(host.obstacle("/srv/bob/.ssh/data"))
+        assert found is not None
+        assert (found.path, found.remedy) == ("/srv/bob/.ssh", "sudo chmod a+x /srv/bob/.ssh")
+        found = finish(host.obstacle("/srv/bob"))
+        assert found is not None
+        assert found.remedy == "sudo chown postgres:postgres /srv/bob"
+
     def test_links_are_replaced_and_never_followed(self, host: Host, place: str) -> None:
         async def scenario() -> None:
             await host.write_file(f"{place}/target", b"kept")

@@ -1,11 +1,13 @@
 """The WAL archive's folder, and the proof that a segment really gets there."""
 
+import contextlib
 import posixpath
 
 from pgtandem.apply.context import Context
 from pgtandem.apply.node_files import system_identifier
 from pgtandem.errors import PgtandemError
 from pgtandem.model.plan import Step
+from pgtandem.ports import HostFailure
 
 _ARCHIVE_SECONDS = 120.0
 
@@ -54,12 +56,14 @@ async def check_archive(context: Context, step: Step) -> str:
 
 
 async def remove_archive(context: Context, step: Step) -> str:
-    """Removes the folders of these system identifiers, and the archive's folder where nothing is left in it."""
+    """Removes the folders of these system identifiers, and the archive's folder where nothing is left in it and the
+    account may: one that somebody made for it stays."""
     archive = context.topology.archive
     assert archive is not None
     host = context.world.host(archive.host)
     for system in step.names:
         await host.remove_tree(posixpath.join(archive.directory, system))
     if not await host.list_directory(archive.directory):
-        await host.remove_tree(archive.directory)
+        with contextlib.suppress(HostFailure):
+            await host.remove_tree(archive.directory)
     return ""

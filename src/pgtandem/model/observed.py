@@ -91,6 +91,16 @@ class DataDirectory:
     auto_settings: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why the account that servers run as cannot have a folder where it is to be: the path that stands in the way, a
+    sentence, and the command that mends it ("" where there is none)."""
+
+    path: str
+    why: str
+    remedy: str = ""
+
+
 class PostmasterState(Enum):
     """What the last line of postmaster.pid says (manual, 18.3; PostgreSQL 10 and later)."""
 
@@ -248,7 +258,8 @@ class ArchiveFolder:
 class ObservedNode:
     """Everything about one node. `reachable` is Unknown with the reason when its host could not be asked at all;
     then every other fact is Unknown too. `account` is what servers run as. `port_holder` says who else listens on the
-    node's port. `leftovers` are half-made copies of an interrupted run, beside the data directory."""
+    node's port. `leftovers` are half-made copies of an interrupted run, beside the data directory. `obstacle` is what
+    keeps the account from the folder that the data directory lies in; looked for where there is no data to be seen."""
 
     reachable: Fact[bool] = NOT_LOOKED
     account: Fact[str] = NOT_LOOKED
@@ -259,6 +270,7 @@ class ObservedNode:
     port_holder: Fact[str] = ABSENT
     disk: Fact[DiskSpace] = NOT_LOOKED
     leftovers: tuple[str, ...] = ()
+    obstacle: Fact[Obstacle] = ABSENT
 
     @property
     def running(self) -> Server | None:
@@ -286,11 +298,13 @@ class FormerNode:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """The whole look: the topology's nodes, the archive, the nodes that were built earlier and removed since."""
+    """The whole look: the topology's nodes, the archive (or what keeps the account from making it), the nodes that were
+    built earlier and removed since."""
 
     nodes: Mapping[NodeName, ObservedNode]
     archive: Fact[ArchiveFolder] = ABSENT
     former: tuple[FormerNode, ...] = ()
+    archive_obstacle: Fact[Obstacle] = ABSENT
 
     def primaries(self) -> tuple[NodeName, ...]:
         """The nodes whose server runs and is not in recovery."""

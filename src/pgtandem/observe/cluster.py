@@ -3,6 +3,7 @@
 import asyncio
 import posixpath
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pgtandem.errors import PgtandemError
 from pgtandem.model.facts import ABSENT, Absent, Fact, Known, Unknown
@@ -15,6 +16,7 @@ from pgtandem.model.observed import (
     FormerNode,
     Observed,
     ObservedNode,
+    Obstacle,
     Postmaster,
     Programs,
     Server,
@@ -50,7 +52,7 @@ class Observer:
         nodes, archive, former = await asyncio.gather(
             asyncio.gather(*(self.node(name) for name in names)), self.archive(), self._former()
         )
-        return Observed(dict(zip(names, nodes, strict=True)), archive, former)
+        return Observed(dict(zip(names, nodes, strict=True)), archive, former, await self._before_archive(archive))
 
     async def nodes(self, wanted: Mapping[NodeName, Parts]) -> Observed:
         """Only these nodes and parts, and no archive: what a step needs to be judged. The rest is Unknown."""
@@ -70,6 +72,12 @@ class Observer:
         archive = self.topology.archive
         return ABSENT if archive is None else await _archive(self.world.host(archive.host), archive)
 
+    async def _before_archive(self, archive: Fact[ArchiveFolder]) -> Fact[Obstacle]:
+        wanted = self.topology.archive
+        if wanted is None or isinstance(archive, Known):
+            return ABSENT
+        return await _obstacle(self.world.host(wanted.host), wanted.directory)
+
     async def _look(self, node: Node, parts: Parts = EVERYTHING) -> ObservedNode:
         host = self.world.host(node.host)
         try:
@@ -82,6 +90,7 @@ class Observer:
                 self._on_disk(host, node, parts, password), self._in_memory(host, node, parts, password)
             )
             around = Part.SURROUNDINGS in parts
+            seen = isinstance(data, Known) or not around
             return ObservedNode(
                 reachable=Known(True),
                 account=account,
@@ -92,9 +101,13 @@ class Observer:
                 port_holder=port_holder,
                 disk=await _disk(host, node.data_directory) if around else NOT_LOOKED,
                 leftovers=await _leftovers(host, node.data_directory) if around else (),
+                obstacle=ABSENT if seen else await _obstacle(host, posixpath.dirname(node.data_directory)),
             )
-        except (HostUnreachable, HostFailure) as failure:
+        except HostUnreachable as failure:
             return _out_of_reach(failure)
+        except HostFailure as failure:
+            before = await _obstacle(host, posixpath.dirname(node.data_directory))
+            return replace(_out_of_reach(failure), obstacle=before)
 
     async def _without_account(self, node: Node, host: Host, account: Fact[str]) -> ObservedNode:
         """No account to run as yet: then there is no server either, and the programs cannot be tried."""
@@ -109,6 +122,7 @@ class Observer:
             server=ABSENT,
             port_holder=await self._port_holder(host, node, ABSENT),
             disk=await _disk(host, node.data_directory),
+            obstacle=ABSENT if entries else await _obstacle(host, posixpath.dirname(node.data_directory)),
         )
 
     async def _on_disk(
@@ -195,6 +209,14 @@ async def _disk(host: Host, path: str) -> Fact[DiskSpace]:
         return Known(await host.disk_space(path))
     except HostFailure as failure:
         return Unknown(f"{failure.what}: {failure.why}")
+
+
+async def _obstacle(host: Host, path: str) -> Fact[Obstacle]:
+    try:
+        found = await host.obstacle(path)
+    except (HostUnreachable, HostFailure) as failure:
+        return Unknown(f"{failure.what}: {failure.why}")
+    return ABSENT if found is None else Known(found)
 
 
 async def _leftovers(host: Host, path: str) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pgtandem.errors import CODES, PgtandemError, Problem
 from pgtandem.model.facts import Absent, Known, Unknown
 from pgtandem.model.names import NodeName, slot_name
-from pgtandem.model.observed import Observed, ObservedNode, PostmasterState
+from pgtandem.model.observed import Observed, ObservedNode, Obstacle, PostmasterState
 from pgtandem.model.topology import Topology
 from pgtandem.plan.desired import Wish, neighbour_at_port
 from pgtandem.plan.roles import claims_primary
@@ -23,6 +23,12 @@ def refuse_foreign(topology: Topology, observed: Observed) -> None:
     """Only what must hold before anybody's role is asked for: no data directory of somebody else's."""
     findings = [finding for name, node in observed.nodes.items() for finding in _foreign_data(topology, name, node)]
     raise_findings(findings, topology)
+
+
+def refuse_closed(topology: Topology, observed: Observed) -> None:
+    """Folders that hide whether there is data: without them nobody can tell who the primary is."""
+    if any(isinstance(node.obstacle, Known) and isinstance(node.data, Unknown) for node in observed.nodes.values()):
+        raise_findings(list(_obstacles(topology, observed)), topology)
 
 
 def raise_findings(findings: list[Finding], topology: Topology) -> None:
@@ -49,6 +55,7 @@ def _findings(wish: Wish) -> Iterator[Finding]:
             yield from _existing_data(wish, name, node)
         yield from _port(wish, name, node)
         yield from _disk(wish, name, node)
+    yield from _obstacles(wish.topology, wish.observed)
     for former in wish.observed.former:
         if former.observed.running and not former.observed.running.in_recovery:
             yield (
@@ -62,7 +69,31 @@ def _findings(wish: Wish) -> Iterator[Finding]:
             )
 
 
+def _obstacles(topology: Topology, observed: Observed) -> Iterator[Finding]:
+    """A finding per obstacle: the nodes of one host mostly have theirs in one folder."""
+    found: dict[Obstacle, list[NodeName]] = {}
+    for name, node in observed.nodes.items():
+        if isinstance(node.obstacle, Known):
+            found.setdefault(node.obstacle.value, []).append(name)
+    for obstacle, names in found.items():
+        many = len(names) > 1
+        what = ", ".join(topology.node(name).data_directory for name in names)
+        verb = "reached" if any(isinstance(observed.nodes[name].data, Unknown) for name in names) else "made"
+        what = f"data director{'ies' if many else 'y'} {what} of {', '.join(names)} cannot be {verb}"
+        yield "PT-3015", _in_the_way(names[0], what, f"nodes.{names[0]}.data_directory", obstacle)
+    if topology.archive is not None and isinstance(observed.archive_obstacle, Known):
+        what = f"WAL archive {topology.archive.directory} cannot be made"
+        yield "PT-3015", _in_the_way("archive", what, "archive.directory", observed.archive_obstacle.value)
+
+
+def _in_the_way(where: str, what: str, key: str, obstacle: Obstacle) -> Problem:
+    elsewhere = f"name another folder as {key}"
+    return Problem(where, what, obstacle.why, f"{obstacle.remedy}   or {elsewhere}" if obstacle.remedy else elsewhere)
+
+
 def _unknown(name: NodeName, node: ObservedNode) -> Iterator[Finding]:
+    if isinstance(node.obstacle, Known):
+        return  # that is why nothing could be seen
     if isinstance(node.reachable, Unknown):
         yield "PT-3008", Problem(name, f"could not look at {name}", node.reachable.reason)
         return

@@ -7,13 +7,15 @@ from pgtandem.model.observed import Observed
 from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
 from pgtandem.model.topology import Topology
 from pgtandem.plan.order import ordered
-from pgtandem.plan.refusals import refuse_foreign
+from pgtandem.plan.refusals import refuse_closed, refuse_foreign
 from pgtandem.plan.roles import claims_primary
 
 
 def plan_down(topology: Topology, observed: Observed) -> Plan:
-    """Stops every server that runs. Raises PgtandemError PT-3003 for data that pgtandem did not make."""
+    """Stops every server that runs. Raises PgtandemError PT-3003 for data that pgtandem did not make, PT-3015 and
+    PT-3008 for what cannot be looked at."""
     refuse_foreign(topology, observed)
+    refuse_closed(topology, observed)
     _refuse_unseen(topology, observed)
     return Plan(primary=None, steps=ordered(_stops(topology, observed)))
 
@@ -22,6 +24,7 @@ def plan_destroy(topology: Topology, observed: Observed) -> Plan:
     """Stops every server and removes what pgtandem made: data directories that carry its marker for this cluster,
     this cluster's folder in the archive, half-made copies. Raises PgtandemError as `plan_down` does."""
     refuse_foreign(topology, observed)
+    refuse_closed(topology, observed)
     _refuse_unseen(topology, observed)
     steps = _stops(topology, observed)
     stops = tuple(step.id for step in steps)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from pgtandem.errors import PgtandemError
 from pgtandem.model.facts import Fact
-from pgtandem.model.observed import DiskSpace
+from pgtandem.model.observed import DiskSpace, Obstacle
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +122,10 @@ class Host(Protocol):
 
     async def make_directory(self, path: str, mode: int = 0o700) -> None:
         """Makes a folder and its missing parents, owned by the account; there already is fine. Raises HostFailure."""
+        ...
+
+    async def obstacle(self, path: str) -> Obstacle | None:
+        """What `make_directory` of that path would fail of, None where nothing is in the way. Changes nothing."""
         ...
 
     async def rename(self, source: str, target: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from pgtandem.model.facts import ABSENT, Fact, Known
-from pgtandem.model.observed import DiskSpace
+from pgtandem.model.observed import DiskSpace, Obstacle
 from pgtandem.ports.host import CommandTimeout, Completed, HostFailure, HostUnreachable
 from pgtandem.testing.files import SimFile, SimFolder
 from pgtandem.testing.network import SimMachine, SimNetwork
@@ -122,6 +122,16 @@ class SimHost:
         await self._reach()
         with self._failing(f"could not make folder {_shown(path)}"):
             self.machine.files.make_directory(_checked(path), mode)
+
+    @port_call(changes=False)
+    async def obstacle(self, path: str) -> Obstacle | None:
+        await self._reach()
+        at = "/"
+        for part in filter(None, _checked(path).split("/")):
+            at = posixpath.join(at, part)
+            if isinstance(self.machine.files.find(at), SimFile):
+                return Obstacle(at, f"{at} is not a folder.")
+        return None
 
     @port_call(changes=True)
     async def rename(self, source: str, target: str) -> None:

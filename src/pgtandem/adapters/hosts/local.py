@@ -17,8 +17,9 @@ from pgtandem.adapters.hosts import account as accounts
 from pgtandem.adapters.hosts import files, folders, processes, programs, sockets
 from pgtandem.adapters.hosts.account import Account, acting_as
 from pgtandem.adapters.hosts.paths import absolute, shown
+from pgtandem.adapters.hosts.reach import find_obstacle
 from pgtandem.model.facts import ABSENT, Absent, Fact, Known, Unknown
-from pgtandem.model.observed import DiskSpace
+from pgtandem.model.observed import DiskSpace, Obstacle
 from pgtandem.ports.host import CommandTimeout, Completed, HostFailure
 
 #: For what takes as long as a disk needs: removing a data directory, writing out the page cache.
@@ -125,6 +126,11 @@ class LocalHost:
         account = self._account_to_change(what)
         with self._failing(what, account):
             folders.make_directory(absolute(path), mode, account)
+
+    async def obstacle(self, path: str) -> Obstacle | None:
+        account = self._account_to_look()
+        with self._failing(f"could not look at {shown(path)}", account):
+            return find_obstacle(absolute(path), account, to_be_made=self._chosen() is ABSENT)
 
     async def rename(self, source: str, target: str) -> None:
         what = f"could not rename {shown(source)} to {shown(target)}"

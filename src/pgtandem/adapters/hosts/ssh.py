@@ -14,12 +14,13 @@ from contextlib import contextmanager
 from pgtandem.adapters.hosts import programs, ssh_errors, ssh_ports, ssh_scripts
 from pgtandem.adapters.hosts.paths import absolute, shown
 from pgtandem.adapters.hosts.processes import DeadlinePassed
+from pgtandem.adapters.hosts.reach import WALK, obstacle
 from pgtandem.adapters.hosts.ssh_address import SshCommand, parse_ssh_url
 from pgtandem.adapters.hosts.ssh_connection import SshConnection
 from pgtandem.adapters.hosts.ssh_keys import AskForKey
 from pgtandem.adapters.hosts.ssh_session import CannotExecute, execute_remotely
 from pgtandem.model.facts import Fact, Known, Unknown
-from pgtandem.model.observed import DiskSpace
+from pgtandem.model.observed import DiskSpace, Obstacle
 from pgtandem.ports.host import CommandTimeout, Completed, HostFailure, HostUnreachable
 
 #: How long an operation on a file may take: a busy disk can hold a sync for long.
@@ -161,6 +162,17 @@ class SshHost:
         if answer.exit_code == ssh_scripts.REMEDY_CODE and "'" not in path:
             remedy = f"on the host, as root:  install -d -o {self._wanted} -m {mode:o} '{path}'"
         self._require(what, answer, remedy)
+
+    async def obstacle(self, path: str) -> Obstacle | None:
+        what = f"could not look at {shown(path)}"
+        with self._naming(what):
+            looked = await self.run(["/bin/sh", "-c", WALK, "sh", absolute(path)])
+        if looked.exit_code != 0:
+            raise self._failure(what, _said(looked))
+        if not looked.stdout:
+            return None
+        kind, owner, at = looked.stdout.decode("utf-8", "surrogateescape").split("/", 2)
+        return obstacle(kind, at, owner, absolute(path), self._wanted, self._wanted, [], sudo=True)
 
     async def rename(self, source: str, target: str) -> None:
         what = f"could not rename {shown(source)} to {shown(target)}"

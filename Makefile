@@ -29,10 +29,10 @@ demo-down: $(RUN) ## stops the demo and removes what it made
 
 test: $(DEV) ## the whole test suite, on real servers
 	@sh scripts/test-packages.sh
-	@"$(BIN)/python" -m pytest --ignore=tests/properties
+	@"$(BIN)/python" -m pytest
 
-simulate: $(DEV) ## properties over the simulated world (being built: not part of make test yet)
-	@"$(BIN)/python" -m pytest tests/properties
+simulate: $(DEV) ## the properties over the simulated world with many more examples, new ones at every run
+	@PGTANDEM_SIMULATE=$${PGTANDEM_SIMULATE:-20} "$(BIN)/python" -m pytest tests/properties --timeout 3600
 
 chaos: $(DEV) ## the long interruption tests: kill -9 at every line of the journal
 	@"$(BIN)/python" -m pytest tests/integration -m chaos

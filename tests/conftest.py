@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 # Contract tests live in modules that pytest does not collect: without this their asserts would say nothing.
-pytest.register_assert_rewrite("ports.host_contract")
+pytest.register_assert_rewrite(
+    "ports.clock_contract", "ports.database_contract", "ports.host_contract", "ports.workspace_contract"
+)
 
 
 @pytest.fixture

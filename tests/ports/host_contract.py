@@ -256,8 +256,8 @@ class HostFilesContract:
         finish(scenario())
 
 
-class HostProgramsContract:
-    """Programs and processes. The host needs a POSIX shell, which only the tests use."""
+class HostBasicsContract:
+    """Programs and processes, as far as the host needs no shell for it."""
 
     def test_account_is_known_and_programs_run_as_it(self, host: Host) -> None:
         async def scenario() -> None:
@@ -265,6 +265,29 @@ class HostProgramsContract:
             assert await host.account() == Known(completed.text.strip())
 
         finish(scenario())
+
+    def test_program_that_is_not_there_fails(self, host: Host, place: str) -> None:
+        async def scenario() -> None:
+            for program in ("pgtandem-no-such-program", f"{place}/missing", place):
+                with pytest.raises(HostFailure, match="could not run"):
+                    await host.run([program])
+            with pytest.raises(HostFailure, match="could not run"):
+                await host.run(["echo", "a\x00b"])
+
+        finish(scenario())
+
+    @pytest.mark.parametrize("pid", [0, -1, 2**22 + 1])
+    def test_impossible_process_does_not_live(self, host: Host, pid: int) -> None:
+        assert not finish(host.process_alive(pid))
+
+    @pytest.mark.parametrize("pid", [1, 0, -1])
+    def test_groups_and_the_first_process_are_never_ended(self, host: Host, pid: int) -> None:
+        with pytest.raises(HostFailure):
+            finish(host.end_process(pid))
+
+
+class HostProgramsContract:
+    """Programs and processes. The host needs a POSIX shell, which only the tests use."""
 
     def test_exit_code_and_both_outputs_come_back(self, host: Host) -> None:
         completed = finish(host.run(["sh", "-c", "echo out; echo err >&2; exit 3"]))
@@ -343,16 +366,6 @@ class HostProgramsContract:
             with pytest.raises(RuntimeError, match="no more"):
                 await host.run(["sh", "-c", "echo $$ >&2; exec sleep 600"], on_output=on_output)
             assert await is_gone(host, pids[0])
-
-        finish(scenario())
-
-    def test_program_that_is_not_there_fails(self, host: Host, place: str) -> None:
-        async def scenario() -> None:
-            for program in ("pgtandem-no-such-program", f"{place}/missing", place):
-                with pytest.raises(HostFailure, match="could not run"):
-                    await host.run([program])
-            with pytest.raises(HostFailure, match="could not run"):
-                await host.run(["echo", "a\x00b"])
 
         finish(scenario())
 
@@ -463,10 +476,6 @@ class HostProgramsContract:
 
         finish(scenario())
 
-    @pytest.mark.parametrize("pid", [0, -1, 2**22 + 1])
-    def test_impossible_process_does_not_live(self, host: Host, pid: int) -> None:
-        assert not finish(host.process_alive(pid))
-
     def test_ending_a_process_that_is_gone_is_fine(self, host: Host) -> None:
         async def scenario() -> None:
             completed = await host.run(["sh", "-c", "echo $$"])
@@ -474,11 +483,6 @@ class HostProgramsContract:
 
         finish(scenario())
 
-    @pytest.mark.parametrize("pid", [1, 0, -1])
-    def test_groups_and_the_first_process_are_never_ended(self, host: Host, pid: int) -> None:
-        with pytest.raises(HostFailure):
-            finish(host.end_process(pid))
 
-
-class HostContract(HostFilesContract, HostProgramsContract):
-    """Both."""
+class HostContract(HostFilesContract, HostBasicsContract, HostProgramsContract):
+    """Everything."""

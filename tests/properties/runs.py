@@ -1,5 +1,6 @@
 """Runs of the real engine in the simulated world, and what must be true afterwards."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,16 +20,22 @@ from pgtandem.testing.hand import Hand
 from pgtandem.testing.probe import Call, Hook, Killed
 from pgtandem.testing.world import SimWorld
 
-#: The same examples at every run, so that a failure is never a matter of luck.
-settings.register_profile(
-    "pgtandem",
-    derandomize=True,
-    deadline=None,
-    database=None,
-    max_examples=60,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
-)
-settings.load_profile("pgtandem")
+#: How many times the usual number of examples are tried. More than 1 means new examples at every run (make simulate);
+#: otherwise they are the same at every run, so that a failure is never a matter of luck.
+TIMES = int(os.environ.get("PGTANDEM_SIMULATE", "1"))
+
+
+def examples(count: int) -> settings:
+    """The settings of a property that tries so many examples in the usual test run."""
+    return settings(
+        derandomize=TIMES <= 1,
+        deadline=None,
+        database=None,
+        max_examples=count * TIMES,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+        print_blob=TIMES > 1,
+    )
+
 
 _OWN_SLOT, _OWN_ROLE = "backup_tool", "app"
 
@@ -175,4 +182,4 @@ def fail_at(number: int, error: Callable[[], Exception], moment: str = "before")
     return hook
 
 
-__all__ = ["Simulation", "Violation", "fail_at", "kill_at", "require_right", "say_yes"]
+__all__ = ["Simulation", "Violation", "examples", "fail_at", "kill_at", "require_right", "say_yes"]

@@ -1,13 +1,14 @@
 """From nothing to any topology, and from any topology to any other with the same primary."""
 
-from hypothesis import given, settings
+from hypothesis import given
 
 from pgtandem.errors import PgtandemError
 
-from .runs import Simulation, require_right
+from .runs import Simulation, examples, require_right
 from .topologies import Wanted, changed, wanted
 
 
+@examples(40)
 @given(wanted())
 def test_any_topology_is_built_from_nothing_and_then_nothing_is_left_to_do(want: Wanted) -> None:
     simulation, topology = Simulation.new(), want.topology()
@@ -17,7 +18,7 @@ def test_any_topology_is_built_from_nothing_and_then_nothing_is_left_to_do(want:
     assert simulation.apply(topology).steps_done == 0
 
 
-@settings(max_examples=100)
+@examples(70)
 @given(wanted(), wanted())
 def test_any_topology_becomes_any_other_with_the_same_primary(before: Wanted, after: Wanted) -> None:
     topology = changed(before, after).topology()
@@ -29,6 +30,7 @@ def test_any_topology_becomes_any_other_with_the_same_primary(before: Wanted, af
     require_right(simulation, topology)
 
 
+@examples(40)
 @given(wanted(), wanted())
 def test_ports_are_given_anew_or_that_is_refused(before: Wanted, after: Wanted) -> None:
     topology = changed(before, after, keep_ports=False).topology()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cache
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pgtandem.errors import PgtandemError
@@ -14,7 +14,7 @@ from pgtandem.model.topology import Topology
 from pgtandem.ports import DatabaseRefused, DatabaseUnreachable, HostFailure
 from pgtandem.testing.probe import Call, Killed
 
-from .runs import Simulation, kill_at, require_right
+from .runs import Simulation, examples, kill_at, require_right
 from .topologies import PAIR, Wanted, changed, wanted
 
 CASCADE = PAIR.with_changes(
@@ -144,7 +144,7 @@ def test_any_effect_may_fail_and_the_next_run_converges(scenario: str, moment: s
             raise AssertionError(f"effect {number} failed {moment}") from error
 
 
-@settings(max_examples=80)
+@examples(60)
 @given(wanted(), wanted(), st.booleans(), st.integers(1, 2500), st.sampled_from(["before", "after"]), st.booleans())
 def test_killed_at_any_call_of_any_change_the_next_run_converges(
     before: Wanted, after: Wanted, from_nothing: bool, number: int, moment: str, power: bool

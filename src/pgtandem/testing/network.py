@@ -193,21 +193,21 @@ class SimNetwork:
             slot.restart_lsn = server.storage.end
 
     def _restore(self, server: SimServer) -> None:
-        """restore_command, as long as the archive has what comes next."""
+        """restore_command, as long as the archive has what comes next. A record that goes on in the next segment is
+        counted to that: then the segment in which it begins has nothing new, and is passed over."""
         command = shlex.split(server.source("restore_command"))
         if len(command) != 5 or server.file(RESTORE_SCRIPT) is None:
             return
         storage = server.storage
         folder = f"{command[4]}/{(server.file(SYSTEM_FILE) or '').strip()}"
+        number = storage.end // SEGMENT
         while True:
-            found = server.machine.files.find(f"{folder}/{segment_name(storage.timeline, storage.end // SEGMENT)}")
+            found = server.machine.files.find(f"{folder}/{segment_name(storage.timeline, number)}")
             segment = getattr(found, "payload", None)
             if not isinstance(segment, ArchivedSegment) or segment.first > len(storage.wal):
                 return
-            new = segment.records[len(storage.wal) - segment.first :]
-            if not new:
-                return
-            storage.receive(list(new))
+            storage.receive(list(segment.records[len(storage.wal) - segment.first :]))
+            number += 1
 
     # --- the archiver
 

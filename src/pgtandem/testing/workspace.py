@@ -60,8 +60,9 @@ class MemoryWorkspace:
             self.locked_by = None
 
     def record(self, entry: Mapping[str, Any]) -> None:
+        line = json.dumps(entry, default=_masked)
         call = self._begin("record", str(entry.get("event", "")))
-        self._journal.append(json.loads(json.dumps(entry, default=str)))
+        self._journal.append(json.loads(line))
         self._end(call)
 
     def journal(self) -> list[dict[str, Any]]:
@@ -95,3 +96,10 @@ class MemoryWorkspace:
 
     def _end(self, call: Call) -> None:
         self.probe.at(call, Moment.AFTER)
+
+
+def _masked(value: object) -> str:
+    """A secret is recorded as stars; what else is not JSON is refused."""
+    if isinstance(value, Secret):
+        return str(value)
+    raise TypeError(f"cannot be recorded: {type(value).__name__}")

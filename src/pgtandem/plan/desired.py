@@ -78,7 +78,9 @@ def desired_settings(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> 
         "password_encryption": "scram-sha-256",
     }
     if has_slot_cap(topology.postgresql):
-        neighbours = [wish.seen(other.name) for other in topology.nodes if other.host == node.host]
+        neighbours = [
+            wish.seen(other.name) for other in topology.nodes if other.host == node.host and other.name != name
+        ]
         cap = slot_cap_megabytes(seen, neighbours, in_place.get("max_slot_wal_keep_size"))
         if cap is not None:
             settings["max_slot_wal_keep_size"] = f"{cap}MB"

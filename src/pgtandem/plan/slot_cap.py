@@ -17,15 +17,13 @@ _SMALLEST_MB = 64
 def slot_cap_megabytes(node: ObservedNode, neighbours: Iterable[ObservedNode], in_place: str | None) -> int | None:
     """The cap in MB; None when the disk is unknown.
 
-    `neighbours` are all nodes on the same host, this one included or not; `in_place` is what the settings file has
+    `neighbours` are the other nodes on the same host; `in_place` is what the settings file has
     now, as pgtandem wrote it ("4096MB").
     """
     disk = _disk(node)
     if disk is None:
         return _megabytes(in_place)
-    sharing = 1 + sum(
-        1 for other in neighbours if other is not node and (space := _disk(other)) and space.device == disk.device
-    )
+    sharing = 1 + sum(1 for other in neighbours if (space := _disk(other)) and space.device == disk.device)
     held = max((slot.held_bytes or 0 for slot in node.running.slots.values()), default=0) if node.running else 0
     usable_mb = (disk.free_bytes + held) // MEGABYTE // sharing
     fresh = _power_of_two_at_most(max(usable_mb // 2, _SMALLEST_MB))

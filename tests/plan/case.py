@@ -1,0 +1,106 @@
+"""A case folder: topology.toml is what is wanted, observed.toml what there is, expected.txt the plan or the refusal.
+
+observed.toml:
+
+    built = "nothing"           or "topology.toml", or "earlier.toml" (a third file): a healthy cluster of that file
+    primary = "db2"             where it is another than the first node
+    question = "down"           or "destroy"; the usual question is what `pgtandem plan` asks
+
+    [nodes.db2]                 what differs on a node, also on one that only earlier.toml has
+    is = "stopped"              one of the words in `healthy`
+    data.standby_signal = false and any fact of ObservedNode by the names of its fields, as in `overlay`
+
+    [archive]                   facts of the ArchiveFolder; archive = "absent" where it is gone
+"""
+
+import tomllib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cli.streams import Pipe
+from pgtandem.cli.show_error import error_lines
+from pgtandem.cli.show_plan import plan_lines
+from pgtandem.cli.terminal import Paint
+from pgtandem.errors import PgtandemError
+from pgtandem.model.names import NodeName
+from pgtandem.model.observed import Observed
+from pgtandem.model.plan import Plan
+from pgtandem.model.topology import Topology
+from pgtandem.plan.converge import plan_converge
+from pgtandem.plan.stop import plan_destroy, plan_down
+from pgtandem.topology.load import load_topology
+
+from .healthy import healthy, look, nothing
+from .overlay import overlaid
+
+FOLDER = "/srv/shop"
+COLUMNS = 100
+QUESTIONS = {"converge": plan_converge, "down": plan_down, "destroy": plan_destroy}
+
+
+@dataclass(frozen=True)
+class Case:
+    topology: Topology
+    observed: Observed
+    question: str
+
+    @classmethod
+    def read(cls, folder: Path) -> "Case":
+        """Raises what is wrong with the folder's files."""
+        topology, table = _topology(folder / "topology.toml"), tomllib.loads((folder / "observed.toml").read_text())
+        differences = table.pop("nodes", {})
+        observed = _observed(folder, topology, table.pop("built"), table.pop("primary", None), differences)
+        question = table.pop("question", "converge")
+        return cls(topology, overlaid(observed, table) if table else observed, question)
+
+    def plan(self) -> Plan:
+        """Raises PgtandemError where the planner refuses."""
+        return QUESTIONS[self.question](self.topology, self.observed)
+
+    def shown(self) -> str:
+        """What a person sees, and below a plan which steps each step waits for, since steps run side by side."""
+        paint = Paint(Pipe())
+        try:
+            plan = self.plan()
+        except PgtandemError as refusal:
+            return "\n".join(error_lines(refusal, None, paint, COLUMNS)) + "\n"
+        lines = plan_lines(plan, self.topology.cluster, paint, COLUMNS)
+        return "\n".join(lines + _order(plan)) + "\n"
+
+
+def _topology(path: Path) -> Topology:
+    return load_topology(path.read_text(), folder=FOLDER, source=path.name)
+
+
+def _observed(
+    folder: Path, topology: Topology, built: str, primary: str | None, differences: dict[str, Any]
+) -> Observed:
+    states = {name: table.pop("is") for name, table in differences.items() if "is" in table}
+    if built == "nothing":
+        observed = nothing(topology)
+    else:
+        before = _topology(folder / built)
+        observed = look(topology, before, healthy(before, NodeName(primary or before.nodes[0].name), states))
+    nodes = {name: overlaid(node, differences.pop(name, {})) for name, node in observed.nodes.items()}
+    former = tuple(
+        replace(former, observed=overlaid(former.observed, differences.pop(former.name, {})))
+        for former in observed.former
+    )
+    assert not differences, f"observed.toml speaks of nodes that are not there: {', '.join(differences)}"
+    return replace(observed, nodes=nodes, former=former)
+
+
+def _order(plan: Plan) -> list[str]:
+    """Each step's id and the steps that it waits for itself; what those wait for is left out."""
+    if plan.empty:
+        return []
+    before: dict[str, set[str]] = {}
+    lines = ["", "What each step waits for:"]
+    wide = max(len(step.id) for step in plan.steps)
+    for step in plan.steps:
+        indirect = {earlier for need in step.needs for earlier in before[need]}
+        before[step.id] = indirect | set(step.needs)
+        direct = ", ".join(need for need in step.needs if need not in indirect)
+        lines.append(f"  {step.id:<{wide}}  {direct}".rstrip())
+    return lines

@@ -1,0 +1,207 @@
+"""Looks at clusters that were never there: at nothing yet, and at a healthy cluster of a topology."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from pgtandem.model.facts import ABSENT, Fact, Known, Unknown
+from pgtandem.model.lsn import Lsn, Timeline
+from pgtandem.model.names import REPLICATION_ROLE, NodeName, slot_name
+from pgtandem.model.observed import (
+    ArchiveFolder,
+    Archiver,
+    ControlData,
+    DataDirectory,
+    DiskSpace,
+    FormerNode,
+    Marker,
+    Observed,
+    ObservedNode,
+    Postmaster,
+    PostmasterState,
+    Programs,
+    Receiver,
+    Role,
+    Sender,
+    Server,
+    Setting,
+    Slot,
+)
+from pgtandem.model.topology import Node, Topology
+from pgtandem.plan.desired import Wish, desired_files, desired_settings
+from pgtandem.postgres.archive_scripts import SYSTEM_FILE
+from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings
+from pgtandem.postgres.settings import canonical, setting_spec
+from pgtandem.postgres.versions import STANDBY_FLOOR
+from pgtandem.testing.configuration import default_settings
+
+SYSTEM = "7300000000000000001"
+GIGABYTE = 1024**3
+_HERE = Lsn.parse("0/25000060")
+_SILENT = {
+    "starting": Unknown("The database system is starting up."),
+    "stopping": Unknown("The database system is shutting down."),
+}
+_DISK = DiskSpace(200 * GIGABYTE, 100 * GIGABYTE, "disk1")
+
+
+def nothing(topology: Topology) -> Observed:
+    """PostgreSQL is installed, and nothing else is there."""
+    major = topology.postgresql
+    node = ObservedNode(
+        reachable=Known(True),
+        account=Known("postgres"),
+        programs=Known(Programs(f"/usr/lib/postgresql/{major}/bin", f"{major}.4", "system")),
+        data=ABSENT,
+        postmaster=ABSENT,
+        server=ABSENT,
+        disk=Known(_DISK),
+    )
+    return Observed(dict.fromkeys(topology.names, node))
+
+
+def healthy(built: Topology, primary: NodeName, states: Mapping[str, str]) -> dict[NodeName, ObservedNode]:
+    """The nodes of a cluster that is what `built` says, with this primary, but where `states` has a word for one:
+
+    - "stopped", "killed": no server process; its control file says how it ended
+    - "starting", "stopping": a server process that answers nobody yet, or nobody any more
+    - "not streaming": it runs, and its upstream does not see it
+    - "initialised": made by initdb, never started (so its commits wait for nobody yet)
+    - "copied": made by pg_basebackup, never started
+    - "missing": no data directory
+    """
+    alive = {name for name in built.names if states.get(name, "not streaming") == "not streaming"}
+    streaming = {name for name in alive if name not in states and built.upstream_of(name, primary) in alive}
+    nodes = {}
+    for node in built.nodes:
+        state = states.get(node.name, "")
+        if state == "missing":
+            nodes[node.name] = nothing(built).nodes[node.name]
+            continue
+        data = _directory(built, primary, node.name, state)
+        nodes[node.name] = replace(
+            nothing(built).nodes[node.name],
+            data=Known(data),
+            postmaster=_postmaster(node, state, data.standby_signal),
+            server=Known(_server(built, primary, node.name, data, streaming))
+            if node.name in alive
+            else _SILENT.get(state, ABSENT),
+        )
+    return nodes
+
+
+def look(topology: Topology, built: Topology, nodes: Mapping[NodeName, ObservedNode]) -> Observed:
+    """What is seen of the nodes of `built` by somebody who has the file `topology`."""
+    same_lines = _lines_of_passfile(built) == _lines_of_passfile(topology)
+    seen = {name: node if same_lines else _with_other_passfile(node) for name, node in nodes.items()}
+    archive: Fact[ArchiveFolder] = ABSENT
+    if topology.archive is not None and topology.archive == built.archive:
+        archive = Known(ArchiveFolder((SYSTEM,), _DISK))
+    return Observed(
+        {name: seen.get(name, nothing(topology).nodes[name]) for name in topology.names},
+        archive,
+        tuple(
+            FormerNode(node.name, node.data_directory, node.port, seen[node.name])
+            for node in built.nodes
+            if node.name not in topology.names
+        ),
+    )
+
+
+def _lines_of_passfile(topology: Topology) -> list[tuple[str, int]]:
+    return [(node.address, node.port) for node in topology.nodes]
+
+
+def _with_other_passfile(node: ObservedNode) -> ObservedNode:
+    return replace(node, data=Known(replace(node.directory, passfile_ok=False))) if node.directory else node
+
+
+def _directory(built: Topology, primary: NodeName, name: NodeName, state: str) -> DataDirectory:
+    wish = Wish(built, nothing(built), primary)
+    files = desired_files(wish, name, keep_sync=state == "initialised")
+    return DataDirectory(
+        entries=("PG_VERSION", "base", "global", "pg_hba.conf", "pg_wal", "pgtandem", "postgresql.conf"),
+        major=Known(built.postgresql),
+        control=Known(_control(built, desired_settings(wish, primary), name == primary, state)),
+        marker=Marker(built.cluster, name),
+        files={RECOVERY_FILE: None, **dict(files.texts), SYSTEM_FILE: f"{SYSTEM}\n"},
+        passfile_ok=True,
+        hba_block=files.hba_block,
+        settings_included=True,
+        standby_signal=files.standby,
+        backup_label=state == "copied",
+    )
+
+
+def _control(built: Topology, settings: Mapping[str, str], primary: bool, state: str) -> ControlData:
+    """`settings` are the primary's: standbys replay them into their control files. A copy has the control file of the
+    server that it was copied from, which ran."""
+    words = {"stopped": ("shut down", "shut down in recovery"), "initialised": ("shut down", "")}
+    running = ("in production", "in production" if state == "copied" else "in archive recovery")
+    floor = {}
+    for key in STANDBY_FLOOR:
+        spec = setting_spec(built.postgresql, key)
+        assert spec is not None
+        floor[key] = canonical(spec, settings.get(key, spec.default or "0"))
+    return ControlData(
+        system_identifier=SYSTEM,
+        state=words.get(state, running)[0 if primary else 1],
+        timeline=Timeline(1),
+        checkpoint_lsn=_HERE,
+        min_recovery_lsn=Lsn(0) if primary else _HERE,
+        checksums=True,
+        wal_segment_bytes=16 * 1024 * 1024,
+        settings=floor,
+    )
+
+
+def _postmaster(node: Node, state: str, standby: bool) -> Fact[Postmaster]:
+    words = {
+        "": PostmasterState.STANDBY if standby else PostmasterState.READY,
+        "not streaming": PostmasterState.STANDBY,
+        "starting": PostmasterState.STARTING,
+        "stopping": PostmasterState.STOPPING,
+    }
+    return Known(Postmaster(4000 + node.port % 1000, node.port, words[state])) if state in words else ABSENT
+
+
+def _server(
+    built: Topology, primary: NodeName, name: NodeName, data: DataDirectory, streaming: set[NodeName]
+) -> Server:
+    major = built.postgresql
+    upstream = built.upstream_of(name, primary)
+    settings = dict(default_settings(major))
+    path = f"{built.node(name).data_directory}/{SETTINGS_FILE}"
+    for key, text in parse_settings(data.files[SETTINGS_FILE] or "").items():
+        spec = setting_spec(major, key)
+        assert spec is not None
+        settings[spec.name] = Setting(canonical(spec, text), "configuration file", path)
+    if built.archive is None:
+        settings["archive_command"] = Setting("(disabled)")
+    below = built.standbys_of(name, primary)
+    return Server(
+        version_number=major * 10000 + 4,
+        system_identifier=SYSTEM,
+        in_recovery=upstream is not None,
+        timeline=Timeline(1),
+        current_lsn=None if upstream else _HERE,
+        receive_lsn=_HERE if upstream else None,
+        replay_lsn=_HERE if upstream else None,
+        size_bytes=24 * 1024 * 1024,
+        settings=settings,
+        roles={REPLICATION_ROLE: Role(REPLICATION_ROLE, False, True, True, -1, "scram-sha-256", True)},
+        slots={
+            slot_name(other): Slot(slot_name(other), "physical", other in streaming, 4712, _HERE, "reserved", 0)
+            for other in below
+        },
+        senders=tuple(
+            Sender(other, 4712, "127.0.0.1", "streaming", "async", _HERE, _HERE, _HERE, _HERE)
+            for other in below
+            if other in streaming
+        ),
+        receiver=_receiver(built.node(upstream), name) if upstream and name in streaming else None,
+        archiver=Archiver(3, 0, "000000010000000000000024", None, 12.0, None, 0) if built.archive else None,
+    )
+
+
+def _receiver(upstream: Node, name: NodeName) -> Receiver:
+    return Receiver("streaming", upstream.address, upstream.port, slot_name(name), Timeline(1))

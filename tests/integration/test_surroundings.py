@@ -269,3 +269,50 @@ def test_a_reader_that_goes_away_is_no_error(pair: Cluster) -> None:
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
     assert done.returncode in (0, 141)
+
+
+@pytest.mark.parametrize("lines", [0, 1])
+def test_a_change_goes_on_to_its_end_when_nobody_reads_any_more(lines: int) -> None:
+    """As with `pgtandem up --yes | head -1`: it stopped half way."""
+    with Cluster() as cluster:
+        for command, exit_code in (("up", 0), ("apply", 0), ("down", 0)):
+            process = subprocess.Popen(
+                [*cluster.argv, command, "--yes"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **cluster.options()
+            )
+            assert process.stdout is not None
+            assert process.stderr is not None
+            for _ in range(lines):
+                assert process.stdout.readline()
+            process.stdout.close()
+            said = process.stderr.read().decode()
+            assert (process.wait(120), said) == (exit_code, "")
+            if command != "down":
+                cluster.converged()
+        assert cluster.processes() == {}
+
+
+def test_a_change_that_fails_says_so_when_nobody_reads_its_output() -> None:
+    with Cluster() as cluster:
+        cluster.data("db2").mkdir(parents=True)
+        (cluster.data("db2") / "thesis.txt").write_text("five years of work")
+        cluster.own(cluster.data("db2"))
+        read, write = os.pipe()
+        os.close(read)
+        done = subprocess.run(
+            [*cluster.argv, "up", "--yes"], stdout=write, stderr=subprocess.PIPE, text=True, timeout=60,
+            **cluster.options(),
+        )  # fmt: skip
+        os.close(write)
+        assert done.returncode == 12
+        assert "[PT-3003]" in done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+def test_a_change_goes_on_to_its_end_when_the_disk_under_its_output_is_full() -> None:
+    with Cluster(standbys=0) as cluster, open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*cluster.argv, "up", "--yes"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=120,
+            **cluster.options(),
+        )  # fmt: skip
+        assert (done.returncode, "[PT-1009]" in done.stderr) == (10, True)
+        cluster.converged()

@@ -19,15 +19,15 @@ def tell_failure(failure: BaseException, options: argparse.Namespace) -> int:
         refused = output_refused() if isinstance(failure, OSError) else None
         if isinstance(refused, BrokenPipeError):
             return _PIPE_CLOSED
-        failure = defect_error(failure) if refused is None else _output_error(refused)
+        failure = defect_error(failure) if refused is None else output_error(refused)
     # Where there is nobody left to tell it to, the exit code says it.
     with contextlib.suppress(OSError, ValueError, KeyboardInterrupt):
         _tell(failure, options)
     return _INTERRUPTED if failure.code.text == "PT-4009" else failure.code.exit_code
 
 
-def _output_error(refused: OSError) -> PgtandemError:
-    return PgtandemError("PT-1009", "could not write the output", why=f"{refused.strerror}.")
+def output_error(refused: OSError, more: str = "") -> PgtandemError:
+    return PgtandemError("PT-1009", "could not write the output", why=f"{refused.strerror}. {more}".strip())
 
 
 def _tell(error: PgtandemError, options: argparse.Namespace) -> None:

@@ -5,6 +5,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from pgtandem.cli.terminal import output, own_output
+
 _CHANGING = ("up", "apply", "down")
 
 
@@ -24,6 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         code = _run(arguments, options)
         sys.stdout.flush()  # a closed pipe is noticed here, not at the very end
+        _tell_lost_output()
         return code
     except KeyboardInterrupt:
         return _tell_interrupted(options)
@@ -47,8 +50,20 @@ def _run(arguments: Sequence[str], options: argparse.Namespace) -> int:
         return 0
     from importlib import import_module
 
+    below = output()
+    if below is not None:
+        below.outlive = options.command in _CHANGING
     command: Callable[[argparse.Namespace], int] = import_module(f"pgtandem.cli.commands.{options.command}").run
     return command(options)
+
+
+def _tell_lost_output() -> None:
+    """A reader that went away wanted no more; a full disk was meant to keep what is lost now. Raises PgtandemError."""
+    below = output()
+    if below is not None and below.refused is not None and not isinstance(below.refused, BrokenPipeError):
+        from pgtandem.cli.failing import output_error
+
+        raise output_error(below.refused, "Everything was done; what should have been shown is lost.")
 
 
 def _tell_interrupted(options: argparse.Namespace) -> int:
@@ -72,3 +87,4 @@ def _open_streams() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
+    own_output()

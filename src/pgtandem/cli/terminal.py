@@ -1,9 +1,10 @@
 """What the terminal can do: colour, width, questions."""
 
 import contextlib
+import io
 import os
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 #: Prose is not wider than this, whatever the terminal's width: the eye loses the line.
 _WIDEST = 100
@@ -42,6 +43,45 @@ class Paint:
 
     def yellow(self, text: str) -> str:
         return self._with("33", text)
+
+
+class Output(io.FileIO):
+    """The standard output. With `outlive` set, output that nobody takes any more is thrown away instead of ending the
+    command: a change must not stop half way because `head` has seen enough. `refused` is then why."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor, "w", closefd=False)
+        self.outlive = False
+        self.refused: OSError | None = None
+
+    def write(self, text: Any, /) -> int:
+        try:
+            return super().write(text)
+        except OSError as refused:
+            if not self.outlive or isinstance(refused, BlockingIOError):
+                raise
+            self.refused = refused
+            _drop_output(self.fileno())
+            return super().write(text)
+
+
+def own_output() -> None:
+    """Puts an `Output` below sys.stdout."""
+    before = sys.stdout
+    try:
+        below = Output(before.fileno())
+    except (OSError, ValueError):
+        return
+    before.flush()
+    buffered = io.BufferedWriter(below)
+    on_terminal = before.isatty()
+    sys.stdout = io.TextIOWrapper(buffered, before.encoding, "backslashreplace", line_buffering=on_terminal)
+
+
+def output() -> Output | None:
+    """What `own_output` put below sys.stdout."""
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return raw if isinstance(raw, Output) else None
 
 
 def can_ask() -> bool:
@@ -96,6 +136,13 @@ def output_refused() -> OSError | None:
         print(flush=True)
     except OSError as refused:
         with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_output(sys.stdout.fileno())
         return refused
     return None
+
+
+def _drop_output(descriptor: int) -> None:
+    """From now on what is written there goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)

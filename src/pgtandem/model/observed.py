@@ -28,13 +28,22 @@ class DiskSpace:
 class Programs:
     """The PostgreSQL programs of one major version: their folder, the version in words ("18.4") and whether the
     account that servers run as can execute them. `origin` is "embedded", "system" or "named". `copy_to` is where a
-    copy that the account can reach would be made, "" where that is not needed."""
+    copy that the account can reach would be made, "" where that is not needed.
+
+    `newer` is another version of the same major that is out of the account's reach, of which these are an older copy:
+    what looks uses the older one, what starts uses the copy that is made first."""
 
     directory: str
     version: str
     origin: str
     usable: bool = True
     copy_to: str = ""
+    newer: "Programs | None" = None
+
+    @property
+    def to_copy(self) -> "Programs | None":
+        """What must be copied before servers can be started with it."""
+        return self.newer or (None if self.usable else self)
 
     @property
     def major(self) -> int:

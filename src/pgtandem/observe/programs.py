@@ -2,6 +2,7 @@
 
 import posixpath
 import re
+from dataclasses import replace
 
 from pgtandem.model.facts import ABSENT, Fact, Known, Unknown
 from pgtandem.model.observed import Programs
@@ -41,13 +42,38 @@ async def _look(host: Host, directory: str, origin: str, major: int) -> Programs
         return Programs(directory, version, origin) if version and _major(version) == major else None
     if origin != "embedded":
         return None
-    # The account cannot go there: whoever runs pgtandem can, and copies it to where every account can go.
-    name = f"embedded-{major}"
-    shared = host.shared_programs(name)
-    if await host.can_execute(posixpath.join(shared, "postgres")):
-        version = await _version(host, shared)
-        return Programs(shared, version, origin) if version and _major(version) == major else None
-    return Programs(directory, str(major), origin, usable=False, copy_to=shared)
+    # The account cannot go there: whoever runs pgtandem can, and copies it to where every account can go. The version
+    # is in the copy's name, so that a newer one is copied anew, and servers that run on the older copy keep theirs.
+    version = _parsed(await host.version_out_of_reach(directory))
+    if version is not None and _major(version) != major:
+        return None
+    here = Programs(directory, version or str(major), origin, usable=False)
+    here = replace(here, copy_to=host.shared_programs(f"embedded-{here.version}"))
+    copied = await _version_of_copy(host, here.copy_to, major)
+    if copied is not None:
+        return Programs(here.copy_to, copied, origin)
+    older = await _older_copy(host, here.copy_to, major)
+    return here if older is None else replace(older, newer=here)
+
+
+async def _version_of_copy(host: Host, directory: str, major: int) -> str | None:
+    if not await host.can_execute(posixpath.join(directory, "postgres")):
+        return None
+    version = await _version(host, directory)
+    return version if version and _major(version) == major else None
+
+
+async def _older_copy(host: Host, copy_to: str, major: int) -> Programs | None:
+    """The newest of the copies of other versions of this major."""
+    copies = posixpath.dirname(posixpath.dirname(copy_to))
+    found: dict[tuple[int, ...], Programs] = {}
+    for name in await host.list_directory(copies) or ():
+        if re.fullmatch(rf"embedded-{major}(\.\d+)?", name):
+            directory = host.shared_programs(name)
+            version = await _version_of_copy(host, directory, major)
+            if version is not None:
+                found[tuple(map(int, re.findall(r"\d+", version)))] = Programs(directory, version, "embedded")
+    return found[max(found)] if found else None
 
 
 async def _version(host: Host, directory: str) -> str | None:
@@ -55,7 +81,11 @@ async def _version(host: Host, directory: str) -> str | None:
         if not await host.can_execute(posixpath.join(directory, program)):
             return None
     done = await host.run([posixpath.join(directory, "postgres"), "--version"], deadline_seconds=20)
-    match = _VERSION.search(done.text)
+    return _parsed(done.text)
+
+
+def _parsed(text: str) -> str | None:
+    match = _VERSION.search(text)
     return match.group(1) if match else None
 
 

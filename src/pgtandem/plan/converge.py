@@ -17,7 +17,7 @@ from pgtandem.plan.desired import (
 from pgtandem.plan.draft import Draft, cascade_order
 from pgtandem.plan.durability import durability_in_words, single_failures
 from pgtandem.plan.former import former_nodes
-from pgtandem.plan.hosts import create_account, reachable_programs, remove_leftovers
+from pgtandem.plan.hosts import create_account, missing_programs, reachable_programs, remove_leftovers
 from pgtandem.plan.order import ordered
 from pgtandem.plan.primary import plan_primary, restart_primary, sync_last
 from pgtandem.plan.refusals import refuse_closed, refuse_foreign, refuse_unsafe
@@ -32,6 +32,9 @@ def plan_converge(topology: Topology, observed: Observed) -> Plan:
     Raises PgtandemError of the PLAN family when going on would be unsafe, with every reason.
     """
     refuse_foreign(topology, observed)
+    first = missing_programs(topology, observed)
+    if first is not None:
+        return first
     if len(observed.primaries()) < 2:
         refuse_closed(topology, observed)
     primary = decide_primary(topology, observed)

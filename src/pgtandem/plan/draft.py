@@ -4,10 +4,12 @@ from dataclasses import dataclass, field, replace
 
 from pgtandem.model.facts import Absent, Known
 from pgtandem.model.names import NodeName
-from pgtandem.model.plan import Step
+from pgtandem.model.plan import Step, StepKind
 from pgtandem.plan.desired import (
     Wish,
 )
+
+_BEFORE_PROGRAMS = (StepKind.CREATE_ACCOUNT, StepKind.COPY_PROGRAMS, StepKind.REMOVE_LEFTOVERS)
 
 
 @dataclass
@@ -27,7 +29,9 @@ class Draft:
 
     def add(self, step: Step) -> None:
         programs = self.programs(step.node) if not step.programs else step.programs
-        self.steps.append(replace(step, programs=programs))
+        # Almost every step runs one of the programs, if only to read the control file.
+        first = () if step.kind in _BEFORE_PROGRAMS else ("host.programs",)
+        self.steps.append(replace(step, programs=programs, needs=(*first, *step.needs)))
 
     def programs(self, name: NodeName) -> str:
         if name not in self.wish.observed.nodes:
@@ -35,7 +39,7 @@ class Draft:
         fact = self.wish.seen(name).programs
         if not isinstance(fact, Known):
             return ""
-        return fact.value.directory if fact.value.usable else fact.value.copy_to
+        return fact.value.to_copy.copy_to if fact.value.to_copy else fact.value.directory
 
     def builds(self, name: NodeName) -> bool:
         return isinstance(self.wish.seen(name).data, Absent)

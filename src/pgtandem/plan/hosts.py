@@ -2,8 +2,27 @@
 
 from pgtandem.model.facts import Absent, Known
 from pgtandem.model.names import NodeName
-from pgtandem.model.plan import Risk, Step, StepKind
+from pgtandem.model.observed import Observed
+from pgtandem.model.plan import Plan, Risk, Step, StepKind
+from pgtandem.model.topology import Topology
+from pgtandem.plan.desired import Wish
 from pgtandem.plan.draft import Draft
+from pgtandem.plan.order import ordered
+
+_UNTIL_RESTARTED = " What runs goes on with the older copy until it is restarted."
+
+
+def missing_programs(topology: Topology, observed: Observed) -> Plan | None:
+    """The programs alone, where there is data that nothing can look into without them: then all is looked at again."""
+    if not any(
+        node.directory and isinstance(node.programs, Known) and not node.programs.value.usable
+        for node in observed.nodes.values()
+    ):
+        return None
+    draft = Draft(Wish(topology, observed, topology.nodes[0].name))
+    for name in topology.names:
+        reachable_programs(draft, name)
+    return Plan(primary=None, steps=ordered(draft.steps), look_again=True)
 
 
 def create_account(draft: Draft) -> None:
@@ -24,7 +43,8 @@ def create_account(draft: Draft) -> None:
 
 def reachable_programs(draft: Draft, name: NodeName) -> None:
     fact = draft.wish.seen(name).programs
-    if not isinstance(fact, Known) or fact.value.usable:
+    wanted = fact.value.to_copy if isinstance(fact, Known) else None
+    if wanted is None:
         return
     step_id = "host.programs"
     if not draft.has(step_id):
@@ -33,12 +53,13 @@ def reachable_programs(draft: Draft, name: NodeName) -> None:
                 step_id,
                 StepKind.COPY_PROGRAMS,
                 name,
-                f"copy PostgreSQL {fact.value.version} to {fact.value.copy_to}",
-                f"The account that servers run as cannot reach {fact.value.directory}.",
+                f"copy PostgreSQL {wanted.version} to {wanted.copy_to}",
+                f"The account that servers run as cannot reach {wanted.directory}."
+                + ("" if isinstance(fact, Known) and fact.value.usable is False else _UNTIL_RESTARTED),
                 Risk.CREATE,
                 needs=("host.account",),
                 undo="remove that folder",
-                names=(fact.value.directory, fact.value.copy_to),
+                names=(wanted.directory, wanted.copy_to),
             )
         )
 

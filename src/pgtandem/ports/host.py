@@ -104,6 +104,11 @@ class Host(Protocol):
         """
         ...
 
+    async def version_out_of_reach(self, directory: str) -> str:
+        """What `postgres --version` says of programs that the account cannot execute, run by whoever runs pgtandem; ""
+        where nobody can."""
+        ...
+
     def shared_programs(self, name: str) -> str:
         """Where `copy_programs` puts the program folder of an installation of that name."""
         ...

@@ -94,6 +94,15 @@ class SimHost:
                 files.make_directory(posixpath.dirname(target), 0o755).entries["bin"] = SimFolder(0o755, copied)
             return target
 
+    @port_call(changes=False)
+    async def version_out_of_reach(self, directory: str) -> str:
+        await self._reach()
+        found = self.machine.files.find(f"{directory}/postgres")
+        if not isinstance(found, SimFile) or not isinstance(found.payload, Program):
+            return ""
+        running = Running(self.network, self.machine, self.probe, found.payload, ("postgres", "--version"), None)
+        return (await PROGRAMS["postgres"](running)).text
+
     def shared_programs(self, name: str) -> str:
         return f"/var/lib/pgtandem/programs/{name}/bin"
 

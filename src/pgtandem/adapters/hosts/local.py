@@ -101,6 +101,13 @@ class LocalHost:
                 raise self._failure(what, "It took too long.") from error
         return target
 
+    async def version_out_of_reach(self, directory: str) -> str:
+        argv = [os.path.join(directory, "postgres"), "--version"]
+        try:
+            return (await self._execute(argv, accounts.current_account(), deadline_seconds=20)).text
+        except HostFailure:
+            return ""
+
     def shared_programs(self, name: str) -> str:
         with self._failing("could not name a folder for programs"):
             programs.check_copy_name(name)

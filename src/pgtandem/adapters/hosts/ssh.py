@@ -123,6 +123,9 @@ class SshHost:
         why = "Programs are not copied over SSH: a host uses the PostgreSQL that is installed there."
         raise self._failure(what, why, "install PostgreSQL there, by its packages")
 
+    async def version_out_of_reach(self, directory: str) -> str:
+        return ""
+
     def shared_programs(self, name: str) -> str:
         with self._naming("could not name a folder for programs"):
             programs.check_copy_name(name)

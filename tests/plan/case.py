@@ -58,6 +58,13 @@ class Case:
         """Raises PgtandemError where the planner refuses."""
         return QUESTIONS[self.question](self.topology, self.observed)
 
+    def refusal(self) -> PgtandemError | None:
+        try:
+            self.plan()
+        except PgtandemError as refusal:
+            return refusal
+        return None
+
     def shown(self) -> str:
         """What a person sees, and below a plan which steps each step waits for, since steps run side by side."""
         paint = Paint(Pipe())

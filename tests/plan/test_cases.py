@@ -24,6 +24,15 @@ def test_the_plan_is_as_expected(folder: Path) -> None:
     assert shown.splitlines() == expected.read_text(encoding="utf-8").splitlines(), "if wanted: PGTANDEM_REWRITE=1"
 
 
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_a_refusal_says_why_and_what_to_do_next(folder: Path) -> None:
+    refusal = Case.read(folder).refusal()
+    if refusal is None:
+        return
+    assert refusal.why or (refusal.problems and all(problem.why for problem in refusal.problems))
+    assert refusal.next_step or (refusal.problems and all(problem.next_step for problem in refusal.problems))
+
+
 def test_every_refusal_of_the_planner_has_a_case() -> None:
     room = Path(pgtandem.plan.__file__).parent
     raised = {code for path in room.glob("*.py") for code in _codes(ast.parse(path.read_text(encoding="utf-8")))}

@@ -73,7 +73,7 @@ EXPECTED = {
     "alter_system_elsewhere": ("", ""),
     "remove_own_files": ("", ""),
     "remove_marker": ("PT-3003", "PT-3003"),
-    "remove_control_file": ("PT-3002", "PT-3014"),
+    "remove_control_file": ("PT-3014", "PT-3014"),
     "write_much_while_it_is_away": ("", ""),
     "remove_archive": ("", ""),
     "take_port": ("PT-3007", "PT-3007"),

@@ -72,7 +72,7 @@ CODES = _table(
     (2007, Family.OBSERVE, "The cluster is not built yet: there is nothing to connect to."),
     (3001, Family.PLAN, "There is more than one primary."),
     (3002, Family.PLAN, "There is no primary, and making one could lose data."),
-    (3003, Family.PLAN, "A data directory holds something that pgtandem did not make."),
+    (3003, Family.PLAN, "A data directory holds something that pgtandem did not make, or made for another node."),
     (3004, Family.PLAN, "The data directories belong to different clusters."),
     (3005, Family.PLAN, "PostgreSQL of the major version asked for is not installed."),
     (3006, Family.PLAN, "The data directory is of another major version."),

@@ -23,9 +23,18 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """It could not be found out; `reason` is a sentence for people, without a full stop."""
+    """It could not be found out; `reason` is a sentence for people."""
 
     reason: str
+
+    @property
+    def sentence(self) -> str:
+        """The reason as it stands alone: with a capital letter, unless it begins with a program's name or a path, and
+        with a full stop."""
+        text, first = self.reason.rstrip(), self.reason.partition(" ")[0]
+        if first.isalpha():
+            text = text[:1].upper() + text[1:]
+        return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 Fact = Known[T] | Absent | Unknown

@@ -20,7 +20,7 @@ from pgtandem.plan.former import former_nodes
 from pgtandem.plan.hosts import create_account, missing_programs, reachable_programs, remove_leftovers
 from pgtandem.plan.order import ordered
 from pgtandem.plan.primary import plan_primary, restart_primary, sync_last
-from pgtandem.plan.refusals import refuse_closed, refuse_foreign, refuse_unsafe
+from pgtandem.plan.refusals import refuse_closed, refuse_foreign, refuse_unreadable, refuse_unsafe
 from pgtandem.plan.roles import decide_primary
 from pgtandem.plan.slots import needless_slots
 from pgtandem.plan.standbys import plan_standby
@@ -37,6 +37,8 @@ def plan_converge(topology: Topology, observed: Observed) -> Plan:
         return first
     if len(observed.primaries()) < 2:
         refuse_closed(topology, observed)
+    if not observed.primaries():
+        refuse_unreadable(topology, observed)
     primary = decide_primary(topology, observed)
     wish = Wish(topology, observed, primary)
     refuse_unsafe(wish)

@@ -13,6 +13,9 @@ from pgtandem.postgres.places import install_hint
 
 Finding = tuple[str, Problem]
 
+#: What to do about a fact that could not be found out.
+MEND = "mend that, then run the same command again"
+
 
 def refuse_unsafe(wish: Wish) -> None:
     """Raises PgtandemError with the code of the gravest finding and every finding as a problem."""
@@ -29,6 +32,19 @@ def refuse_closed(topology: Topology, observed: Observed) -> None:
     """Folders that hide whether there is data: without them nobody can tell who the primary is."""
     if any(isinstance(node.obstacle, Known) and isinstance(node.data, Unknown) for node in observed.nodes.values()):
         raise_findings(list(_obstacles(topology, observed)), topology)
+
+
+def refuse_unreadable(topology: Topology, observed: Observed) -> None:
+    """Data directories that cannot be read as clusters: any of them may be the primary's."""
+    if any(node.directory and node.control is None for node in observed.nodes.values()):
+        raise_findings(
+            [
+                finding
+                for name, node in observed.nodes.items()
+                for finding in (*_programs(topology, name, node), *_unreadable_data(topology, name, node))
+            ],
+            topology,
+        )
 
 
 def raise_findings(findings: list[Finding], topology: Topology) -> None:
@@ -50,12 +66,15 @@ def _findings(wish: Wish) -> Iterator[Finding]:
     for name in wish.topology.names:
         node = wish.seen(name)
         yield from _unknown(name, node)
-        yield from _programs(wish, name, node)
+        if isinstance(node.reachable, Unknown):
+            continue
+        yield from _programs(wish.topology, name, node)
         if isinstance(node.data, Known):
             yield from _existing_data(wish, name, node)
         yield from _port(wish, name, node)
         yield from _disk(wish, name, node)
     yield from _obstacles(wish.topology, wish.observed)
+    yield from unseen_archive(wish.topology, wish.observed)
     for former in wish.observed.former:
         if former.observed.running and not former.observed.running.in_recovery:
             yield (
@@ -67,6 +86,18 @@ def _findings(wish: Wish) -> Iterator[Finding]:
                     f"put [nodes.{former.name}] back, or stop that server yourself",
                 ),
             )
+
+
+def unseen_archive(topology: Topology, observed: Observed) -> Iterator[Finding]:
+    """An archive that cannot be seen may be full of WAL: it is neither made anew nor left behind."""
+    if topology.archive is None or isinstance(observed.archive_obstacle, Known):
+        return
+    if isinstance(observed.archive, Unknown):
+        where = topology.archive.directory
+        yield (
+            "PT-3008",
+            Problem("archive", f"could not look at the WAL archive {where}", observed.archive.sentence, MEND),
+        )
 
 
 def _obstacles(topology: Topology, observed: Observed) -> Iterator[Finding]:
@@ -95,7 +126,7 @@ def _unknown(name: NodeName, node: ObservedNode) -> Iterator[Finding]:
     if isinstance(node.obstacle, Known):
         return  # that is why nothing could be seen
     if isinstance(node.reachable, Unknown):
-        yield "PT-3008", Problem(name, f"could not look at {name}", node.reachable.reason)
+        yield "PT-3008", Problem(name, f"could not look at {name}", node.reachable.sentence, MEND)
         return
     for fact, what in (
         (node.account, "account"),
@@ -103,19 +134,19 @@ def _unknown(name: NodeName, node: ObservedNode) -> Iterator[Finding]:
         (node.postmaster, "server process"),
     ):
         if isinstance(fact, Unknown):
-            yield "PT-3008", Problem(name, f"could not look at the {what} of {name}", fact.reason)
+            yield "PT-3008", Problem(name, f"could not look at the {what} of {name}", fact.sentence, MEND)
     running = node.postmaster
     if (
         isinstance(running, Known)
         and isinstance(node.server, Unknown)
         and running.value.state in (PostmasterState.READY, PostmasterState.STANDBY)
     ):
-        yield "PT-3008", Problem(name, f"could not ask the server of {name}", node.server.reason)
+        yield "PT-3008", Problem(name, f"could not ask the server of {name}", node.server.sentence, MEND)
 
 
-def _programs(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
+def _programs(topology: Topology, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
     if isinstance(node.programs, Absent):
-        major = wish.topology.postgresql
+        major = topology.postgresql
         yield (
             "PT-3005",
             Problem(
@@ -128,7 +159,7 @@ def _programs(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[Findin
     elif isinstance(node.programs, Unknown):
         yield (
             "PT-3008",
-            Problem(name, f"could not find the PostgreSQL programs for {name}", node.programs.reason),
+            Problem(name, f"could not find the PostgreSQL programs for {name}", node.programs.sentence, MEND),
         )
 
 
@@ -167,8 +198,18 @@ def _foreign_data(topology: Topology, name: NodeName, node: ObservedNode) -> Ite
 
 
 def _existing_data(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
-    topology, data = wish.topology, node.directory
-    assert data is not None
+    unreadable = list(_unreadable_data(wish.topology, name, node))
+    if unreadable:
+        yield from unreadable
+    elif name != wish.primary:
+        yield from _existing_standby(wish, name, node)
+
+
+def _unreadable_data(topology: Topology, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
+    """What the programs of the topology's major version cannot read."""
+    data = node.directory
+    if data is None or isinstance(node.programs, Absent):
+        return
     where = topology.node(name).data_directory
     if isinstance(data.major, Known) and data.major.value != topology.postgresql:
         yield (
@@ -182,19 +223,17 @@ def _existing_data(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[F
         )
         return
     if node.control is None:
-        reason = data.control.reason if isinstance(data.control, Unknown) else "its control file is missing"
+        reason = data.control if isinstance(data.control, Unknown) else Unknown("its control file is missing")
+        copied = f", or move it away so that {name} is copied anew" if data.standby_signal else " from a backup"
         yield (
             "PT-3014",
             Problem(
                 name,
                 f"data directory {where} of {name} cannot be read as a cluster",
-                f"{reason[:1].upper()}{reason[1:]}.",
-                f"restore it, or move it away so that {name} is copied anew",
+                reason.sentence,
+                f"restore it{copied}",
             ),
         )
-        return
-    if name != wish.primary:
-        yield from _existing_standby(wish, name, node)
 
 
 def _existing_standby(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
@@ -259,30 +298,43 @@ def _port(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
             Problem(
                 name,
                 f"port {port} of {name} is in use by {node.port_holder.value}",
-                "",
+                "A server does not start where another program listens.",
                 f"write another port as nodes.{name}.port, or end that program",
             ),
         )
 
 
 def _disk(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
-    primary = wish.seen(wish.primary).running
-    if name == wish.primary or not isinstance(node.data, Absent) or primary is None:
+    """All copies that are to be made on one file system must fit together."""
+    primary, copies = wish.seen(wish.primary).running, _copies_beside(wish, name)
+    if primary is None or not isinstance(node.disk, Known) or copies[:1] != (name,):
         return
-    if not isinstance(node.disk, Known):
-        return
-    needed = primary.size_bytes * 11 // 10 + 64 * 1024 * 1024
+    needed = len(copies) * (primary.size_bytes * 11 // 10 + 64 * 1024 * 1024)
     if node.disk.value.free_bytes < needed:
+        many = len(copies) > 1
         yield (
             "PT-3009",
             Problem(
                 name,
-                f"the disk of {name} has {_gigabytes(node.disk.value.free_bytes)} free, "
-                f"and the copy needs {_gigabytes(needed)}",
-                "That is the size of the databases, a tenth more for what is written meanwhile, and some WAL.",
+                f"the disk of {' and '.join(copies)} has {_gigabytes(node.disk.value.free_bytes)} free, "
+                f"and the {'copies need' if many else 'copy needs'} {_gigabytes(needed)}",
+                f"That is{' for each' if many else ''} the size of the databases, a tenth more for what is written "
+                "meanwhile, and some WAL.",
                 f"make room, or name a folder on a larger disk as nodes.{name}.data_directory",
             ),
         )
+
+
+def _copies_beside(wish: Wish, name: NodeName) -> tuple[NodeName, ...]:
+    """The standbys that are to be copied to the file system that this node's data is to lie on."""
+    host, disk = wish.node(name).host, wish.seen(name).disk
+    return tuple(
+        node.name
+        for node in wish.topology.nodes
+        if node.name != wish.primary and node.host == host and isinstance(wish.seen(node.name).data, Absent)
+        for other in (wish.seen(node.name).disk,)
+        if isinstance(disk, Known) and isinstance(other, Known) and other.value.device == disk.value.device
+    )
 
 
 def _gigabytes(count: int) -> str:

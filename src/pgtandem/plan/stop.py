@@ -1,13 +1,13 @@
 """Stopping a cluster, and removing it: the primary first, so that every standby still gets its last record."""
 
-from pgtandem.errors import PgtandemError
+from pgtandem.errors import Problem
 from pgtandem.model.facts import Known, Unknown
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import Observed
 from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
 from pgtandem.model.topology import Topology
 from pgtandem.plan.order import ordered
-from pgtandem.plan.refusals import refuse_closed, refuse_foreign
+from pgtandem.plan.refusals import MEND, raise_findings, refuse_closed, refuse_foreign, unseen_archive
 from pgtandem.plan.roles import claims_primary
 
 
@@ -26,6 +26,7 @@ def plan_destroy(topology: Topology, observed: Observed) -> Plan:
     refuse_foreign(topology, observed)
     refuse_closed(topology, observed)
     _refuse_unseen(topology, observed)
+    raise_findings(list(unseen_archive(topology, observed)), topology)
     steps = _stops(topology, observed)
     stops = tuple(step.id for step in steps)
     systems = tuple(sorted(set(observed.system_identifiers().values())))
@@ -70,12 +71,12 @@ def plan_destroy(topology: Topology, observed: Observed) -> Plan:
 
 
 def _refuse_unseen(topology: Topology, observed: Observed) -> None:
+    findings = []
     for name, node in observed.nodes.items():
-        for fact in (node.reachable, node.data, node.postmaster):
-            if isinstance(fact, Unknown):
-                raise PgtandemError(
-                    "PT-3008", f"could not look at {name}", why=f"{fact.reason[:1].upper()}{fact.reason[1:]}."
-                )
+        reason = next((f for f in (node.reachable, node.data, node.postmaster) if isinstance(f, Unknown)), None)
+        if reason is not None:
+            findings.append(("PT-3008", Problem(name, f"could not look at {name}", reason.sentence, MEND)))
+    raise_findings(findings, topology)
 
 
 def _order(topology: Topology, observed: Observed) -> list[NodeName]:

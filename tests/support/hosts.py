@@ -1,9 +1,11 @@
 """Hosts for tests, on one Linux machine: each a set of namespaces with its own address, sshd, accounts and files.
 
 A host has its own network, process, mount and UTS namespace, its own /etc/passwd, /etc/ssh, /etc/sudoers, /etc/hosts,
-/run, /tmp and /srv, and a real sshd as process 1: kill it and the whole host is gone. All hosts and the control seat
-"ctl" are plugged into one bridge. /srv and /etc/ssh outlive a power cycle. The rest of the file system is this
-machine's. Needs root; nothing of this machine's network is touched, and everything goes when the tests end.
+/etc/os-release, /run, /tmp and /srv, its own folders of Debian's PostgreSQL (/etc/postgresql, /var/lib/postgresql,
+/var/log/postgresql) and of programs that it alone has (/usr/local/sbin), and a real sshd as process 1: kill it and the
+whole host is gone. All hosts and the control seat "ctl" are plugged into one bridge. All but /run and /tmp outlives a
+power cycle. The rest of the file system is this machine's. Needs root; nothing of this machine's network is touched,
+and everything goes when the tests end.
 
 Accounts of every host: "postgres" (who servers run as, and who may log in), "alice" (who has sudo to postgres, and
 whose shell chatters when it starts), "bob" (who has no sudo).
@@ -41,7 +43,12 @@ mkdir -p /run/sshd /run/lock
 install -d -o 64321 -g 64321 /run/postgresql
 mount --bind "$own/srv" /srv
 mount --bind "$own/ssh" /etc/ssh
-for file in hosts passwd shadow group sudoers; do mount --bind "$own/etc/$file" "/etc/$file"; done
+for file in hosts passwd shadow group sudoers os-release; do mount --bind "$own/etc/$file" "/etc/$file"; done
+for folder in etc lib log; do
+  case $folder in etc) at=/etc/postgresql ;; *) at=/var/$folder/postgresql ;; esac
+  if [ -d "$at" ]; then mount --bind "$own/postgresql/$folder" "$at"; fi
+done
+mount --bind "$own/programs" /usr/local/sbin
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 exec /usr/sbin/sshd -D -e
 """
@@ -107,6 +114,14 @@ class Hosts:
     def srv(self, host: str) -> Path:
         """The host's /srv, as seen from this machine."""
         return self.folder / host / "srv"
+
+    def programs(self, host: str) -> Path:
+        """The host's /usr/local/sbin, as seen from this machine: what is put there comes before the system's own."""
+        return self.folder / host / "programs"
+
+    def os_release(self, host: str) -> Path:
+        """The host's /etc/os-release, as seen from this machine."""
+        return self.folder / host / "etc/os-release"
 
     @property
     def key(self) -> Path:
@@ -227,8 +242,11 @@ class Hosts:
 
     def _make_files(self, host: str) -> None:
         own = self.folder / host
-        for part in ("srv", "ssh", "etc"):
+        for part in ("srv", "ssh", "etc", "programs", "postgresql/etc", "postgresql/lib", "postgresql/log"):
             (own / part).mkdir(parents=True)
+        for part in ("etc", "lib", "log"):
+            os.chown(own / "postgresql" / part, _ACCOUNTS["postgres"], _ACCOUNTS["postgres"])
+        shutil.copyfile("/etc/os-release", own / "etc/os-release")
         self._make_host_key(host)
         (own / "ssh/sshd_config").write_text(_SSHD)
         names = "".join(f"{self.address(name)} {name}\n" for name in (CONTROL, *self.names))

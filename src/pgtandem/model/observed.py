@@ -28,7 +28,8 @@ class DiskSpace:
 class Programs:
     """The PostgreSQL programs of one major version: their folder, the version in words ("18.4") and whether the
     account that servers run as can execute them. `origin` is "embedded", "system" or "named". `copy_to` is where a
-    copy that the account can reach would be made, "" where that is not needed.
+    copy that the account can reach would be made, "" where that is not needed. `missing` are programs that should be
+    there too.
 
     `newer` is another version of the same major that is out of the account's reach, of which these are an older copy:
     what looks uses the older one, what starts uses the copy that is made first."""
@@ -38,6 +39,7 @@ class Programs:
     origin: str
     usable: bool = True
     copy_to: str = ""
+    missing: tuple[str, ...] = ()
     newer: "Programs | None" = None
 
     @property
@@ -48,6 +50,21 @@ class Programs:
     @property
     def major(self) -> int:
         return int(self.version.partition(".")[0].partition("beta")[0].partition("rc")[0])
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """What a host runs on, as far as PostgreSQL's packages differ by it.
+
+    `name` is the distribution in words, `ids` its name and those of what it is like (ID and ID_LIKE of os-release),
+    `version` its number. `majors` are the major versions of PostgreSQL that are installed, looked for where the wanted
+    one is not.
+    """
+
+    name: str = ""
+    ids: tuple[str, ...] = ()
+    version: str = ""
+    majors: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,9 +283,10 @@ class ArchiveFolder:
 @dataclass(frozen=True, slots=True)
 class ObservedNode:
     """Everything about one node. `reachable` is Unknown with the reason when its host could not be asked at all;
-    then every other fact is Unknown too. `account` is what servers run as. `port_holder` says who else listens on the
-    node's port. `leftovers` are half-made copies of an interrupted run, beside the data directory. `obstacle` is what
-    keeps the account from the folder that the data directory lies in; looked for where there is no data to be seen."""
+    then every other fact is Unknown too. `system` is what its host runs on. `account` is what servers run as.
+    `port_holder` says who else listens on the node's port. `leftovers` are half-made copies of an interrupted run,
+    beside the data directory. `obstacle` is what keeps the account from the folder that the data directory lies in;
+    looked for where there is no data to be seen."""
 
     reachable: Fact[bool] = NOT_LOOKED
     account: Fact[str] = NOT_LOOKED
@@ -280,6 +298,7 @@ class ObservedNode:
     disk: Fact[DiskSpace] = NOT_LOOKED
     leftovers: tuple[str, ...] = ()
     obstacle: Fact[Obstacle] = ABSENT
+    system: System = System()
 
     @property
     def running(self) -> Server | None:

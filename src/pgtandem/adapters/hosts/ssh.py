@@ -22,6 +22,7 @@ from pgtandem.adapters.hosts.ssh_session import CannotExecute, execute_remotely
 from pgtandem.model.facts import Fact, Known, Unknown
 from pgtandem.model.observed import DiskSpace, Obstacle
 from pgtandem.ports.host import CommandTimeout, Completed, HostFailure, HostUnreachable
+from pgtandem.postgres.places import PROGRAM_FOLDERS
 
 #: How long an operation on a file may take: a busy disk can hold a sync for long.
 _OPERATION_SECONDS = 120
@@ -31,9 +32,6 @@ _DISK_SECONDS = 3600
 
 #: A file up to this size travels through the helper, whose shell reads byte by byte; a bigger one has a session.
 _SMALL_BYTES = 8192
-
-#: Where Debian, RHEL and a build from source put the server programs.
-_PROGRAM_FOLDERS = ("/usr/lib/postgresql/{major}/bin", "/usr/pgsql-{major}/bin", "/usr/local/pgsql/bin")
 
 
 class SshHost:
@@ -114,7 +112,7 @@ class SshHost:
             return (await self._ask("looking at a file", "executable", absolute(path))).exit_code == 0
 
     async def program_directories(self, major: int) -> Sequence[tuple[str, str]]:
-        folders = [folder.format(major=major) for folder in _PROGRAM_FOLDERS]
+        folders = [folder.format(major=major) for folder in PROGRAM_FOLDERS]
         answer = await self._ask("looking for programs", "programs", *folders)
         return [(folder, "system") for folder in dict.fromkeys(answer.text.splitlines())]
 

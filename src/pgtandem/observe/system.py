@@ -1,0 +1,36 @@
+"""What a host runs on: its distribution, and which PostgreSQL its packages have brought."""
+
+import re
+from dataclasses import replace
+
+from pgtandem.model.facts import Absent, Fact
+from pgtandem.model.observed import Programs, System
+from pgtandem.model.topology import Topology
+from pgtandem.ports import Host, HostFailure
+from pgtandem.postgres.places import parse_os_release
+from pgtandem.postgres.versions import NEWEST, OLDEST
+
+_OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
+
+
+async def observe_system(host: Host, topology: Topology, programs: Fact[Programs]) -> System:
+    """Nothing of it decides whether data is safe, so what cannot be read is left out."""
+    system = System()
+    try:
+        for path in _OS_RELEASE:
+            text = await host.read_file(path)
+            if text is not None:
+                system = parse_os_release(text.decode(errors="replace"))
+                break
+        if isinstance(programs, Absent):
+            others = [major for major in range(OLDEST, NEWEST + 1) if major != topology.postgresql]
+            system = replace(system, majors=tuple([m for m in others if await _installed(host, m)]))
+    except HostFailure:
+        return system
+    return system
+
+
+async def _installed(host: Host, major: int) -> bool:
+    """By a folder that has the number in its name: of others only the program itself could tell."""
+    named = re.compile(rf"(?<!\d){major}(?!\d)")
+    return any(named.search(folder) for folder, _ in await host.program_directories(major))

@@ -48,7 +48,7 @@ def _fact(hint: Any, value: Any, wish: Any) -> Any:
 
 
 def _mapping(hint: Any, value: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
-    changed = dict(value)
+    changed = dict(value or {})
     for key, wish in table.items():
         if wish == "absent":
             del changed[key]

@@ -58,6 +58,7 @@ def document(**changes: object) -> dict[str, object]:
         "replay_age_seconds": None,
         "replay_paused": False,
         "size_bytes": 1,
+        "libc_locales": ["en_US.utf8"],
         "hba": None,
         "roles": None,
         "slots": None,

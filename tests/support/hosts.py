@@ -188,6 +188,18 @@ class Hosts:
         rules.append(f"add rule inet pgt in ip6 saddr {self.address6(source)} drop")
         _output("nsenter", f"--net={self._namespace(target)}", "nft", "\n".join(rules))
 
+    def firewall(self, target: str, rule: str) -> None:
+        """Adds a rule of nft for what comes to `target`."""
+        rules = ["add table inet pgt", "add chain inet pgt in { type filter hook input priority 0; }"]
+        rules.append(f"add rule inet pgt in {rule}")
+        _output("nsenter", f"--net={self._namespace(target)}", "nft", "\n".join(rules))
+
+    def configure_sshd(self, host: str, *lines: str) -> None:
+        """Starts its sshd anew with these lines before the usual ones."""
+        (self.folder / host / "ssh/sshd_config").write_text("\n".join(lines) + _SSHD)
+        os.kill(self._init[host], signal.SIGHUP)
+        self._wait_for_sshd(host)
+
     def unblock(self, target: str) -> None:
         """Forgets every block at `target`."""
         command = ["nsenter", f"--net={self._namespace(target)}", "nft", "delete table inet pgt"]

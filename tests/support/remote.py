@@ -1,5 +1,6 @@
 """A cluster on test hosts, driven through the installed program from the control seat."""
 
+import itertools
 import json
 import os
 import shutil
@@ -19,6 +20,10 @@ MAJOR = 15  # Debian's own, which every test host sees
 BIN = f"/usr/lib/postgresql/{MAJOR}/bin"
 
 
+#: Clusters live side by side on the same hosts.
+_ports = itertools.count(5432)
+
+
 class RemoteCluster:
     """db1 on h1, db2 on h2, ...: use it as a context manager. The control seat has a known_hosts of its own."""
 
@@ -27,8 +32,10 @@ class RemoteCluster:
         self.folder = Path(tempfile.mkdtemp(prefix="pgtandem-test-"))
         self.base = f"/srv/postgres/{self.folder.name}"
         self.tables: dict[str, dict[str, Any]] = {name: dict(table) for name, table in tables.items()}
+        self.port = next(_ports)
         self.nodes: dict[str, dict[str, Any]] = {
             f"db{number}": {
+                "port": self.port,
                 "host": f"ssh://{login}@{hosts.address(f'h{number}')}",
                 "data_directory": f"{self.base}/db{number}",
             }
@@ -117,7 +124,8 @@ class RemoteCluster:
 
     def host_of(self, node: str) -> str:
         url = self.nodes[node]["host"]
-        return next(name for name in self.hosts.names if url.endswith("@" + self.hosts.address(name)))
+        address = url.rpartition("@")[2].strip("[]")
+        return next(n for n in self.hosts.names if address in (self.hosts.address(n), self.hosts.address6(n)))
 
     def psql(self, node: str, sql: str, port: int | None = None) -> str:
         """Asks the server of a node, on its host."""
@@ -128,7 +136,7 @@ class RemoteCluster:
     def try_psql(self, node: str, sql: str, port: int | None = None) -> subprocess.CompletedProcess[str]:
         secrets = json.loads((self.folder / ".pgtandem/secrets.json").read_text())
         password = secrets["superuser_password"]
-        used = port or self.nodes[node].get("port", 5432)
+        used = port or self.nodes[node]["port"]
         argv = [f"{BIN}/psql", "-XAtq", "-h", "127.0.0.1", "-p", str(used), "-U", "postgres", "-c", sql]
         return self.hosts.run(self.host_of(node), ["env", f"PGPASSWORD={password}", *argv], user="postgres")
 

@@ -50,7 +50,7 @@ async def carry_out(
 ) -> Outcome:
     """Makes the answer to `question` empty. Raises PgtandemError: refused plans, failed steps, PT-6001 at the end."""
     with world.workspace.lock(command):
-        observer = Observer(topology, world)
+        observer = Observer(topology, world, try_paths=True)
         context = Context(topology, world, observer, report)
         observed = await observer.cluster()
         plan = question(topology, observed)

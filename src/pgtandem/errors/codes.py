@@ -85,6 +85,8 @@ CODES = _table(
     (3013, Family.PLAN, "The node is not what the topology file says, and pgtandem cannot change that yet."),
     (3014, Family.PLAN, "A data directory lacks a part that only a new copy can bring back."),
     (3015, Family.PLAN, "The account that servers run as cannot make a folder where it is to be."),
+    (3021, Family.PLAN, "A node cannot reach the node that it is to follow."),
+    (3022, Family.PLAN, "The hosts of two nodes order texts differently."),
     (4001, Family.APPLY, "A program that a step ran failed."),
     (4002, Family.APPLY, "What a step needs does not hold any more."),
     (4003, Family.APPLY, "A step's effect could not be proven in time."),

@@ -23,9 +23,10 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """It could not be found out; `reason` is a sentence for people."""
+    """It could not be found out; `reason` is a sentence for people. `next_step` says what would help, where known."""
 
     reason: str
+    next_step: str = ""
 
     @property
     def sentence(self) -> str:

@@ -246,7 +246,8 @@ class Archiver:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What a running server says of itself over SQL."""
+    """What a running server says of itself over SQL. `libc_locales` are the locales of its databases whose order of
+    texts comes from the C library."""
 
     version_number: int
     system_identifier: str
@@ -258,6 +259,7 @@ class Server:
     replay_age_seconds: float | None = None
     replay_paused: bool = False
     size_bytes: int = 0
+    libc_locales: tuple[str, ...] = ()
     settings: Mapping[str, Setting] = field(default_factory=dict)
     hba: tuple[HbaRule, ...] = ()
     roles: Mapping[str, Role] = field(default_factory=dict)
@@ -315,6 +317,17 @@ class ObservedNode:
 
 
 @dataclass(frozen=True, slots=True)
+class ObservedHost:
+    """What one host of several is like. `clock_ahead_seconds` is how far its clock is ahead of the one here (less what
+    the look itself may have taken), `libc` the C library and its version. `blocked` has the nodes whose address and
+    port it surely cannot reach, each with the reason; a node that is not in it was reached, or could not be tried."""
+
+    clock_ahead_seconds: Fact[float] = NOT_LOOKED
+    libc: Fact[str] = NOT_LOOKED
+    blocked: Mapping[NodeName, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class FormerNode:
     """A node that pgtandem built and that the topology file no longer has: where it is, and what is left of it."""
 
@@ -327,12 +340,13 @@ class FormerNode:
 @dataclass(frozen=True, slots=True)
 class Observed:
     """The whole look: the topology's nodes, the archive (or what keeps the account from making it), the nodes that were
-    built earlier and removed since."""
+    built earlier and removed since, and the hosts by their URL where there are several."""
 
     nodes: Mapping[NodeName, ObservedNode]
     archive: Fact[ArchiveFolder] = ABSENT
     former: tuple[FormerNode, ...] = ()
     archive_obstacle: Fact[Obstacle] = ABSENT
+    hosts: Mapping[str, ObservedHost] = field(default_factory=dict)
 
     def primaries(self) -> tuple[NodeName, ...]:
         """The nodes whose server runs and is not in recovery."""

@@ -15,6 +15,7 @@ from pgtandem.model.observed import (
     DiskSpace,
     FormerNode,
     Observed,
+    ObservedHost,
     ObservedNode,
     Obstacle,
     Postmaster,
@@ -24,6 +25,7 @@ from pgtandem.model.observed import (
 )
 from pgtandem.model.topology import Archive, HostAddress, Node, Topology
 from pgtandem.observe.directory import observe_directory, observe_postmaster
+from pgtandem.observe.hosts import observe_host
 from pgtandem.observe.parts import EVERYTHING, Part, Parts
 from pgtandem.observe.paths import is_leftover
 from pgtandem.observe.programs import observe_programs
@@ -42,9 +44,12 @@ from pgtandem.ports import (
 class Observer:
     """Looks at the nodes of one topology, again and again. What cannot change within a command is asked once."""
 
-    def __init__(self, topology: Topology, world: World) -> None:
+    def __init__(self, topology: Topology, world: World, *, try_paths: bool = False) -> None:
+        """With `try_paths` every host also tries whether it reaches every node: for plans."""
         self.topology = topology
         self.world = world
+        self._try_paths = try_paths
+        self._hosts: dict[str, ObservedHost] | None = None
         self._programs: dict[str, Fact[Programs]] = {}
         self._asking_for_programs: dict[str, asyncio.Lock] = {}
         self._systems: dict[str, System] = {}
@@ -52,10 +57,11 @@ class Observer:
     async def cluster(self) -> Observed:
         """Everything."""
         names = self.topology.names
-        nodes, archive, former = await asyncio.gather(
-            asyncio.gather(*(self.node(name) for name in names)), self.archive(), self._former()
+        nodes, archive, former, hosts = await asyncio.gather(
+            asyncio.gather(*(self.node(name) for name in names)), self.archive(), self._former(), self._all_hosts()
         )
-        return Observed(dict(zip(names, nodes, strict=True)), archive, former, await self._before_archive(archive))
+        obstacle = await self._before_archive(archive)
+        return Observed(dict(zip(names, nodes, strict=True)), archive, former, obstacle, hosts)
 
     async def nodes(self, wanted: Mapping[NodeName, Parts]) -> Observed:
         """Only these nodes and parts, and no archive: what a step needs to be judged. The rest is Unknown."""
@@ -81,6 +87,20 @@ class Observer:
         if wanted is None or isinstance(archive, Known):
             return ABSENT
         return await _obstacle(self.world.host(wanted.host), wanted.directory)
+
+    async def _all_hosts(self) -> Mapping[str, ObservedHost]:
+        """Looked at once in a command, and not at all where there is only one."""
+        if self._hosts is None:
+            addresses = list(dict.fromkeys(node.host for node in self.topology.nodes))
+            looks = []
+            if len(addresses) > 1:
+                for address in addresses:
+                    others = [node for node in self.topology.nodes if node.host != address]
+                    targets = others if self._try_paths else []
+                    looks.append(observe_host(self.world.host(address), self.world.clock, targets))
+            seen = await asyncio.gather(*looks)
+            self._hosts = {address.url: host for address, host in zip(addresses, seen, strict=False)}
+        return self._hosts
 
     async def _look(self, node: Node, parts: Parts = EVERYTHING) -> ObservedNode:
         host = self.world.host(node.host)
@@ -172,11 +192,13 @@ class Observer:
             await self.world.drop_session(node, port)
         except DatabaseRefused as refused:
             return Unknown(refused.why)
+        except HostFailure as failure:
+            return Unknown(failure.why, failure.next_step)
         try:
             return Known(await (await self.world.session(node, port)).observe(password))
-        except (DatabaseUnreachable, DatabaseRefused) as failure:
+        except (DatabaseUnreachable, DatabaseRefused, HostFailure) as failure:
             await self.world.drop_session(node, port)
-            return Unknown(failure.why)
+            return Unknown(failure.why, failure.next_step)
 
     async def _port_holder(self, host: Host, node: Node, postmaster: Fact[Postmaster]) -> Fact[str]:
         if isinstance(postmaster, Known) and postmaster.value.port in (0, node.port):
@@ -209,7 +231,7 @@ def _somebody_elses(node: Node, seen: ObservedNode, topology: Topology) -> bool:
 
 
 def _out_of_reach(failure: PgtandemError) -> ObservedNode:
-    reason = Unknown(failure.why or failure.what)
+    reason = Unknown(failure.why or failure.what, failure.next_step)
     if isinstance(failure, HostUnreachable):
         return ObservedNode(reason, reason, reason, reason, reason, reason, reason, reason)
     return ObservedNode(Known(True), reason, reason, reason, reason, reason, reason, reason)

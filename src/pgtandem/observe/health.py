@@ -6,6 +6,7 @@ from pgtandem.model.facts import Absent, Known, Unknown
 from pgtandem.model.names import NodeName, slot_name
 from pgtandem.model.observed import Observed, ObservedNode, Sender
 from pgtandem.model.topology import Method, Topology
+from pgtandem.plan.between_hosts import clocks_apart
 from pgtandem.postgres.sync_names import confirmations
 
 _WAIT_FOR_NOBODY = ("off", "local")
@@ -183,6 +184,8 @@ def _problems(topology: Topology, observed: Observed, nodes: tuple[NodeHealth, .
         if node.state not in ("running", "streaming"):
             problems.append(f"{node.name} is {node.state}{_reason(observed.nodes[node.name])}")
     problems += _slot_problems(topology, observed)
+    apart = clocks_apart(topology, observed)
+    problems += [apart] if apart else []
     for name in primaries:
         server = observed.nodes[name].running
         if server and server.archiver and server.archiver.failing:

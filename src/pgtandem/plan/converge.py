@@ -10,6 +10,7 @@ from pgtandem.model.observed import Observed
 from pgtandem.model.plan import Plan
 from pgtandem.model.topology import Topology
 from pgtandem.plan.archiving import check_archive
+from pgtandem.plan.between_hosts import host_notes
 from pgtandem.plan.desired import (
     Wish,
     confirming,
@@ -62,6 +63,8 @@ def _converge(draft: Draft) -> Plan:
     former_nodes(draft)
     if confirming(wish) or draft.steps:
         draft.notes.insert(0, f"Durability: {durability_in_words(wish.topology)}.")
+    if draft.steps:
+        draft.notes += host_notes(wish.topology, wish.observed)
     return Plan(
         primary=wish.primary,
         steps=ordered(draft.steps),

@@ -7,6 +7,7 @@ from pgtandem.model.facts import Absent, Known, Unknown
 from pgtandem.model.names import NodeName, slot_name
 from pgtandem.model.observed import Observed, ObservedNode, Obstacle, PostmasterState
 from pgtandem.model.topology import Topology
+from pgtandem.plan.between_hosts import library_findings, path_findings
 from pgtandem.plan.desired import Wish, neighbour_at_port
 from pgtandem.plan.roles import claims_primary
 from pgtandem.postgres.places import install_hint
@@ -73,6 +74,8 @@ def _findings(wish: Wish) -> Iterator[Finding]:
             yield from _existing_data(wish, name, node)
         yield from _port(wish, name, node)
         yield from _disk(wish, name, node)
+        yield from path_findings(wish, name)
+        yield from library_findings(wish, name)
     yield from _obstacles(wish.topology, wish.observed)
     yield from unseen_archive(wish.topology, wish.observed)
     for former in wish.observed.former:
@@ -126,7 +129,7 @@ def _unknown(name: NodeName, node: ObservedNode) -> Iterator[Finding]:
     if isinstance(node.obstacle, Known):
         return  # that is why nothing could be seen
     if isinstance(node.reachable, Unknown):
-        yield "PT-3008", Problem(name, f"could not look at {name}", node.reachable.sentence, MEND)
+        yield "PT-3008", Problem(name, f"could not look at {name}", node.reachable.sentence, _next(node.reachable))
         return
     for fact, what in (
         (node.account, "account"),
@@ -141,7 +144,11 @@ def _unknown(name: NodeName, node: ObservedNode) -> Iterator[Finding]:
         and isinstance(node.server, Unknown)
         and running.value.state in (PostmasterState.READY, PostmasterState.STANDBY)
     ):
-        yield "PT-3008", Problem(name, f"could not ask the server of {name}", node.server.sentence, MEND)
+        yield "PT-3008", Problem(name, f"could not ask the server of {name}", node.server.sentence, _next(node.server))
+
+
+def _next(fact: Unknown) -> str:
+    return fact.next_step or MEND
 
 
 def _programs(topology: Topology, name: NodeName, node: ObservedNode) -> Iterator[Finding]:

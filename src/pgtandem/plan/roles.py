@@ -90,7 +90,8 @@ def _refuse_unknown(observed: Observed) -> None:
     problems = []
     for name, node in (*observed.nodes.items(), *((former.name, former.observed) for former in observed.former)):
         if isinstance(node.reachable, Unknown):
-            problems.append(Problem(name, f"could not look at {name}", node.reachable.sentence))
+            reason = node.reachable
+            problems.append(Problem(name, f"could not look at {name}", reason.sentence, reason.next_step))
         elif isinstance(node.data, Unknown):
             problems.append(Problem(name, f"could not look at the data directory of {name}", node.data.sentence))
         elif isinstance(node.server, Unknown) and not (_surely_standby(node) or _on_its_way(node)):

@@ -75,7 +75,9 @@ def _refuse_unseen(topology: Topology, observed: Observed) -> None:
     for name, node in observed.nodes.items():
         reason = next((f for f in (node.reachable, node.data, node.postmaster) if isinstance(f, Unknown)), None)
         if reason is not None:
-            findings.append(("PT-3008", Problem(name, f"could not look at {name}", reason.sentence, MEND)))
+            findings.append(
+                ("PT-3008", Problem(name, f"could not look at {name}", reason.sentence, reason.next_step or MEND))
+            )
     raise_findings(findings, topology)
 
 

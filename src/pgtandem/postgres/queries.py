@@ -115,6 +115,15 @@ FROM pg_stat_archiver
 """
 
 
+def _libc_locales(major: int) -> str:
+    # "C" and its kin compare bytes: no version of the C library changes them.
+    of_libc = "datlocprovider = 'c'" if major >= 15 else "true"
+    return f"""
+SELECT json_agg(DISTINCT datcollate) FROM pg_database
+WHERE {of_libc} AND datcollate NOT IN ('C', 'POSIX') AND datcollate NOT LIKE 'C.%'
+"""
+
+
 def _slots(major: int) -> str:
     wal_status = "wal_status" if major >= 13 else "NULL"
     return f"""
@@ -154,6 +163,7 @@ SELECT json_build_object(
         THEN greatest(0, extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())) END,
     'replay_paused', CASE WHEN here.in_recovery THEN pg_is_wal_replay_paused() ELSE false END,
     'size_bytes', (SELECT sum(pg_database_size(oid))::bigint FROM pg_database),
+    'libc_locales', ({_libc_locales(major)}),
     'hba', ({_HBA}), 'roles', ({_ROLES}), 'slots', ({_slots(major)}), 'senders', ({_SENDERS}),
     'receiver', CASE WHEN here.in_recovery THEN ({_receiver(major)}) END,
     'archiver', CASE WHEN current_setting('archive_mode') <> 'off' THEN ({_ARCHIVER}) END,

@@ -33,6 +33,7 @@ def parse_server(
         replay_age_seconds=_seconds(document["replay_age_seconds"]),
         replay_paused=document["replay_paused"],
         size_bytes=document["size_bytes"],
+        libc_locales=tuple(document["libc_locales"] or ()),
         settings={row[0]: Setting(row[1] or "", row[2], row[3], row[4]) for row in settings},
         hba=tuple(_hba_rule(row) for row in document["hba"] or ()),
         roles={row["name"]: _role(row, replication_password) for row in document["roles"] or ()},

@@ -30,9 +30,6 @@ _LOGIN_SECONDS = 30
 #: How long the shared connection may take to answer a request of its own.
 _MUX_SECONDS = 10
 
-#: What ssh says when the host's sshd denies a forwarded connection.
-_DENIED = "administratively prohibited"
-
 
 @dataclass(slots=True)
 class _Serving:
@@ -41,6 +38,8 @@ class _Serving:
     loop: asyncio.AbstractEventLoop
     connecting: asyncio.Lock = field(default_factory=asyncio.Lock)
     sessions: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SESSIONS_AT_ONCE))
+    failure: HostUnreachable | None = None
+    failed_at: float = 0.0
 
 
 class SshConnection:
@@ -74,12 +73,19 @@ class SshConnection:
     async def helper(self) -> Helper:
         """The helper, connected when it is not."""
         serving = self._in_this_loop()
+        asked = serving.loop.time()
         async with serving.connecting:
             if self._helper is not None and self._helper.lost is None:
                 self._helper.attach(serving.loop)
                 return self._helper
+            if serving.failure is not None and serving.failed_at > asked:
+                raise serving.failure  # who waited for that attempt has its answer
             self._end_helper()
-            self._helper = await self._connect()
+            try:
+                self._helper = await self._connect()
+            except HostUnreachable as failure:
+                serving.failure, serving.failed_at = failure, serving.loop.time()
+                raise
             return self._helper
 
     async def ask(self, doing: str, operation: str, *arguments: str | bytes, deadline_seconds: float) -> Completed:
@@ -103,7 +109,7 @@ class SshConnection:
         async with self._in_this_loop().connecting:
             if self._forwarded_by is not helper:
                 self._forwarded_by, self._forwarded = helper, set()
-            if _DENIED in helper.said:
+            if helper.forwarding_denied:
                 raise ConnectionRefusedError("Its sshd does not allow that connections are forwarded.")
             control = self._socket()
             assert self._folder is not None

@@ -5,6 +5,7 @@ are said even when this process is about to end.
 """
 
 import asyncio
+import re
 import secrets
 from collections import deque
 from collections.abc import Sequence
@@ -20,6 +21,10 @@ _SAID_BYTES = 16384
 
 #: How long closing may take; a helper that has programs to end gives them two seconds.
 _CLOSE_SECONDS = 5.0
+
+#: What ssh says when the host's sshd denies a forwarded connection, and all that it says of such ones.
+_DENIED = b"administratively prohibited"
+_OF_SSH = re.compile(rb"channel \d+: open failed: [^\n]*\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,7 @@ class Helper:
         self._complaints: deque[bytes] = deque()
         self._collected = bytearray()
         self._complaint = bytearray()
+        self.forwarding_denied = False
         self._said = bytearray()
         #: Why it can no longer be asked, None while it can.
         self.lost: str | None = None
@@ -136,6 +142,8 @@ class Helper:
     def _got_error(self, data: bytes) -> None:
         if self._begun[1]:
             self._complaint += data
+            # What is carried to ports of the host goes over the same ssh, which complains here of it.
+            self.forwarding_denied |= _DENIED in self._complaint
         else:
             self._keep(data)
 
@@ -157,7 +165,7 @@ class Helper:
         if not self._begun[1]:
             self._begun[1] = True
             return
-        self._complaints.append(bytes(self._complaint))
+        self._complaints.append(_OF_SSH.sub(b"", self._complaint))
         self._complaint.clear()
         self._answer()
 

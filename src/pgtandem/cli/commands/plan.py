@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
     topology = read_topology(path)
 
     async def work(world: World) -> Plan:
-        return plan_converge(topology, await Observer(topology, world).cluster())
+        return plan_converge(topology, await Observer(topology, world, try_paths=True).cluster())
 
     plan = in_world(path, topology, work, options)
     if options.json:

@@ -51,11 +51,15 @@ durable "$folder"
 RESTORE_TEXT = """\
 #!/bin/sh
 # restore-wal NAME PATH ARCHIVE: fetches one WAL file from ARCHIVE/<system identifier>/NAME. Made by pgtandem.
-# Answers 1 when it is not there, which is how a standby learns that it has reached the archive's end.
+# Answers 1 when it is not there, which is how a standby learns that it has reached the archive's end. Where there are
+# other hosts to ask, fetch-wal goes on with them.
 set -u
 name=$1 path=$2 archive=$3
 read -r system <pgtandem/system_identifier || { echo "restore-wal: no system identifier" >&2; exit 1; }
-[ -f "$archive/$system/$name" ] || exit 1
+if [ ! -f "$archive/$system/$name" ]; then
+    [ -f pgtandem/wal-hosts ] || exit 1
+    exec sh pgtandem/fetch-wal "$name" "$path"
+fi
 cp "$archive/$system/$name" "$path"
 """
 

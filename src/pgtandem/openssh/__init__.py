@@ -1,0 +1,1 @@
+"""What OpenSSH reads: authorized_keys, known_hosts, the client's configuration. Pure: texts in, texts out."""

@@ -1,0 +1,69 @@
+"""pgtandem's lines in an account's authorized_keys: one per cluster and node, and nobody else's is ever touched.
+
+Everything is bytes: what others wrote need not be text in any encoding, and stays as it is.
+"""
+
+import shlex
+from dataclasses import dataclass
+
+_BEGIN = b'restrict,command="'
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What one node's key may do on a host: run one command, nothing else.
+
+    `public_key` is type and key as ssh-keygen writes them, without a comment; `command` an argument vector.
+    """
+
+    cluster: str
+    node: str
+    public_key: str
+    command: tuple[str, ...]
+
+    def render(self) -> bytes:
+        """The line, without its end (sshd(8), AUTHORIZED_KEYS FILE FORMAT). Raises ValueError for a line break."""
+        command = shlex.join(self.command).replace('"', '\\"')
+        line = f'restrict,command="{command}" {self.public_key} {_comment(self.cluster, self.node)}'
+        if "\n" in line or "\r" in line or "\0" in line:
+            raise ValueError(f"{line!r} is more than one line")
+        return line.encode("utf-8", "surrogateescape")
+
+
+def with_grant(text: bytes, grant: Grant) -> bytes:
+    """The file with exactly this line of the node's, where the node's line was, or at the end."""
+    line, lines, placed = grant.render(), [], False
+    for other in text.split(b"\n"):
+        if not is_of(other, grant.cluster, grant.node):
+            lines.append(other)
+        elif not placed:
+            lines.append(line)
+            placed = True
+    if not placed:
+        if lines[-1]:
+            lines.append(b"")  # the last line had no end
+        lines.insert(len(lines) - 1, line)
+    return b"\n".join(lines)
+
+
+def without_grant(text: bytes, cluster: str, node: str) -> bytes:
+    """The file without the node's line."""
+    return b"\n".join(line for line in text.split(b"\n") if not is_of(line, cluster, node))
+
+
+def granted_nodes(text: bytes, cluster: str) -> tuple[str, ...]:
+    """The nodes of a cluster that have a line, in the file's order."""
+    start = _comment(cluster, "").encode()
+    names = [line.rpartition(b" ")[2] for line in text.split(b"\n") if line.startswith(_BEGIN)]
+    return tuple(
+        dict.fromkeys(name.removeprefix(start).decode("utf-8", "replace") for name in names if name.startswith(start))
+    )
+
+
+def is_of(line: bytes, cluster: str, node: str) -> bool:
+    """Whether a line is one that pgtandem wrote for this node: by its beginning and its comment."""
+    return line.startswith(_BEGIN) and line.endswith(b" " + _comment(cluster, node).encode())
+
+
+def _comment(cluster: str, node: str) -> str:
+    return f"pgtandem:{cluster}:{node}"

@@ -1,0 +1,204 @@
+"""The forced command that gives out and takes in WAL, run as sshd runs it, by every shell that /bin/sh may be."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pgtandem.postgres.wal_over_ssh import MARK, SERVE_TEXT
+
+SEGMENT = "0000000100000000000000FF"
+NEXT = "000000010000000100000000"
+SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]
+
+
+class Served:
+    """An archive with a file beside it that nobody may have, and the script."""
+
+    def __init__(self, folder: Path, shell: str) -> None:
+        self.folder = folder / "the archive's" / "7000"
+        self.folder.mkdir(parents=True)
+        (folder / "secret").write_text("secret")
+        (self.folder.parent / "secret").write_text("secret")
+        self.script = folder / "serve-wal"
+        self.script.write_text(SERVE_TEXT)
+        self.argv = [shell, *(["sh"] if shell == "busybox" else ["--posix"] if shell == "bash" else [])]
+
+    def ask(self, command: str, *rights: str, content: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
+        return subprocess.run(
+            [*self.argv, str(self.script), str(self.folder), *rights],
+            env={"PATH": os.environ["PATH"], "SSH_ORIGINAL_COMMAND": command},
+            input=content,
+            capture_output=True,
+            timeout=60,
+        )
+
+    def names(self) -> list[str]:
+        return sorted(path.name for path in self.folder.iterdir())
+
+
+@pytest.fixture(params=SHELLS)
+def served(request: pytest.FixtureRequest, tmp_path: Path) -> Served:
+    return Served(tmp_path, request.param)
+
+
+def answer(text: str) -> bytes:
+    return f"\n{MARK}\n{text}".encode()
+
+
+def test_one_file_comes_with_its_size_and_its_successor(served: Served) -> None:
+    content = os.urandom(1 << 24)
+    (served.folder / SEGMENT).write_bytes(content)
+    assert served.ask(f"get {SEGMENT}").stdout == answer(f"{SEGMENT} {1 << 24} {NEXT}\n") + content + b"end\n"
+
+
+def test_the_next_ones_come_over_the_same_connection_until_one_is_missing(served: Served) -> None:
+    first, second = os.urandom(1 << 24), os.urandom(1 << 24)
+    (served.folder / SEGMENT).write_bytes(first)
+    (served.folder / NEXT).write_bytes(second)
+    done = served.ask(f"get {SEGMENT} 9999").stdout
+    assert done.endswith(first + f"{NEXT} {1 << 24} 000000010000000100000001\n".encode() + second + b"end\n")
+    assert served.ask(f"get {SEGMENT} 1").stdout.endswith(first + b"end\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "megabytes", "following"),
+    [
+        ("000000010000000000000FFF", 1, "000000010000000100000000"),
+        ("00000001000000000000003F", 64, "000000010000000100000000"),
+        ("0000000A0000000900000003", 1024, "0000000A0000000A00000000"),
+        ("000000010000000000000009", 16, "00000001000000000000000A"),
+    ],
+)
+def test_the_successor_follows_from_the_size_of_a_segment(
+    served: Served, name: str, megabytes: int, following: str
+) -> None:
+    with (served.folder / name).open("wb") as file:
+        file.truncate(megabytes << 20)
+    process = subprocess.Popen(
+        [*served.argv, str(served.script), str(served.folder)],
+        env={"PATH": os.environ["PATH"], "SSH_ORIGINAL_COMMAND": f"get {name}"},
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    with process.stdout as stdout:
+        lines = [stdout.readline() for _ in range(3)]
+    process.wait(30)
+    assert lines[2] == f"{name} {megabytes << 20} {following}\n".encode()
+
+
+@pytest.mark.parametrize("name", ["00000002.history", f"{SEGMENT}.partial", f"{SEGMENT}.00000028.backup"])
+def test_every_kind_of_wal_file_comes_and_goes(served: Served, name: str) -> None:
+    assert served.ask(f"get {name}").stdout == answer("absent\n")
+    put = served.ask(f"put {name} 5", "put", content=b"hello")
+    assert put.stdout == answer("") + f"{MARK} stored {name}\n".encode()
+    assert served.ask(f"get {name}").stdout == answer(f"{name} 5 -\nhelloend\n")
+    assert served.names() == [name]
+
+
+def test_a_missing_folder_is_not_an_empty_one(served: Served) -> None:
+    served.folder.rmdir()
+    assert served.ask(f"get {SEGMENT}").stdout == answer("missing\n")
+    put = served.ask(f"put {SEGMENT} 5", "put", content=b"hello")
+    assert (put.returncode, put.stdout) == (1, answer("missing\n"))
+    assert served.ask("hello").returncode == 1
+    assert not served.folder.exists()
+
+
+def test_the_same_content_again_is_fine_and_other_content_changes_nothing(served: Served) -> None:
+    for _ in range(2):
+        assert served.ask(f"put {SEGMENT} 5", "put", content=b"hello").returncode == 0
+    inode = (served.folder / SEGMENT).stat().st_ino
+    other = served.ask(f"put {SEGMENT} 5", "put", content=b"world")
+    assert other.returncode == 1
+    assert b"nothing was overwritten" in other.stderr
+    assert b"stored" not in other.stdout
+    assert (served.folder / SEGMENT).read_bytes() == b"hello"
+    assert (served.folder / SEGMENT).stat().st_ino == inode
+    assert served.names() == [SEGMENT]
+
+
+@pytest.mark.parametrize("content", [b"", b"hell", b"hello!", b"x" * 3000000])
+def test_what_does_not_come_whole_is_not_stored(served: Served, content: bytes) -> None:
+    done = served.ask(f"put {SEGMENT} 5", "put", content=content)
+    assert done.returncode == 1
+    assert b"stored" not in done.stdout
+    assert served.names() == []
+
+
+def test_hello_tells_the_rights(served: Served) -> None:
+    assert served.ask("hello").stdout == answer("get \n")
+    assert served.ask("hello", "put").stdout == answer("get put\n")
+
+
+REFUSED = [
+    "",
+    "sh",
+    "cat ../secret",
+    "get",
+    "get ../secret",
+    "get /etc/passwd",
+    "get secret",
+    "get 00000001000000000000000g",
+    "get 0000000100000000000000ff",
+    f"get {SEGMENT}/../../secret",
+    f"get {SEGMENT}.backup",
+    f"get {SEGMENT}./../xyz.backup",
+    f"get {SEGMENT}./x/y.ABC.backup",
+    f"get {SEGMENT}.history",
+    "get .history",
+    "get ../x.hi.history",
+    f"get {SEGMENT} 0",
+    f"get {SEGMENT} 10000",
+    f"get {SEGMENT} -1",
+    f"get {SEGMENT} 1 1",
+    f"get {SEGMENT};cat ../secret",
+    f"get $(cat ../secret) {SEGMENT}",
+    f"put {SEGMENT}",
+    f"put {SEGMENT} 0",
+    f"put {SEGMENT} 5x",
+    f"put {SEGMENT} 9999999999",
+    "put ../other 5",
+    "put .ssh 5",
+    "hello world",
+]
+
+
+@pytest.mark.parametrize("command", REFUSED)
+def test_everything_else_is_refused(served: Served, command: str) -> None:
+    done = served.ask(command, "put", content=b"hello")
+    assert done.returncode == 1
+    assert done.stdout == b""
+    assert b"refused" in done.stderr
+    assert served.names() == []
+
+
+def test_without_the_right_nothing_is_added(served: Served) -> None:
+    done = served.ask(f"put {SEGMENT} 5", content=b"hello")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert served.names() == []
+
+
+word = st.one_of(
+    st.sampled_from(
+        ["get", "put", "hello", SEGMENT, "5", "1", "..", "/", "*", "-", "$(id)", "`id`", "'", '"', "\\", ";"]
+    ),
+    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12),
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(command=st.lists(word, max_size=5).map(" ".join))
+def test_no_words_give_out_what_is_not_wal_or_leave_anything(tmp_path: Path, command: str) -> None:
+    folder = tmp_path / "served"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    served = Served(folder, SHELLS[0])
+    done = served.ask(command)
+    assert b"secret" not in done.stdout
+    assert done.stdout in (b"", answer("get \n"), answer("absent\n"))
+    assert served.names() == []

@@ -119,6 +119,23 @@ def test_replay_age_counts_only_while_there_is_something_to_replay(
     assert not runner.run(standby_session.observe(None)).replay_paused
 
 
+def test_recovery_conf_that_was_written_after_the_start_is_seen_as_not_read(
+    runner: asyncio.Runner, pair: Pair, standby_session: PsycopgSession
+) -> None:
+    assert not runner.run(standby_session.observe(None)).recovery_unread
+    if pair.standby.installation.major >= 12:
+        return  # its settings are ordinary ones
+    path, started = pair.standby.data / "recovery.conf", pair.standby.sql("SELECT pg_postmaster_start_time()")
+    before = path.stat().st_mtime
+    try:
+        for seconds, unread in ((1, True), (-1, False), (60, True)):
+            written = started.timestamp() + seconds
+            os.utime(path, (written, written))
+            assert runner.run(standby_session.observe(None)).recovery_unread is unread
+    finally:
+        os.utime(path, (before, before))
+
+
 def test_slot_in_use_is_dropped_though_its_standby_comes_back_at_once(
     runner: asyncio.Runner, pair: Pair, session: PsycopgSession
 ) -> None:

@@ -57,6 +57,7 @@ def document(**changes: object) -> dict[str, object]:
         "replay_lsn": None,
         "replay_age_seconds": None,
         "replay_paused": False,
+        "recovery_unread": None,
         "size_bytes": 1,
         "libc_locales": ["en_US.utf8"],
         "hba": None,

@@ -246,8 +246,9 @@ class Archiver:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What a running server says of itself over SQL. `libc_locales` are the locales of its databases whose order of
-    texts comes from the C library."""
+    """What a running server says of itself over SQL. `recovery_unread` says that recovery.conf (up to 11) was written
+    after the server started: it is read at a start only. `libc_locales` are the locales of its databases whose order
+    of texts comes from the C library."""
 
     version_number: int
     system_identifier: str
@@ -258,6 +259,7 @@ class Server:
     replay_lsn: Lsn | None = None
     replay_age_seconds: float | None = None
     replay_paused: bool = False
+    recovery_unread: bool = False
     size_bytes: int = 0
     libc_locales: tuple[str, ...] = ()
     settings: Mapping[str, Setting] = field(default_factory=dict)

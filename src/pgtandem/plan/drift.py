@@ -17,7 +17,7 @@ _AUTO_FILE = "postgresql.auto.conf"
 class Drift:
     """What differs on one node, as setting names: `written` in the settings file against the wish, `loaded` in the
     running server against the wish, `shadowed` by ALTER SYSTEM, `pending` until a restart. `recovery` says that
-    recovery.conf (up to 11) differs, which is only read at a start."""
+    recovery.conf (up to 11) differs, or is written and not read yet: it is only read at a start."""
 
     written: tuple[str, ...] = ()
     loaded: tuple[str, ...] = ()
@@ -63,7 +63,9 @@ def _recovery_differs(wish: Wish, name: NodeName) -> bool:
     data = wish.seen(name).directory
     if data is None or wish.upstream(name) is None or has_standby_signal(wish.topology.postgresql):
         return False
-    return data.files.get(RECOVERY_FILE) != recovery_file(wish, name)
+    server = wish.seen(name).running
+    unread = server is not None and server.recovery_unread
+    return unread or data.files.get(RECOVERY_FILE) != recovery_file(wish, name)
 
 
 def _shadowed(node: ObservedNode, wanted: dict[str, str]) -> tuple[str, ...]:

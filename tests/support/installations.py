@@ -2,12 +2,20 @@
 
 import importlib.util
 import os
+import secrets
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from support import control_file
+
 #: More installations to test with: folders of server programs, separated like PATH.
 PROGRAMS_VARIABLE = "PGTANDEM_TEST_PROGRAMS"
+
+#: Where scripts/postgresql_packages.py puts the majors that it brings, and which ones those are.
+PACKAGES = Path(sys.prefix) / "postgresql"
+PACKAGED_MAJORS = (10, 11, 12, 13, 14, 17)
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,39 @@ def installations() -> list[Installation]:
     known = [(folder, origin) for folder, origin in found if (folder / "postgres").exists()]
     majors = [(folder, origin, _major(folder)) for folder, origin in known]
     return [Installation(folder, major, f"{origin}-{major}") for folder, origin, major in majors]
+
+
+def packaged(major: int) -> Installation:
+    """A major that scripts/postgresql_packages.py brought, with clients added. Raises LookupError, whose text says why,
+    where it is not there."""
+    note, root = PACKAGES / f"{major}.missing", PACKAGES / str(major)
+    if note.exists():
+        raise LookupError(f"no PostgreSQL {major}: {note.read_text().strip()}")
+    if not (root / "integrity").exists():
+        raise LookupError(f"no PostgreSQL {major}: scripts/postgresql_packages.py was not run (make test does that)")
+    programs = root / "native" / "bin"
+    for name, text in _clients(major).items():
+        _put_program(programs / name, text)
+    return Installation(programs, major, f"packaged-{major}")
+
+
+def _clients(major: int) -> dict[str, str]:
+    """The packages have servers alone: the embedded 18's clients serve every older server, and pg_controldata, which
+    must be of the server's own major, is a stand-in."""
+    newest = _embedded()[0]
+    clients = {
+        name: f'#!/bin/sh\n# Made by the tests.\nexec "{newest / name}" "$@"\n' for name in ("pg_basebackup", "psql")
+    }
+    return {**clients, "pg_controldata": control_file.script(major)}
+
+
+def _put_program(path: Path, text: str) -> None:
+    if path.exists() and path.read_text() == text:
+        return
+    hidden = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    hidden.write_text(text)
+    hidden.chmod(0o755)
+    hidden.rename(path)
 
 
 def _embedded() -> list[Path]:

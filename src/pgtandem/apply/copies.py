@@ -18,6 +18,7 @@ from pgtandem.observe.paths import staging_directory
 from pgtandem.ports import SUPERUSER_SECRET, BuiltNode, Completed
 from pgtandem.postgres.conninfo import render_conninfo, render_passfile
 from pgtandem.postgres.scram import verifier
+from pgtandem.postgres.versions import initdb_takes_verifier
 
 _INITDB_SECONDS = 600.0
 _COPY_SECONDS = 7 * 24 * 3600.0
@@ -33,18 +34,20 @@ async def create_data_directory(context: Context, step: Step) -> str:
         workspace.store_secret(SUPERUSER_SECRET, superuser)
     context.replication_secret()
     final, staging = await _staging(context, step)
-    # initdb reads the superuser's password from a file. What it gets is the SCRAM verifier, which the server stores
-    # as it is: the password itself never touches this disk.
-    password_file = staging + ".verifier"
-    await host.write_file(password_file, verifier(superuser.reveal(), workspace.token().encode()).encode() + b"\n")
+    # What initdb gets as the superuser's password is the SCRAM verifier, which the server stores as it is; before 14
+    # only the password itself fits. Through a pipe: neither ever stands in a file or on a command line.
+    password = superuser.reveal()
+    if initdb_takes_verifier(context.topology.postgresql):
+        password = verifier(password, workspace.token().encode())
     try:
         done = await host.run(
             [
                 context.program(step, "initdb"),
-                *("-D", staging, "-U", SUPERUSER, "--pwfile", password_file),
+                *("-D", staging, "-U", SUPERUSER, "--pwfile=/dev/stdin"),
                 *("--auth-local=scram-sha-256", "--auth-host=scram-sha-256"),
                 *("--data-checksums", "--encoding=UTF8", "--no-locale", "--no-clean", "--no-sync"),
             ],
+            stdin=password.encode() + b"\n",
             deadline_seconds=_INITDB_SECONDS,
         )
         _succeeded(done, "PT-4001", f"initdb for {step.node} failed")
@@ -52,8 +55,6 @@ async def create_data_directory(context: Context, step: Step) -> str:
     except (PgtandemError, asyncio.CancelledError):
         await _tidy(context, step, staging)
         raise
-    finally:
-        await host.remove_file(password_file)
     return ""
 
 

@@ -23,6 +23,12 @@ def has_standby_signal(major: int) -> bool:
     return major >= 12
 
 
+def initdb_takes_verifier(major: int) -> bool:
+    """Whether initdb reads a whole SCRAM verifier from --pwfile. Before 14 it takes the first 99 bytes of the line for
+    a password, and a verifier is longer."""
+    return major >= 14
+
+
 def has_sender_host(major: int) -> bool:
     """pg_stat_wal_receiver names the sender from 11 on."""
     return major >= 11

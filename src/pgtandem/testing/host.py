@@ -60,7 +60,7 @@ class SimHost:
         found = self._program(argv[0])
         if found is None or any("\0" in word for word in argv):
             raise HostFailure(self.name, f"could not run {_shown(program)}", "No such file or directory")
-        running = Running(self.network, self.machine, self.probe, found, tuple(argv), on_output)
+        running = Running(self.network, self.machine, self.probe, found, tuple(argv), on_output, stdin)
         handler = PROGRAMS[found.name]
         clock = self.network.clock
         begun = clock.monotonic()

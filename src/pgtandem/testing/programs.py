@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pgtandem.ports.host import Completed
 from pgtandem.postgres import scram
 from pgtandem.postgres.conninfo import parse_conninfo
-from pgtandem.postgres.versions import STANDBY_FLOOR
+from pgtandem.postgres.versions import STANDBY_FLOOR, initdb_takes_verifier
 from pgtandem.testing.configuration import default_settings
 from pgtandem.testing.files import SimFile, SimFolder
 from pgtandem.testing.network import SimMachine, SimNetwork
@@ -62,6 +62,7 @@ class Running:
     program: Program
     argv: tuple[str, ...]
     on_output: Callable[[bytes], None] | None
+    stdin: bytes = b""
 
     async def take(self, seconds: float) -> None:
         """The program works for a while; half way is a moment too. Killed or cancelled it leaves what it has."""
@@ -96,7 +97,9 @@ async def _initdb(running: Running) -> Completed:
     there = files.find(path)
     if isinstance(there, SimFolder) and there.entries:
         return _failed(f'initdb: error: directory "{path}" exists but is not empty')
-    verifier = (files.read(running.option("--pwfile")) or b"").decode().strip()
+    password_file = running.option("--pwfile")
+    line = running.stdin if password_file == "/dev/stdin" else files.read(password_file) or b""
+    verifier = (line if initdb_takes_verifier(major) else line[:99]).decode().strip()
     if not scram.is_verifier(verifier):
         verifier = scram.verifier(verifier, b"salt")
     try:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pgtandem.apply import archives, copies, databases, removal, servers
 from pgtandem.apply.context import Context
 from pgtandem.apply.node_files import write_node_files
+from pgtandem.errors import PgtandemError
 from pgtandem.model.observed import PostmasterState
 from pgtandem.model.plan import Step, StepKind
 
@@ -29,10 +30,25 @@ async def _copy_programs(context: Context, step: Step) -> str:
 
 async def _write_files(context: Context, step: Step) -> str:
     """Writes, and makes a running server read it. One that is only starting is looked at again later."""
-    await write_node_files(context, step, context.node(step.node).data_directory)
+    directory = context.node(step.node).data_directory
+    hba = posixpath.join(directory, "pg_hba.conf")
+    before = await context.host(step.node).read_file(hba)
+    await write_node_files(context, step, directory)
     postmaster = await context.postmaster(step.node)
     if postmaster is not None and postmaster.state not in (PostmasterState.STARTING, PostmasterState.STOPPING):
-        await (await context.session(step.node)).reload()
+        session = await context.session(step.node)
+        wrong = [rule for rule in (await session.observe(None)).hba if rule.broken]
+        if wrong:
+            # With it the server would go on as before, and not start any more.
+            if before is not None:
+                await context.host(step.node).write_file(hba, before)
+            raise PgtandemError(
+                "PT-4010",
+                f"pg_hba.conf of {step.node} has a record that the server cannot read",
+                why="; ".join(f"Line {rule.line}: {rule.error}" for rule in wrong[:3]) + ". The file is as it was.",
+                next_step="correct lines under [pg_hba], or the records in that file that are not pgtandem's",
+            )
+        await session.reload()
     return ""
 
 

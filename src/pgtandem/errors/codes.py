@@ -96,6 +96,7 @@ CODES = _table(
     (4007, Family.APPLY, "The WAL archive did not take a segment."),
     (4008, Family.APPLY, "A standby does not stream."),
     (4009, Family.APPLY, "The command was interrupted."),
+    (4010, Family.APPLY, "A record of pg_hba.conf cannot be read by the server."),
     (5001, Family.LOCK, "Another pgtandem holds the lock of this cluster."),
     (6001, Family.VERIFY, "After the plan was applied, a fresh plan is still not empty."),
     (6002, Family.VERIFY, "A row written on the primary did not arrive on a standby."),

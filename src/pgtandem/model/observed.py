@@ -168,6 +168,11 @@ class HbaRule:
     method: str
     error: str | None = None
 
+    @property
+    def broken(self) -> bool:
+        """Whether the server could not start with it. A record for TLS while TLS is off only matches nobody."""
+        return self.error is not None and "cannot match because" not in self.error
+
 
 @dataclass(frozen=True, slots=True)
 class Role:

@@ -90,7 +90,8 @@ class Archive:
 class Topology:
     """The whole wish. `nodes` keeps the file's order: the first one starts as the primary.
 
-    `parameters` are PostgreSQL settings for all nodes, as texts of a configuration file without quotes.
+    `parameters` are PostgreSQL settings for all nodes, as texts of a configuration file without quotes. `hba_lines` are
+    records of pg_hba.conf for all nodes, beside those for replication.
     `bin_directory` is the folder of the PostgreSQL programs, None where `binaries` says where to look.
     """
 
@@ -100,6 +101,7 @@ class Topology:
     replication: Replication = Replication()
     archive: Archive | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
+    hba_lines: tuple[str, ...] = ()
     binaries: Binaries = Binaries.AUTO
     bin_directory: str | None = None
 

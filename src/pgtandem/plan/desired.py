@@ -223,7 +223,8 @@ def desired_hba(topology: Topology) -> str:
     addresses = list(dict.fromkeys(node.address for node in topology.nodes))
     if any(node.host.is_local for node in topology.nodes) and "127.0.0.1" not in addresses:
         addresses.append("127.0.0.1")
-    return render_block(tuple(HbaLine("replication", REPLICATION_ROLE, address) for address in addresses))
+    ours = render_block(tuple(HbaLine("replication", REPLICATION_ROLE, address) for address in addresses))
+    return ours + "".join(f"{line}\n" for line in topology.hba_lines)
 
 
 def desired_files(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> NodeFiles:

@@ -16,6 +16,7 @@ class Kind(Enum):
     TEXT = "text"
     INTEGER = "whole number"
     SETTINGS = "table of settings"
+    LINES = "list of texts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Key:
 
 #: The tables of the file, as their headings are written; NAME stands for the name of a node.
 CLUSTER, NODE, REPLICATION, ARCHIVE = "cluster", "nodes.NAME", "replication", "archive"
+PG_HBA = "pg_hba"
 
 _TABLES = (
     Key("", "cluster", Kind.TABLE, "what the cluster is called and which PostgreSQL it runs", required=True),
@@ -61,6 +63,7 @@ _TABLES = (
     Key("", "replication", Kind.TABLE, "what a commit waits for"),
     Key("", "archive", Kind.TABLE, "where WAL is archived; without this table it is not archived"),
     Key("", "parameters", Kind.SETTINGS, "PostgreSQL settings of all nodes"),
+    Key("", "pg_hba", Kind.TABLE, "who else may connect"),
 )
 
 _CLUSTER_KEYS = (
@@ -173,7 +176,18 @@ _ARCHIVE_KEYS = (
     ),
 )
 
-KEYS: tuple[Key, ...] = (*_TABLES, *_CLUSTER_KEYS, *_NODE_KEYS, *_REPLICATION_KEYS, *_ARCHIVE_KEYS)
+_PG_HBA_KEYS = (
+    Key(
+        PG_HBA,
+        "lines",
+        Kind.LINES,
+        "records that stand in the pg_hba.conf of every node, after those for replication",
+        '["host app app 10.0.0.0/24 scram-sha-256"]',
+        required=True,
+    ),
+)
+
+KEYS: tuple[Key, ...] = (*_TABLES, *_CLUSTER_KEYS, *_NODE_KEYS, *_REPLICATION_KEYS, *_ARCHIVE_KEYS, *_PG_HBA_KEYS)
 
 
 def keys_of(table: str) -> dict[str, Key]:

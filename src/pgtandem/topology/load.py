@@ -8,7 +8,7 @@ from pgtandem.topology.nodes import Nodes, read_nodes
 from pgtandem.topology.parameters import Judge
 from pgtandem.topology.places import absolute
 from pgtandem.topology.problems import Problems
-from pgtandem.topology.sections import Cluster, read_archive, read_cluster, read_replication
+from pgtandem.topology.sections import Cluster, read_archive, read_cluster, read_pg_hba, read_replication
 from pgtandem.topology.table import Table
 from pgtandem.topology.toml import parse_toml
 
@@ -34,6 +34,9 @@ def load_topology(text: str, *, folder: str, source: str = "pgtandem.toml") -> T
     archive_table = root.table("archive")
     archive = read_archive(archive_table, folder, nodes.read) if archive_table else None
 
+    hba_table = root.table("pg_hba")
+    hba_lines = read_pg_hba(hba_table) if hba_table else ()
+
     check_upstreams(problems, nodes)
     check_addresses(problems, nodes)
     check_ports(problems, nodes)
@@ -55,6 +58,7 @@ def load_topology(text: str, *, folder: str, source: str = "pgtandem.toml") -> T
         replication=replication,
         archive=archive,
         parameters=parameters,
+        hba_lines=hba_lines,
         binaries=cluster.binaries,
         bin_directory=cluster.bin_directory,
     )

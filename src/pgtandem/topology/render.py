@@ -28,6 +28,7 @@ def render_topology(topology: Topology, *, folder: str) -> str:
         _replication(topology.replication),
         _archive(topology.archive, folder),
         _parameters(topology.parameters),
+        *([_pg_hba(topology.hba_lines)] if topology.hba_lines else []),
     ]
     return "\n".join(parts)
 
@@ -102,6 +103,10 @@ def _parameters(parameters: Mapping[str, str]) -> str:
         return _text([*lines, *_settings(parameters)])
     examples = ('shared_buffers = "1GB"', "max_connections = 200", '"pg_stat_statements.max" = 10000')
     return _text([*lines, *(f"# {example}" for example in examples)])
+
+
+def _pg_hba(lines: tuple[str, ...]) -> str:
+    return _text(["[pg_hba]", "lines = [", *(f"    {quote_text(line)}," for line in lines), "]"])
 
 
 def _settings(parameters: Mapping[str, str]) -> list[str]:

@@ -124,6 +124,24 @@ def _check_durability(table: Table, replication: Replication) -> None:
         )
 
 
+#: The first word of a record, and how many words it has at least (manual, 21.1).
+_RECORDS = {"local": 4, **dict.fromkeys(("host", "hostssl", "hostnossl", "hostgssenc", "hostnogssenc"), 5)}
+
+
+def read_pg_hba(table: Table) -> tuple[str, ...]:
+    """The records, judged by their first word and their length; the rest is for the server, which tells its mind."""
+    lines = table.lines("lines")
+    for line in lines:
+        words = line.split()
+        if words[0] not in _RECORDS:
+            what = f"{describe(line)} does not begin with {listed(_RECORDS, 'or')}"
+            table.report("lines", what, "Each text is one record of pg_hba.conf (manual, 21.1).")
+        elif len(words) < _RECORDS[words[0]]:
+            what = f"{describe(line)} is too short"
+            table.report("lines", what, "A record has a type, databases, users, an address and a method.")
+    return lines
+
+
 def read_archive(table: Table, folder: str, nodes: Sequence[Node]) -> Archive:
     """The WAL archive, on the nodes' own host where the file does not say otherwise."""
     hosts = list(dict.fromkeys(node.host for node in nodes)) or [LOCAL]

@@ -7,7 +7,7 @@ from pgtandem.topology.keys import Key, Kind, keys_of, tables_with
 from pgtandem.topology.problems import Path, Problems, did_you_mean, listed, nearest
 from pgtandem.topology.toml import describe, quote_key
 
-_TYPES: dict[Kind, type] = {Kind.TABLE: dict, Kind.SETTINGS: dict, Kind.TEXT: str, Kind.INTEGER: int}
+_TYPES: dict[Kind, type] = {Kind.TABLE: dict, Kind.SETTINGS: dict, Kind.TEXT: str, Kind.INTEGER: int, Kind.LINES: list}
 
 
 class Table:
@@ -51,6 +51,12 @@ class Table:
             self.problems.add(path, what, _about(key), _unquoted(key, value))
         elif isinstance(value, str):
             self._check_text(path, key, value)
+        elif isinstance(value, list):
+            for item in value:
+                if not isinstance(item, str):
+                    self.problems.add(path, f"{describe(item)} is not a text", _about(key))
+                elif has_control_characters(item) or not item.strip():
+                    self.problems.add(path, f"{describe(item)} is not one line of text", _about(key))
 
     def _check_text(self, path: Path, key: Key, value: str) -> None:
         if not value.strip():
@@ -86,6 +92,11 @@ class Table:
         """The number, or its default, None where it has none."""
         value = self._value(name)
         return value if isinstance(value, int) else None
+
+    def lines(self, name: str) -> tuple[str, ...]:
+        """The texts of a list, none where it is missing or wrong."""
+        value = self._value(name)
+        return tuple(item.strip() for item in value if isinstance(item, str)) if isinstance(value, list) else ()
 
     def values(self, name: str) -> Mapping[str, object] | None:
         """The inner table of a key, None where there is none."""

@@ -78,3 +78,20 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.
 def test_the_cluster_is_called_like_its_folder_as_far_as_that_is_a_name(folder: str, name: str, tmp_path: Path) -> None:
     assert main(["init", str(tmp_path / folder)]) == 0
     assert f'name = "{name}"' in (tmp_path / folder / "pgtandem.toml").read_text()
+
+
+def test_a_node_per_host(tmp_path: Path) -> None:
+    hosts = ["--host", "ssh://postgres@10.0.0.1", "--host", "ssh://10.0.0.2:2222", "--postgresql", "15"]
+    assert main(["-f", str(tmp_path / "pgtandem.toml"), "init", "--name", "shop", *hosts]) == 0
+    topology = load_topology((tmp_path / "pgtandem.toml").read_text(), folder=str(tmp_path))
+    assert [(node.name, node.host.url, node.address) for node in topology.nodes] == [
+        ("db1", "ssh://postgres@10.0.0.1", "10.0.0.1"),
+        ("db2", "ssh://10.0.0.2:2222", "10.0.0.2"),
+    ]
+    assert {node.data_directory for node in topology.nodes} == {"/var/lib/postgresql/15/shop"}
+
+
+@pytest.mark.parametrize("options", [["--host", "10.0.0.1"], ["--host", "ssh://a", "--standbys", "1"]])
+def test_hosts_that_are_none_are_refused(options: list[str], tmp_path: Path) -> None:
+    assert main(["-f", str(tmp_path / "pgtandem.toml"), "init", *options]) == 10
+    assert not (tmp_path / "pgtandem.toml").exists()

@@ -7,6 +7,7 @@ import pytest
 
 from docs.pages import page, rows, sections
 from pgtandem.cli.arguments import COMMANDS, parsers
+from pgtandem.cli.new_topology import DEFAULT_STANDBYS
 
 
 def options_of(parser: argparse.ArgumentParser) -> set[str]:
@@ -41,7 +42,7 @@ def test_defaults_are_the_documented_ones() -> None:
     _, subs = parsers()
     text = sections(page("commands.md"))["init"]
     defaults = vars(subs["init"].parse_args([]))
-    assert f"how many standbys, {defaults['standbys']} by default" in text
+    assert f"how many standbys on this machine, {DEFAULT_STANDBYS} by default" in text
     assert f"the major version, {defaults['postgresql']} by default" in text
     assert f"`{defaults['durability']}` (default)" in text
     assert f"`{defaults['synchronous']}` (default)" in text

@@ -167,7 +167,15 @@ def _down(sub: argparse.ArgumentParser) -> None:
 def _init(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("directory", nargs="?", metavar="DIR", help="where to (this folder by default)")
     sub.add_argument("--name", help="the cluster's name (the folder's by default)")
-    sub.add_argument("--standbys", type=_number, default=1, metavar="N", help="how many standbys (1)")
+    sub.add_argument("--standbys", type=_number, metavar="N", help="how many standbys on this machine (1)")
+    sub.add_argument(
+        "--host",
+        action="append",
+        default=[],
+        dest="hosts",
+        metavar="URL",
+        help="ssh://[user@]address[:port]: a node there; once per node, the primary first",
+    )
     sub.add_argument("--postgresql", type=_number, default=18, metavar="MAJOR", help="the major version (18)")
     sub.add_argument("--binaries", metavar="WHERE", help="auto, embedded, system, or a folder of programs (auto)")
     sub.add_argument("--port", type=_number, metavar="PORT", help="the first port to try (5432)")

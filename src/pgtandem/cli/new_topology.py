@@ -15,6 +15,7 @@ from pgtandem.model.topology import (
     Archive,
     Binaries,
     Durability,
+    HostAddress,
     Method,
     Node,
     Replication,
@@ -22,7 +23,11 @@ from pgtandem.model.topology import (
     Topology,
 )
 from pgtandem.topology.load import load_topology
+from pgtandem.topology.places import host_name
 from pgtandem.topology.render import render_topology
+
+#: How many standbys there are where nobody says.
+DEFAULT_STANDBYS = 1
 
 _SHARED_HOME = "/var/lib/pgtandem"
 
@@ -32,7 +37,8 @@ class Wishes:
     """What the command line said."""
 
     name: str | None = None
-    standbys: int = 1
+    standbys: int | None = None
+    hosts: tuple[str, ...] = ()
     postgresql: int = 18
     binaries: str | None = None
     first_port: int | None = None
@@ -109,14 +115,17 @@ def _option_texts(text: str) -> str:
 
 
 def _topology(folder: str, wishes: Wishes) -> Topology:
-    if not 0 <= wishes.standbys <= 50:
-        raise PgtandemError("PT-1006", f"--standbys is a number from 0 to 50, not {wishes.standbys}")
+    if wishes.hosts:
+        return _on_hosts(folder, wishes)
+    standbys = DEFAULT_STANDBYS if wishes.standbys is None else wishes.standbys
+    if not 0 <= standbys <= 50:
+        raise PgtandemError("PT-1006", f"--standbys is a number from 0 to 50, not {standbys}")
     if wishes.first_port is not None and not 1024 <= wishes.first_port <= 65535:
         raise PgtandemError("PT-1006", f"--port is a number from 1024 to 65535, not {wishes.first_port}")
     cluster = wishes.name or _name_of(folder)
     home = _data_home(folder, cluster)
-    ports = _free_ports(wishes.first_port or 5432, 1 + wishes.standbys)
-    names = [NodeName(f"db{number}") for number in range(1, 2 + wishes.standbys)]
+    ports = _free_ports(wishes.first_port or 5432, 1 + standbys)
+    names = [NodeName(f"db{number}") for number in range(1, 2 + standbys)]
     binaries, bin_directory = _binaries(wishes.binaries)
     return Topology(
         cluster=cluster,
@@ -124,6 +133,34 @@ def _topology(folder: str, wishes: Wishes) -> Topology:
         nodes=tuple(Node(name, port, f"{home}/data/{name}") for name, port in zip(names, ports, strict=True)),
         replication=Replication(_durability(wishes.durability), _synchronous(wishes.synchronous)),
         archive=Archive(f"{home}/archive") if wishes.archive else None,
+        binaries=binaries,
+        bin_directory=bin_directory,
+    )
+
+
+def _on_hosts(folder: str, wishes: Wishes) -> Topology:
+    """A node per host, each at the same port and in the same folder."""
+    if wishes.standbys is not None:
+        raise PgtandemError(
+            "PT-1006", "--standbys and --host cannot be given together", next_step="one --host per node"
+        )
+    cluster = wishes.name or _name_of(folder)
+    hosts = [HostAddress(url) for url in wishes.hosts]
+    for host in hosts:
+        if not host_name(host):
+            what = f'--host "{host.url}" is not of the form ssh://[user@]address[:port]'
+            raise PgtandemError("PT-1006", what, next_step="for example --host ssh://postgres@10.0.0.1")
+    binaries, bin_directory = _binaries(wishes.binaries)
+    directory = f"/var/lib/postgresql/{wishes.postgresql}/{cluster}"
+    port = wishes.first_port or 5432
+    return Topology(
+        cluster=cluster,
+        postgresql=wishes.postgresql,
+        nodes=tuple(
+            Node(NodeName(f"db{number}"), port, directory, host, host_name(host))
+            for number, host in enumerate(hosts, 1)
+        ),
+        replication=Replication(_durability(wishes.durability), _synchronous(wishes.synchronous)),
         binaries=binaries,
         bin_directory=bin_directory,
     )

@@ -68,7 +68,11 @@ def _next_node(topology: Topology) -> str:
     free = next(name for number in range(1, len(topology.nodes) + 2) if (name := f"db{number}") not in topology.names)
     ports = [node.port for node in topology.nodes] or [_DEFAULT_PORT - 1]
     port = max(ports) + 1 if max(ports) < 65535 else min(ports) - 1
-    lines = ["# One more standby: remove the # of these lines.", f"# [nodes.{free}]", f"# port = {port}"]
+    lines = ["# One more standby: remove the # of these lines.", f"# [nodes.{free}]"]
+    if topology.nodes and not topology.nodes[-1].host.is_local:
+        lines.append('# host = "ssh://..."')
+        port = topology.nodes[-1].port
+    lines.append(f"# port = {port}")
     if topology.nodes:
         name = quote_text(topology.nodes[-1].name)
         lines.append(_line(NODE, "upstream", name, off=True) + "; without it: whoever is the primary")

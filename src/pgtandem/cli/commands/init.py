@@ -14,6 +14,7 @@ def run(options: argparse.Namespace) -> int:
         Wishes(
             name=options.name,
             standbys=options.standbys,
+            hosts=tuple(options.hosts),
             postgresql=options.postgresql,
             binaries=options.binaries,
             first_port=options.port,

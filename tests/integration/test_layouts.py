@@ -1,14 +1,18 @@
 """How PostgreSQL lies on real hosts: what its packages bring, and what of it pgtandem goes by."""
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
 
 from support.hosts import Hosts, why_no_hosts
 from support.remote import BIN, RemoteCluster
+from support.servers import wait_until
 
 _missing = why_no_hosts()
 pytestmark = pytest.mark.skipif(_missing is not None, reason=_missing or "")
+
+needs_debian = pytest.mark.skipif(not shutil.which("pg_ctlcluster"), reason="Debian's postgresql-common is not here")
 
 ROCKY = 'PRETTY_NAME="Rocky Linux 9.4 (Blue Onyx)"\nID="rocky"\nID_LIKE="rhel centos fedora"\nVERSION_ID="9.4"\n'
 BOOKWORM = 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nID=debian\nVERSION_ID="12"\n'
@@ -57,3 +61,108 @@ def test_missing_client_program_is_named_with_its_own_package(hosts: Hosts, clus
     assert "PostgreSQL 15 lacks pg_basebackup where db2 is to run" in said
     assert "apt-get install postgresql-client-15" in said
     assert "db1" not in said
+
+
+# --- Debian's register of clusters
+
+
+@pytest.fixture
+def debian(hosts: Hosts, cluster: RemoteCluster) -> Iterator[RemoteCluster]:
+    """Data directories where Debian has them, on hosts that have no cluster yet."""
+    for node in cluster.nodes.values():
+        del node["data_directory"]
+        node["port"] = 5432
+    yield cluster
+    for host in hosts.names:
+        hosts.run(host, ["pkill", "-9", "-u", "postgres", "-x", "postgres"])
+        wait_until(lambda host=host: not hosts.processes(host, "/postgres "), f"servers of {host} are gone", 10)
+        for folder in ("/etc/postgresql", "/var/lib/postgresql", "/var/log/postgresql"):
+            hosts.run(host, ["find", folder, "-mindepth", "1", "-delete"])
+
+
+def _clusters(hosts: Hosts, host: str) -> list[list[str]]:
+    """What pg_lsclusters shows: of each cluster its version, name, port and status."""
+    done = hosts.run(host, ["pg_lsclusters", "-h"])
+    assert done.returncode == 0, done.stderr
+    return [line.split()[:4] for line in done.stdout.splitlines()]
+
+
+def _ok(hosts: Hosts, host: str, *argv: str, user: str | None = None) -> str:
+    done = hosts.run(host, list(argv), user)
+    assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@needs_debian
+def test_debians_programs_know_the_cluster_and_start_it(hosts: Hosts, debian: RemoteCluster) -> None:
+    planned = debian.run("plan").out
+    assert "make /var/lib/postgresql/15/shop known to postgresql-common as 15/shop" in planned
+    debian.apply()
+    debian.converged()
+    assert _clusters(hosts, "h1") == [["15", "shop", "5432", "online"]]
+    assert _clusters(hosts, "h2") == [["15", "shop", "5432", "online,recovery"]]
+    assert _ok(hosts, "h1", "pg_lsclusters", "-h", user="bob").split()[:3] == ["15", "shop", "5432"]
+
+    _ok(hosts, "h2", "pg_ctlcluster", "15", "shop", "stop", user="postgres")
+    debian.apply()
+    hosts.power_off("h1")
+    hosts.boot("h1")
+    _ok(hosts, "h1", "/etc/init.d/postgresql", "start")  # what the start of the system runs where there is no systemd
+    assert debian.psql("db1", "SHOW config_file") == "/etc/postgresql/15/shop/postgresql.conf"
+    debian.wait_for("db1", "SELECT count(*) = 1 FROM pg_stat_replication")
+    debian.converged()
+    debian.write_row("started by pg_ctlcluster")
+    debian.shows_row("db2", "started by pg_ctlcluster")
+
+
+@needs_debian
+def test_port_of_a_stopped_cluster_is_kept_and_a_shared_one_is_told(hosts: Hosts, debian: RemoteCluster) -> None:
+    del debian.nodes["db2"]
+    debian.apply()
+    debian.ok("down", "--yes")
+    _ok(hosts, "h1", "pg_createcluster", "15", "other")
+    assert _clusters(hosts, "h1") == [["15", "other", "5433", "down"], ["15", "shop", "5432", "down"]]
+
+    debian.nodes["db1"]["port"] = 5433
+    told = "db1 has port 5433, and so has 15/other on its host, which does not run now"
+    assert told in " ".join(debian.run("plan").out.split())
+    assert told in debian.status()["remarks"][0]
+    debian.apply()
+    assert _clusters(hosts, "h1")[1] == ["15", "shop", "5433", "online"]
+
+    debian.ok("down", "--destroy", "--yes")
+    assert _clusters(hosts, "h1") == [["15", "other", "5433", "down"]]
+    assert _ok(hosts, "h1", "ls", "/var/lib/postgresql/15").split() == ["other"]
+
+
+@needs_debian
+def test_registration_that_is_gone_is_mended_without_a_restart(hosts: Hosts, debian: RemoteCluster) -> None:
+    debian.apply()
+    started = debian.psql("db1", "SELECT pg_postmaster_start_time()")
+    _ok(hosts, "h1", "rm", "-r", "/etc/postgresql/15/shop")
+    _ok(hosts, "h2", "sed", "-i", "s/^port.*/port = 6000/", "/etc/postgresql/15/shop/postgresql.conf")
+    _ok(hosts, "h2", "sed", "-i", "s/^auto/manual/", "/etc/postgresql/15/shop/start.conf")
+    debian.apply()
+    debian.converged()
+    assert _clusters(hosts, "h1") == [["15", "shop", "5432", "online"]]
+    assert "port = 5432" in _ok(hosts, "h2", "cat", "/etc/postgresql/15/shop/postgresql.conf")
+    assert "manual" in _ok(hosts, "h2", "cat", "/etc/postgresql/15/shop/start.conf")
+    assert debian.psql("db1", "SELECT pg_postmaster_start_time()") == started
+
+    # A node that the file no longer has does not start with its host; its data stays.
+    gone = debian.nodes.pop("db2")
+    debian.apply()
+    assert _clusters(hosts, "h2") == []
+    assert "PG_VERSION" in _ok(hosts, "h2", "ls", "/var/lib/postgresql/15/shop")
+    debian.nodes["db2"] = gone
+
+
+@needs_debian
+def test_name_that_debian_gave_to_other_data_is_left_alone(hosts: Hosts, debian: RemoteCluster) -> None:
+    _ok(hosts, "h2", "pg_createcluster", "15", "shop", "-d", "/srv/postgres/elsewhere")
+    try:
+        said = debian.run("plan").refused("PT-3003", 12)
+        assert "postgresql-common has given the name 15/shop to another cluster than db2" in said
+        assert "/srv/postgres/elsewhere" in said
+    finally:
+        _ok(hosts, "h2", "pg_dropcluster", "15", "shop")

@@ -17,6 +17,7 @@ from pgtandem.model.plan import Step
 from pgtandem.observe.paths import staging_directory
 from pgtandem.ports import SUPERUSER_SECRET, BuiltNode, Completed
 from pgtandem.postgres.conninfo import render_conninfo, render_passfile
+from pgtandem.postgres.debian import registration_directory
 from pgtandem.postgres.scram import verifier
 from pgtandem.postgres.versions import initdb_takes_verifier
 
@@ -107,7 +108,9 @@ async def remove_leftovers(context: Context, step: Step) -> str:
 async def _staging(context: Context, step: Step) -> tuple[str, str]:
     """The final name and one of this run's own beside it, the parent folder made."""
     final = context.node(step.node).data_directory
-    await context.host(step.node).make_directory(posixpath.dirname(final))
+    # postgresql-common must be able to look at the data directory from outside.
+    debians = registration_directory(final, context.topology.postgresql) is not None
+    await context.host(step.node).make_directory(posixpath.dirname(final), 0o755 if debians else 0o700)
     return final, staging_directory(final, context.world.workspace.token())
 
 

@@ -3,7 +3,7 @@
 import posixpath
 from collections.abc import Awaitable, Callable, Mapping
 
-from pgtandem.apply import archives, copies, databases, removal, servers
+from pgtandem.apply import archives, copies, databases, registrations, removal, servers
 from pgtandem.apply.context import Context
 from pgtandem.apply.node_files import write_node_files
 from pgtandem.errors import PgtandemError
@@ -70,6 +70,8 @@ EFFECTS: Mapping[StepKind, Effect] = {
     StepKind.CHECK_ARCHIVE: archives.check_archive,
     StepKind.BASE_BACKUP: copies.base_backup,
     StepKind.PROVE_REPLICATION: databases.prove_replication,
+    StepKind.REGISTER: registrations.register,
+    StepKind.UNREGISTER: registrations.unregister,
     StepKind.REMOVE_DATA_DIRECTORY: removal.remove_data_directory,
     StepKind.REMOVE_ARCHIVE: archives.remove_archive,
     StepKind.FORGET_NODE: removal.forget_node,

@@ -6,7 +6,7 @@ from pgtandem.model.names import NodeName
 from pgtandem.model.observed import PostmasterState
 from pgtandem.model.plan import Step
 from pgtandem.observe.paths import log_file
-from pgtandem.ports import BuiltNode
+from pgtandem.ports import BuiltNode, Completed
 
 #: How long a start may take while the process lives: crash recovery of a busy server takes minutes, not seconds.
 START_SECONDS = 3600.0
@@ -62,6 +62,9 @@ async def _shutdown_ended(context: Context, name: NodeName) -> None:
 
 
 async def _launch(context: Context, step: Step) -> None:
+    if step.service:
+        await _systemctl(context, step, "start", "PT-4004")
+        return
     directory = context.node(step.node).data_directory
     done = await context.host(step.node).run(
         [context.program(step, "pg_ctl"), "start", "-W", "-s", "-D", directory, "-l", log_file(directory)],
@@ -69,6 +72,28 @@ async def _launch(context: Context, step: Step) -> None:
     )
     if done.exit_code:
         raise PgtandemError("PT-4004", f"could not start {step.node}", why=done.complaint)
+
+
+#: As root, or by sudo that was seen to ask for no password.
+_SYSTEMCTL = '[ "$(id -u)" = 0 ] || exec sudo -n systemctl "$@"; exec systemctl "$@"'
+
+
+async def _systemctl(context: Context, step: Step, verb: str, code: str) -> Completed:
+    """Gives systemd the job; whether it is done is seen at the server itself. Raises PgtandemError with that code."""
+    argv = ["sh", "-c", _SYSTEMCTL, "sh", verb, "--no-block", step.service]
+    done = await context.host(step.node).run_as_login(argv, deadline_seconds=60)
+    if done.exit_code:
+        why = f"systemctl {verb} {step.service}: {done.complaint}"
+        raise PgtandemError(code, f"could not {verb} {step.node}", why=why)
+    return done
+
+
+async def _runs_by_unit(context: Context, step: Step) -> bool:
+    """A server that somebody started by pg_ctl is not systemd's to stop."""
+    if not step.service:
+        return False
+    asked = await context.host(step.node).run(["systemctl", "is-active", "--quiet", step.service])
+    return asked.exit_code == 0
 
 
 async def _comes_up(context: Context, name: NodeName, known: list[str]) -> bool:
@@ -109,11 +134,13 @@ async def stop(context: Context, step: Step) -> str:
     if postmaster is None:
         return "it did not run"
     await context.leave(name)
-    directory = context.node(name).data_directory
-    done = await context.host(name).run(
-        [context.program(step, "pg_ctl"), "stop", "-W", "-s", "-m", "fast", "-D", directory], deadline_seconds=60
-    )
-    host = context.host(name)
+    host, directory = context.host(name), context.node(name).data_directory
+    if await _runs_by_unit(context, step):
+        done = await _systemctl(context, step, "stop", "PT-4005")
+    else:
+        done = await host.run(
+            [context.program(step, "pg_ctl"), "stop", "-W", "-s", "-m", "fast", "-D", directory], deadline_seconds=60
+        )
 
     async def test() -> bool | None:
         return None if await host.process_alive(postmaster.pid) else True

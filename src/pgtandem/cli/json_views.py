@@ -64,6 +64,7 @@ def status_json(topology: Topology, observed: Observed) -> dict[str, Any]:
         "synchronous": health.synchronous,
         "archive": health.archive,
         "problems": list(health.problems),
+        "remarks": list(health.remarks),
     }
 
 

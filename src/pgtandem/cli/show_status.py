@@ -26,6 +26,7 @@ def status_lines(
     lines += _table(health, paint, columns, "└ " if drawn else "- ")
     lines += _wrapped("sync:     ", health.synchronous, columns)
     lines += _wrapped("archive:  ", health.archive, columns)
+    lines += [line for remark in health.remarks for line in _wrapped("note:     ", remark, columns)]
     return lines
 
 

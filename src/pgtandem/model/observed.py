@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from pgtandem.model.facts import ABSENT, Fact, Unknown, value_or_none
+from pgtandem.model.layout import HostCluster, Registration, Service
 from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import NodeName
 
@@ -58,13 +59,16 @@ class System:
 
     `name` is the distribution in words, `ids` its name and those of what it is like (ID and ID_LIKE of os-release),
     `version` its number. `majors` are the major versions of PostgreSQL that are installed, looked for where the wanted
-    one is not.
+    one is not. `clusters` are those that postgresql-common knows, None where it is not installed. `systemd` says
+    whether systemd runs the host.
     """
 
     name: str = ""
     ids: tuple[str, ...] = ()
     version: str = ""
     majors: tuple[int, ...] = ()
+    clusters: tuple[HostCluster, ...] | None = None
+    systemd: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +299,8 @@ class ObservedNode:
     then every other fact is Unknown too. `system` is what its host runs on. `account` is what servers run as.
     `port_holder` says who else listens on the node's port. `leftovers` are half-made copies of an interrupted run,
     beside the data directory. `obstacle` is what keeps the account from the folder that the data directory lies in;
-    looked for where there is no data to be seen."""
+    looked for where there is no data to be seen. `registration` is what postgresql-common has about it, Absent where
+    that does not concern the node; `service` is the systemd unit of its server."""
 
     reachable: Fact[bool] = NOT_LOOKED
     account: Fact[str] = NOT_LOOKED
@@ -308,6 +313,8 @@ class ObservedNode:
     leftovers: tuple[str, ...] = ()
     obstacle: Fact[Obstacle] = ABSENT
     system: System = System()
+    registration: Fact[Registration] = ABSENT
+    service: Fact[Service] = ABSENT
 
     @property
     def running(self) -> Server | None:

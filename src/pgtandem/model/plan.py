@@ -53,6 +53,8 @@ class StepKind(Enum):
     CHECK_ARCHIVE = "check_archive"
     BASE_BACKUP = "base_backup"
     PROVE_REPLICATION = "prove_replication"
+    REGISTER = "register"
+    UNREGISTER = "unregister"
     REMOVE_DATA_DIRECTORY = "remove_data_directory"
     REMOVE_ARCHIVE = "remove_archive"
     FORGET_NODE = "forget_node"
@@ -83,7 +85,8 @@ class Step:
     `id` is unique in its plan and stays the same when the plan is made again ("db2.start"). `needs` are ids of steps
     that must be done before. `expects` must hold before the effect, `proves` after it. `undo` says how to go back.
     The remaining fields are what some kinds need: `programs` the folder of the PostgreSQL programs, `files` what is
-    written, `names` the slots, settings or paths that the step is about, `upstream` whom a standby copies from.
+    written, `names` the slots, settings or paths that the step is about, `upstream` whom a standby copies from,
+    `service` the systemd unit through which a server is started and stopped.
     """
 
     id: str
@@ -100,6 +103,7 @@ class Step:
     files: NodeFiles | None = None
     names: tuple[str, ...] = ()
     upstream: NodeName | None = None
+    service: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from pgtandem.model.observed import (
 from pgtandem.model.topology import Archive, HostAddress, Node, Topology
 from pgtandem.observe.directory import observe_directory, observe_postmaster
 from pgtandem.observe.hosts import observe_host
+from pgtandem.observe.layout import observe_layout
 from pgtandem.observe.parts import EVERYTHING, Part, Parts
 from pgtandem.observe.paths import is_leftover
 from pgtandem.observe.programs import observe_programs
@@ -53,6 +54,7 @@ class Observer:
         self._programs: dict[str, Fact[Programs]] = {}
         self._asking_for_programs: dict[str, asyncio.Lock] = {}
         self._systems: dict[str, System] = {}
+        self._asking_for_systems: dict[str, asyncio.Lock] = {}
 
     async def cluster(self) -> Observed:
         """Everything."""
@@ -114,6 +116,10 @@ class Observer:
                 self._on_disk(host, node, parts, password), self._in_memory(host, node, parts, password)
             )
             around = Part.SURROUNDINGS in parts
+            system = await self._system_of(host) if around else System()
+            registration, service = (
+                await observe_layout(host, node, system, self.topology) if around else (ABSENT, ABSENT)
+            )
             seen = isinstance(data, Known) or not around
             return ObservedNode(
                 reachable=Known(True),
@@ -126,7 +132,9 @@ class Observer:
                 disk=await _disk(host, node.data_directory) if around else NOT_LOOKED,
                 leftovers=await _leftovers(host, node.data_directory) if around else (),
                 obstacle=ABSENT if seen else await _obstacle(host, posixpath.dirname(node.data_directory)),
-                system=await self._system_of(host) if around else System(),
+                system=system,
+                registration=registration,
+                service=service,
             )
         except HostUnreachable as failure:
             return _out_of_reach(failure)
@@ -177,9 +185,10 @@ class Observer:
             return self._programs[host.name]
 
     async def _system_of(self, host: Host) -> System:
-        if host.name not in self._systems:
-            self._systems[host.name] = await observe_system(host, self.topology, await self._programs_on(host))
-        return self._systems[host.name]
+        async with self._asking_for_systems.setdefault(host.name, asyncio.Lock()):
+            if host.name not in self._systems:
+                self._systems[host.name] = await observe_system(host, self.topology, await self._programs_on(host))
+            return self._systems[host.name]
 
     async def _server(self, node: Node, postmaster: Fact[Postmaster], password: Secret | None) -> Fact[Server]:
         if not isinstance(postmaster, Known):

@@ -7,6 +7,7 @@ from pgtandem.model.names import NodeName, slot_name
 from pgtandem.model.observed import Observed, ObservedNode, Sender
 from pgtandem.model.topology import Method, Topology
 from pgtandem.plan.between_hosts import clocks_apart
+from pgtandem.plan.layout import remarks
 from pgtandem.postgres.sync_names import confirmations
 
 _WAIT_FOR_NOBODY = ("off", "local")
@@ -39,6 +40,7 @@ class ClusterHealth:
     synchronous: str
     archive: str
     problems: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
 
 def cluster_health(topology: Topology, observed: Observed) -> ClusterHealth:
@@ -52,6 +54,7 @@ def cluster_health(topology: Topology, observed: Observed) -> ClusterHealth:
         synchronous=_synchronous(topology, observed, primary),
         archive=_archive(topology, observed, primary),
         problems=tuple(_problems(topology, observed, nodes)),
+        remarks=tuple(text for name in topology.names for text in remarks(topology, name, observed.nodes[name])),
     )
 
 

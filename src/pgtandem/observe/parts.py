@@ -18,7 +18,7 @@ class Part(Enum):
     DATA = "data directory, with its control file"
     SERVER = "what the server says over SQL"
     PORT = "who has the node's port"
-    SURROUNDINGS = "disk space and leftovers"
+    SURROUNDINGS = "disk space and leftovers, and what the system knows of the server"
 
 
 Parts = frozenset[Part]
@@ -43,6 +43,8 @@ _READ: Mapping[str, Parts] = {
     "role_ready": SERVER,
     "slot_usable": SERVER,
     "slot_gone": SERVER,
+    "registered": frozenset({Part.SURROUNDINGS}),
+    "not_registered": frozenset({Part.SURROUNDINGS}),
     "nothing_pending": SERVER,
 }
 

@@ -7,9 +7,11 @@ from pgtandem.model.facts import Absent, Fact
 from pgtandem.model.observed import Programs, System
 from pgtandem.model.topology import Topology
 from pgtandem.ports import Host, HostFailure
+from pgtandem.postgres.debian import parse_clusters
 from pgtandem.postgres.places import parse_os_release
 from pgtandem.postgres.versions import NEWEST, OLDEST
 
+_LIST_CLUSTERS = "/usr/bin/pg_lsclusters"
 _OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
 
 
@@ -25,6 +27,11 @@ async def observe_system(host: Host, topology: Topology, programs: Fact[Programs
         if isinstance(programs, Absent):
             others = [major for major in range(OLDEST, NEWEST + 1) if major != topology.postgresql]
             system = replace(system, majors=tuple([m for m in others if await _installed(host, m)]))
+        if await host.list_directory("/run/systemd/system") is not None:
+            system = replace(system, systemd=True)
+        if await host.can_execute(_LIST_CLUSTERS):
+            listed = await host.run([_LIST_CLUSTERS, "-h"], deadline_seconds=20)
+            system = replace(system, clusters=parse_clusters(listed.text))
     except HostFailure:
         return system
     return system

@@ -6,6 +6,7 @@ from pgtandem.model.plan import Condition, NodeFiles, Risk, Step, StepKind
 from pgtandem.plan.desired import files_differ, neighbour_at_port, settings_in_place
 from pgtandem.plan.draft import Draft
 from pgtandem.plan.drift import DISABLED, RESPELLED, Drift
+from pgtandem.plan.packaged import service_of
 from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings
 from pgtandem.postgres.settings import canonical, setting_spec
 from pgtandem.postgres.versions import has_standby_signal
@@ -99,12 +100,13 @@ def start(draft: Draft, name: NodeName, role: str, after: tuple[str, ...]) -> No
             "Its server is starting up." if alive else "Its server does not run.",
             Risk.CREATE,
             needs=(
-                *("host.programs", f"{name}.stop", *after),
+                *("host.programs", f"{name}.stop", f"{name}.registration", *after),
                 *((f"{neighbour}.stop",) if neighbour else ()),
             ),
             expects=() if alive else (Condition("stopped", name), Condition("port_free", name)),
             proves=(Condition(role, name),),
             undo=f"pg_ctl stop -D {draft.wish.node(name).data_directory}",
+            service=service_of(seen),
         )
     )
 
@@ -126,12 +128,13 @@ def restart(draft: Draft, name: NodeName, drift: Drift, after: tuple[str, ...]) 
             f"{', '.join(restart)} take{'s' if len(restart) == 1 else ''} effect at a start only.",
             Risk.RESTART,
             needs=(
-                *(f"{name}.files", f"{name}.reset", f"{name}.stop"),
+                *(f"{name}.files", f"{name}.reset", f"{name}.stop", f"{name}.registration"),
                 *((f"{neighbour}.stop",) if neighbour else ()),
                 *after,
             ),
             proves=(Condition(role, name), Condition("nothing_pending", name)),
             undo="change the topology file back and apply",
+            service=service_of(draft.wish.seen(name)),
         )
     )
 
@@ -149,6 +152,7 @@ def _make_way(draft: Draft, name: NodeName, successor: NodeName) -> None:
             needs=(f"{name}.files", f"{name}.reset"),
             proves=(Condition("stopped", name),),
             undo="pgtandem up",
+            service=service_of(draft.wish.seen(name)),
         )
     )
 

@@ -48,6 +48,17 @@ def _port_free(node: ObservedNode, _: str) -> Verdict:
     return node.port_holder if isinstance(node.port_holder, Unknown) else isinstance(node.port_holder, Absent)
 
 
+def _registered(node: ObservedNode, _: str) -> Verdict:
+    if isinstance(node.registration, Unknown):
+        return node.registration
+    return isinstance(node.registration, Known) and node.registration.value.ours
+
+
+def _not_registered(node: ObservedNode, argument: str) -> Verdict:
+    registered = _registered(node, argument)
+    return registered if isinstance(registered, Unknown) else not registered
+
+
 def _server(test: Callable[[Server, str], bool]) -> Callable[[ObservedNode, str], Verdict]:
     def judged(node: ObservedNode, argument: str) -> Verdict:
         if isinstance(node.server, Unknown):
@@ -99,6 +110,8 @@ _KINDS: Mapping[str, Callable[[ObservedNode, str], Verdict]] = {
     "data_is_ours": _data_is_ours,
     "stopped": _stopped,
     "port_free": _port_free,
+    "registered": _registered,
+    "not_registered": _not_registered,
     "answers": _server(lambda server, _: True),
     "is_primary": _server(lambda server, _: not server.in_recovery),
     "is_standby": _server(lambda server, _: server.in_recovery),

@@ -19,6 +19,7 @@ from pgtandem.plan.draft import Draft, cascade_order
 from pgtandem.plan.durability import durability_in_words, single_failures
 from pgtandem.plan.former import former_nodes
 from pgtandem.plan.hosts import create_account, missing_programs, reachable_programs, remove_leftovers
+from pgtandem.plan.layout import register, remarks
 from pgtandem.plan.order import ordered
 from pgtandem.plan.primary import plan_primary, restart_primary, sync_last
 from pgtandem.plan.refusals import refuse_closed, refuse_foreign, refuse_unreadable, refuse_unsafe
@@ -57,10 +58,14 @@ def _converge(draft: Draft) -> Plan:
     for name in standbys:
         plan_standby(draft, name)
     restart_primary(draft)
+    for name in cascade_order(wish):
+        register(draft, name)
     check_archive(draft)
     sync_last(draft)
     needless_slots(draft)
     former_nodes(draft)
+    if draft.steps:
+        draft.notes += [note for name in wish.topology.names for note in remarks(wish.topology, name, wish.seen(name))]
     if confirming(wish) or draft.steps:
         draft.notes.insert(0, f"Durability: {durability_in_words(wish.topology)}.")
     if draft.steps:

@@ -8,6 +8,7 @@ from pgtandem.model.names import REPLICATION_ROLE, NodeName, SlotName, slot_name
 from pgtandem.model.observed import Observed, ObservedNode
 from pgtandem.model.plan import NodeFiles
 from pgtandem.model.topology import Method, Node, Topology
+from pgtandem.plan.packaged import kept_by_debian
 from pgtandem.plan.slot_cap import slot_cap_megabytes
 from pgtandem.postgres import archive_scripts
 from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings, render_settings
@@ -70,7 +71,7 @@ def desired_settings(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> 
     senders = _senders(topology)
     settings = {
         "listen_addresses": _listens_at(node),
-        **({"unix_socket_directories": ""} if node.host.is_local else {}),
+        **({} if _has_socket(topology, wish.seen(name), node) else {"unix_socket_directories": ""}),
         "wal_level": "replica",
         "max_wal_senders": senders,
         "max_replication_slots": senders,
@@ -101,6 +102,11 @@ def desired_settings(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> 
         for key in _SYNC:
             settings[key] = in_place.get(key, "on" if key == "synchronous_commit" else "")
     return settings
+
+
+def _has_socket(topology: Topology, seen: ObservedNode, node: Node) -> bool:
+    """Debian's pg_ctlcluster waits for the server's socket, where its programs have it by themselves."""
+    return not node.host.is_local or kept_by_debian(topology, seen) is not None
 
 
 def _listens_at(node: Node) -> str:

@@ -3,6 +3,8 @@
 from pgtandem.model.facts import Known
 from pgtandem.model.plan import Condition, Risk, Step, StepKind
 from pgtandem.plan.draft import Draft
+from pgtandem.plan.layout import forget_registration
+from pgtandem.plan.packaged import service_of
 
 
 def former_nodes(draft: Draft) -> None:
@@ -25,8 +27,10 @@ def former_nodes(draft: Draft) -> None:
                     proves=(Condition("stopped", former.name),),
                     undo=f"put [nodes.{former.name}] back and apply",
                     programs=draft.programs(primary),
+                    service=service_of(former.observed),
                 )
             )
+        forget_registration(draft, former)
         left = isinstance(former.observed.data, Known)
         draft.add(
             Step(
@@ -36,6 +40,6 @@ def former_nodes(draft: Draft) -> None:
                 f"forget {former.name}",
                 f"Its data stays in {former.data_directory}." if left else "Its data directory is gone.",
                 Risk.CREATE,
-                needs=(f"{former.name}.stop",),
+                needs=(f"{former.name}.stop", f"{former.name}.unregister"),
             )
         )

@@ -9,6 +9,7 @@ from pgtandem.model.observed import Observed, ObservedNode, Obstacle, Postmaster
 from pgtandem.model.topology import Topology
 from pgtandem.plan.between_hosts import library_findings, path_findings
 from pgtandem.plan.desired import Wish, neighbour_at_port
+from pgtandem.plan.layout import taken_names
 from pgtandem.plan.roles import claims_primary
 from pgtandem.postgres.places import install_hint
 
@@ -72,6 +73,7 @@ def _findings(wish: Wish) -> Iterator[Finding]:
         yield from _programs(wish.topology, name, node)
         if isinstance(node.data, Known):
             yield from _existing_data(wish, name, node)
+        yield from taken_names(wish.topology, name, node)
         yield from _port(wish, name, node)
         yield from _disk(wish, name, node)
         yield from path_findings(wish, name)

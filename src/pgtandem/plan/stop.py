@@ -6,7 +6,9 @@ from pgtandem.model.names import NodeName
 from pgtandem.model.observed import Observed
 from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
 from pgtandem.model.topology import Topology
+from pgtandem.plan.layout import unregister
 from pgtandem.plan.order import ordered
+from pgtandem.plan.packaged import service_of
 from pgtandem.plan.refusals import MEND, raise_findings, refuse_closed, refuse_foreign, unseen_archive
 from pgtandem.plan.roles import claims_primary
 
@@ -48,6 +50,8 @@ def plan_destroy(topology: Topology, observed: Observed) -> Plan:
     # The data of standbys goes first: should the run stop half way, what is left is the primary's.
     for name in reversed(_order(topology, observed)):
         node = observed.nodes[name]
+        forget = unregister(topology, name, node, stops)
+        steps += [forget] if forget else []
         if isinstance(node.data, Known) or node.leftovers:
             steps.append(
                 Step(
@@ -60,6 +64,7 @@ def plan_destroy(topology: Topology, observed: Observed) -> Plan:
                     needs=(
                         *stops,
                         "archive.remove",
+                        f"{name}.unregister",
                         *(step.id for step in steps if step.id.endswith(".remove")),
                     ),
                     expects=(Condition("stopped", name),),
@@ -121,6 +126,7 @@ def _stops(topology: Topology, observed: Observed) -> list[Step]:
                 proves=(Condition("stopped", name),),
                 undo="pgtandem up",
                 programs=programs,
+                service=service_of(node),
             )
         )
     return steps

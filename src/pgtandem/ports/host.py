@@ -88,6 +88,11 @@ class Host(Protocol):
         """
         ...
 
+    async def run_as_login(self, argv: Sequence[str], *, deadline_seconds: float = 60) -> Completed:
+        """Runs a program as who pgtandem is on the host (who logged in), which may have other rights than the account.
+        Raises as `run` does."""
+        ...
+
     async def can_execute(self, path: str) -> bool:
         """Whether the account may execute the program."""
         ...

@@ -69,6 +69,10 @@ class SimHost:
             raise CommandTimeout(self.name, program, deadline_seconds)
         return done
 
+    @port_call(changes=True)
+    async def run_as_login(self, argv: Sequence[str], *, deadline_seconds: float = 60) -> Completed:
+        return await self.run(argv, deadline_seconds=deadline_seconds)
+
     @port_call(changes=False)
     async def can_execute(self, path: str) -> bool:
         await self._reach()

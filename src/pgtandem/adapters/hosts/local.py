@@ -78,6 +78,9 @@ class LocalHost:
         account = self._account_to_look()
         return await self._execute(argv, account, stdin, deadline_seconds, environment, on_output)
 
+    async def run_as_login(self, argv: Sequence[str], *, deadline_seconds: float = 60) -> Completed:
+        return await self._execute(argv, accounts.current_account(), deadline_seconds=deadline_seconds)
+
     async def can_execute(self, path: str) -> bool:
         with self._looking(f"could not look at {shown(path)}"):
             return files.is_executable(absolute(path))

@@ -90,11 +90,26 @@ class SshHost:
         environment: Mapping[str, str] | None = None,
         on_output: Callable[[bytes], None] | None = None,
     ) -> Completed:
+        return await self._run(argv, False, stdin, deadline_seconds, environment, on_output)
+
+    async def run_as_login(self, argv: Sequence[str], *, deadline_seconds: float = 60) -> Completed:
+        return await self._run(argv, True, deadline_seconds=deadline_seconds)
+
+    async def _run(
+        self,
+        argv: Sequence[str],
+        as_login: bool,
+        stdin: bytes = b"",
+        deadline_seconds: float = 60,
+        environment: Mapping[str, str] | None = None,
+        on_output: Callable[[bytes], None] | None = None,
+    ) -> Completed:
         program = posixpath.basename(argv[0])
         try:
             return await execute_remotely(
                 self._connection,
                 argv,
+                as_login=as_login,
                 stdin=stdin,
                 deadline_seconds=deadline_seconds,
                 environment=environment,

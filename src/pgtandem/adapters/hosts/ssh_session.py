@@ -31,12 +31,14 @@ async def execute_remotely(
     connection: SshConnection,
     argv: Sequence[str],
     *,
+    as_login: bool = False,
     stdin: bytes = b"",
     deadline_seconds: float = 60,
     environment: Mapping[str, str] | None = None,
     on_output: Callable[[bytes], None] | None = None,
 ) -> Completed:
-    """Runs a program as the account and waits for its end; `on_output` gets its stderr as it comes.
+    """Runs a program as the account, or as who logged in, and waits for its end; `on_output` gets its stderr as it
+    comes.
 
     When it is cancelled, when the deadline passes or when `on_output` raises, the program's process group on the host
     is ended (SIGTERM, then SIGKILL). Raises DeadlinePassed, CannotExecute, ValueError and HostUnreachable.
@@ -47,7 +49,7 @@ async def execute_remotely(
     texts = b"".join(_counted([f"{_checked(name)}={value}" for name, value in variables.items()])) + b"".join(
         _counted(argv)
     )
-    account = connection.account if helper.login.other_user else ""
+    account = connection.account if helper.login.other_user and not as_login else ""
     start = account.encode() + b"\n" + ssh_scripts.script_line(ssh_scripts.RUNNER) + secret + b"\n" + texts
     async with connection.sessions:
         session = _Session(connection, helper, secret, on_output)

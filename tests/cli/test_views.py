@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,7 @@ VIEWS = {
     "plan-long-names": plan(values.LONG_PLAN, "orders-and-invoices"),
     "plan-empty": plan(values.EMPTY),
     "status-healthy": status(values.PAIR, values.HEALTHY),
+    "status-untested-version": status(replace(values.PAIR, postgresql=19), values.HEALTHY),
     "status-cascading": status(values.CASCADE, values.CASCADING),
     "status-standby-stopped": status(values.PAIR, values.STANDBY_STOPPED),
     "status-nothing-built": status(values.PAIR, values.NOTHING_BUILT),

@@ -47,6 +47,28 @@ def three(major: int) -> Iterator[Cluster]:
         yield cluster
 
 
+def test_the_programs_of_another_major_are_refused_by_name() -> None:
+    with Cluster(on=_installation(17)) as cluster:
+        cluster.topology["cluster"]["postgresql"] = 16
+        cluster.write()
+        words = cluster.run("plan").refused("PT-3005", 12)
+        assert f"{cluster.installation.programs} has PostgreSQL 17." in words
+        assert "write postgresql = 17 under [cluster]" in words
+
+
+def test_a_newer_version_than_tested_is_refused_until_the_file_allows_it() -> None:
+    with Cluster(on=_installation(17)) as cluster:
+        cluster.topology["cluster"]["postgresql"] = 19
+        cluster.write()
+        assert "allow_untested_postgresql = true" in cluster.run("plan").refused("PT-1004", 10)
+        cluster.topology["cluster"]["allow_untested_postgresql"] = True
+        cluster.write()
+        assert "has PostgreSQL 17." in cluster.run("plan").refused("PT-3005", 12)
+        status = cluster.run("status")
+        assert "Warning: PostgreSQL 19 is newer than 18" in status.out
+        assert "Warning: PostgreSQL 19" in cluster.status()["remarks"][0]
+
+
 def test_from_nothing_to_a_streaming_archived_cascade(three: Cluster, major: int) -> None:
     assert three.run("plan").exit_code == 0
     assert three.sql("db1", "SELECT current_setting('server_version_num')::int / 10000") == major

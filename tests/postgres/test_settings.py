@@ -280,12 +280,16 @@ def test_settings_of_extensions_and_unknown_ones_are_not_found() -> None:
     assert setting_spec(18, "") is None
 
 
-@pytest.mark.parametrize("major", [9, 19])
-def test_majors_outside_the_catalogue_are_refused(major: int) -> None:
-    with pytest.raises(ValueError, match="from 10 to 18"):
-        setting_spec(major, "port")
-    with pytest.raises(ValueError, match="from 10 to 18"):
-        setting_names(major)
+def test_majors_before_the_catalogue_are_refused() -> None:
+    with pytest.raises(ValueError, match="from 10 on"):
+        setting_spec(9, "port")
+    with pytest.raises(ValueError, match="from 10 on"):
+        setting_names(9)
+
+
+def test_a_newer_major_than_the_catalogue_has_is_taken_for_the_newest() -> None:
+    assert setting_names(19) == setting_names(18)
+    assert setting_spec(19, "io_method") == setting_spec(18, "io_method")
 
 
 @pytest.mark.parametrize(

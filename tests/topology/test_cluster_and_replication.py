@@ -3,8 +3,9 @@
 import pytest
 
 from pgtandem.model.topology import Binaries, Durability, Method, Synchronous
+from pgtandem.topology.render import render_topology
 
-from .files import CLUSTER, PAIR, TWO_NODES, load, only_problem, places_of, problems_of
+from .files import CLUSTER, FOLDER, PAIR, TWO_NODES, error_of, load, only_problem, places_of, problems_of
 
 
 def cluster(lines: str) -> str:
@@ -45,6 +46,34 @@ def test_version_that_is_too_old_is_refused_by_name() -> None:
 def test_version_that_is_too_new_is_refused_by_name() -> None:
     problem = only_problem(cluster('name = "shop"\npostgresql = 19'))
     assert problem.what == "PostgreSQL 19 is newer than 18, the newest that pgtandem was tested with"
+    assert "allow_untested_postgresql = true" in problem.next_step
+
+
+def test_a_newer_version_is_taken_where_the_file_allows_it_by_the_settings_of_the_newest_known() -> None:
+    allowed = 'name = "shop"\npostgresql = 19\nallow_untested_postgresql = true'
+    loaded = load(cluster(allowed) + "[parameters]\nio_workers = 4\n")
+    assert (loaded.postgresql, loaded.parameters["io_workers"]) == (19, "4")
+    assert load(render_topology(loaded, folder=FOLDER)) == loaded
+    problem = only_problem(cluster(allowed) + "[parameters]\nwal_keep_segments = 4\n")
+    assert problem.what == 'PostgreSQL 18 has no setting "wal_keep_segments"'
+    assert problem.why.startswith("PostgreSQL 19 is newer than 18")
+
+
+@pytest.mark.parametrize("value", ["false", '"true"', "1"])
+def test_nothing_but_true_allows_a_newer_version(value: str) -> None:
+    error = error_of(cluster(f'name = "shop"\npostgresql = 19\nallow_untested_postgresql = {value}'))
+    assert "cluster.postgresql" in [problem.where for problem in error.problems]
+
+
+def test_what_allows_a_newer_version_does_not_allow_an_older_one() -> None:
+    problem = only_problem(cluster('name = "shop"\npostgresql = 9\nallow_untested_postgresql = true'))
+    assert problem.what == "PostgreSQL 9 is older than 10, the oldest that pgtandem knows"
+
+
+def test_a_version_with_two_parts_before_10_is_refused_with_the_range() -> None:
+    problem = only_problem(cluster('name = "shop"\npostgresql = 9.6'))
+    assert problem.what == "9.6 is not a whole number"
+    assert problem.why == "The major version of PostgreSQL: 10 to 18."
 
 
 @pytest.mark.parametrize(
@@ -92,7 +121,10 @@ def test_unknown_keys_and_tables_are_refused_with_what_was_meant() -> None:
     problem = only_problem(CLUSTER + "shared_buffers = 1\n" + TWO_NODES)
     assert problem.next_step == "it is a PostgreSQL setting: write it under [parameters]"
     problem = only_problem(CLUSTER + '"x y" = 1\n' + TWO_NODES)
-    assert (problem.where, problem.why) == ('cluster."x y"', "Known here are name, postgresql and binaries.")
+    assert (problem.where, problem.why) == (
+        'cluster."x y"',
+        "Known here are name, postgresql, allow_untested_postgresql and binaries.",
+    )
 
 
 def test_durability_that_does_not_exist_is_refused() -> None:

@@ -112,7 +112,7 @@ PAIR_TEXT = """\
 
 [cluster]
 name = "shop"                       # the name of the cluster
-postgresql = 18                     # the major version of PostgreSQL
+postgresql = 18                     # the major version of PostgreSQL: 10 to 18
 # binaries = "auto"                 # where the programs are: auto, embedded, system, or an absolute path
 
 [nodes.db1]                         # the first node starts as the primary

@@ -3,7 +3,7 @@
 import textwrap
 
 from pgtandem.cli.terminal import Paint
-from pgtandem.model.plan import Consequence, Plan, Risk, Step
+from pgtandem.model.plan import WARNING, Consequence, Plan, Risk, Step
 
 #: Steps that stand out: they take a server away, for a moment or for good.
 _STANDS_OUT = (Risk.RESTART, Risk.STOP, Risk.REMOVE)
@@ -22,7 +22,9 @@ def plan_lines(plan: Plan, cluster: str, paint: Paint, columns: int, *, reasons:
     saying yes should fit on a screen.
     """
     if plan.empty:
-        return [f"{paint.green('converged')}: cluster {cluster} is what the topology file says; nothing to do"]
+        said = [f"{paint.green('converged')}: cluster {cluster} is what the topology file says; nothing to do"]
+        warnings = [note for note in plan.notes if note.startswith(WARNING)]
+        return said + [line for note in warnings for line in textwrap.wrap(note, columns, subsequent_indent="  ")]
     count = len(plan.steps)
     summary = f"Plan for cluster {cluster}: {count} step{'s' if count > 1 else ''}{_in_short(plan)}"
     lines = [paint.bold(line) for line in textwrap.wrap(summary, columns, subsequent_indent="  ")]

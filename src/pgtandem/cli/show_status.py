@@ -5,6 +5,7 @@ import textwrap
 from pgtandem.cli.narrate import size_in_words
 from pgtandem.cli.terminal import Paint
 from pgtandem.model.observed import Observed
+from pgtandem.model.plan import WARNING
 from pgtandem.model.topology import Topology
 from pgtandem.observe.health import ClusterHealth, NodeHealth, cluster_health
 
@@ -26,7 +27,11 @@ def status_lines(
     lines += _table(health, paint, columns, "└ " if drawn else "- ")
     lines += _wrapped("sync:     ", health.synchronous, columns)
     lines += _wrapped("archive:  ", health.archive, columns)
-    lines += [line for remark in health.remarks for line in _wrapped("note:     ", remark, columns)]
+    for remark in health.remarks:
+        if remark.startswith(WARNING):
+            lines += [paint.yellow(line) for line in _wrapped("", remark, columns)]
+        else:
+            lines += _wrapped("note:     ", remark, columns)
     return lines
 
 

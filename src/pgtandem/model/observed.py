@@ -58,15 +58,16 @@ class System:
     """What a host runs on, as far as PostgreSQL's packages differ by it.
 
     `name` is the distribution in words, `ids` its name and those of what it is like (ID and ID_LIKE of os-release),
-    `version` its number. `majors` are the major versions of PostgreSQL that are installed, looked for where the wanted
-    one is not. `clusters` are those that postgresql-common knows, None where it is not installed. `systemd` says
-    whether systemd runs the host.
+    `version` its number. `majors` are the major versions of PostgreSQL that are installed, and `named_version` the
+    version in the folder that the topology file names, both looked for where the wanted one is not. `clusters` are
+    those that postgresql-common knows, None where it is not installed. `systemd` says whether systemd runs the host.
     """
 
     name: str = ""
     ids: tuple[str, ...] = ()
     version: str = ""
     majors: tuple[int, ...] = ()
+    named_version: str = ""
     clusters: tuple[HostCluster, ...] | None = None
     systemd: bool = False
 

@@ -115,6 +115,10 @@ class Consequence:
     loss: str
 
 
+#: How a note begins that is shown even where nothing is left to do.
+WARNING = "Warning: "
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Ordered steps; empty means converged.

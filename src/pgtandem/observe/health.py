@@ -1,14 +1,17 @@
 """What a look means: each node's role, state and lag, and what is wrong. A pure reading of Observed, for every view."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pgtandem.model.facts import Absent, Known, Unknown
 from pgtandem.model.names import NodeName, slot_name
 from pgtandem.model.observed import Observed, ObservedNode, Sender
+from pgtandem.model.plan import WARNING
 from pgtandem.model.topology import Method, Topology
 from pgtandem.plan.between_hosts import clocks_apart
 from pgtandem.plan.layout import remarks
 from pgtandem.postgres.sync_names import confirmations
+from pgtandem.postgres.versions import untested
 
 _WAIT_FOR_NOBODY = ("off", "local")
 
@@ -54,8 +57,15 @@ def cluster_health(topology: Topology, observed: Observed) -> ClusterHealth:
         synchronous=_synchronous(topology, observed, primary),
         archive=_archive(topology, observed, primary),
         problems=tuple(_problems(topology, observed, nodes)),
-        remarks=tuple(text for name in topology.names for text in remarks(topology, name, observed.nodes[name])),
+        remarks=tuple(_remarks(topology, observed)),
     )
+
+
+def _remarks(topology: Topology, observed: Observed) -> Iterator[str]:
+    if warning := untested(topology.postgresql):
+        yield f"{WARNING}{warning}."
+    for name in topology.names:
+        yield from remarks(topology, name, observed.nodes[name])
 
 
 def _node(topology: Topology, observed: Observed, name: NodeName, primary: NodeName | None) -> NodeHealth:

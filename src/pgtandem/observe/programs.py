@@ -77,9 +77,18 @@ async def _older_copy(host: Host, copy_to: str, major: int) -> Programs | None:
     return found[max(found)] if found else None
 
 
-async def _programs(host: Host, directory: str, origin: str, major: int) -> Programs | None:
+async def version_in(host: Host, directory: str) -> str | None:
+    """What `postgres` in a folder says of itself; None where there is none that the account can run."""
+    return await _version(host, directory) if await host.can_execute(posixpath.join(directory, "postgres")) else None
+
+
+async def _version(host: Host, directory: str) -> str | None:
     done = await host.run([posixpath.join(directory, "postgres"), "--version"], deadline_seconds=20)
-    version = _parsed(done.text)
+    return _parsed(done.text)
+
+
+async def _programs(host: Host, directory: str, origin: str, major: int) -> Programs | None:
+    version = await _version(host, directory)
     if version is None or _major(version) != major:
         return None
     missing = [name for name in NEEDED if not await host.can_execute(posixpath.join(directory, name))]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pgtandem.model.facts import Absent, Fact
 from pgtandem.model.observed import Programs, System
 from pgtandem.model.topology import Topology
+from pgtandem.observe.programs import version_in
 from pgtandem.ports import Host, HostFailure
 from pgtandem.postgres.debian import parse_clusters
 from pgtandem.postgres.places import parse_os_release
@@ -25,8 +26,11 @@ async def observe_system(host: Host, topology: Topology, programs: Fact[Programs
                 system = parse_os_release(text.decode(errors="replace"))
                 break
         if isinstance(programs, Absent):
-            others = [major for major in range(OLDEST, NEWEST + 1) if major != topology.postgresql]
+            others = [major for major in range(OLDEST, NEWEST + 2) if major != topology.postgresql]
             system = replace(system, majors=tuple([m for m in others if await _installed(host, m)]))
+            if topology.bin_directory is not None:
+                named = await version_in(host, topology.bin_directory)
+                system = replace(system, named_version=named or "")
         if await host.list_directory("/run/systemd/system") is not None:
             system = replace(system, systemd=True)
         if await host.can_execute(_LIST_CLUSTERS):

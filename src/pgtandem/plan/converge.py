@@ -7,7 +7,7 @@ commit must never wait for a standby that does not exist yet.
 """
 
 from pgtandem.model.observed import Observed
-from pgtandem.model.plan import Plan
+from pgtandem.model.plan import WARNING, Plan
 from pgtandem.model.topology import Topology
 from pgtandem.plan.archiving import check_archive
 from pgtandem.plan.between_hosts import host_notes
@@ -26,6 +26,7 @@ from pgtandem.plan.refusals import refuse_closed, refuse_foreign, refuse_unreada
 from pgtandem.plan.roles import decide_primary
 from pgtandem.plan.slots import needless_slots
 from pgtandem.plan.standbys import plan_standby
+from pgtandem.postgres.versions import untested
 
 
 def plan_converge(topology: Topology, observed: Observed) -> Plan:
@@ -70,6 +71,8 @@ def _converge(draft: Draft) -> Plan:
         draft.notes.insert(0, f"Durability: {durability_in_words(wish.topology)}.")
     if draft.steps:
         draft.notes += host_notes(wish.topology, wish.observed)
+    if warning := untested(wish.topology.postgresql):
+        draft.notes.insert(0, f"{WARNING}{warning}.")
     return Plan(
         primary=wish.primary,
         steps=ordered(draft.steps),

@@ -1,5 +1,6 @@
 """What makes a plan impossible: each finding with its code; all of them are reported at once."""
 
+import re
 from collections.abc import Iterator, Sequence
 
 from pgtandem.errors import CODES, PgtandemError, Problem
@@ -12,6 +13,7 @@ from pgtandem.plan.desired import Wish, neighbour_at_port
 from pgtandem.plan.layout import taken_names
 from pgtandem.plan.roles import claims_primary
 from pgtandem.postgres.places import install_hint
+from pgtandem.postgres.versions import OLDEST, untested
 
 Finding = tuple[str, Problem]
 
@@ -155,7 +157,9 @@ def _next(fact: Unknown) -> str:
 
 def _programs(topology: Topology, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
     major, system = topology.postgresql, node.system
-    if isinstance(node.programs, Absent):
+    if isinstance(node.programs, Absent) and system.named_version:
+        yield "PT-3005", _of_another_major(topology, name, system.named_version)
+    elif isinstance(node.programs, Absent):
         others = f"{_listed(system.majors)} is installed there, {major} is asked for. " if system.majors else ""
         yield (
             "PT-3005",
@@ -180,8 +184,23 @@ def _programs(topology: Topology, name: NodeName, node: ObservedNode) -> Iterato
     elif isinstance(node.programs, Unknown):
         yield (
             "PT-3008",
-            Problem(name, f"could not find the PostgreSQL programs for {name}", node.programs.sentence, MEND),
+            Problem(
+                name, f"could not find the PostgreSQL programs for {name}", node.programs.sentence, _next(node.programs)
+            ),
         )
+
+
+def _of_another_major(topology: Topology, name: NodeName, version: str) -> Problem:
+    """The folder that the topology file names has programs, but others than the file asks for."""
+    found, folder = re.match(r"\d+", version), "name another folder as cluster.binaries"
+    there = int(found.group()) if found else 0
+    what = f"{topology.bin_directory} has PostgreSQL {version} where {name} is to run, not {topology.postgresql}"
+    if there < OLDEST:
+        why = f"PostgreSQL {version} is older than {OLDEST}, the oldest that pgtandem knows."
+        return Problem(name, what, why, folder)
+    why = f"{untested(there)}." if untested(there) else ""
+    also = " and allow_untested_postgresql = true" if why else ""
+    return Problem(name, what, why, f"{folder}, or write postgresql = {there}{also} under [cluster]")
 
 
 def _foreign_data(topology: Topology, name: NodeName, node: ObservedNode) -> Iterator[Finding]:

@@ -117,7 +117,7 @@ def setting_spec(major: int, name: str) -> SettingSpec | None:
 
     An old name that the server still accepts finds the setting under its present name ("sort_mem" finds
     "work_mem", on 18 "ssl_ecdh_curve" finds "ssl_groups"). Names with a dot belong to extensions: None.
-    Raises ValueError for a major that the catalogue does not have.
+    A newer major than the catalogue has is taken for the newest one. Raises ValueError for one that is too old.
     """
     return _specs(_checked(major)).get(name.lower())
 
@@ -125,7 +125,7 @@ def setting_spec(major: int, name: str) -> SettingSpec | None:
 def setting_names(major: int) -> frozenset[str]:
     """The names of all settings that pg_settings of this major shows, spelled as there, without old names.
 
-    Raises ValueError for a major that the catalogue does not have.
+    A newer major than the catalogue has is taken for the newest one. Raises ValueError for one that is too old.
     """
     return frozenset(spec.name for spec in _specs(_checked(major)).values())
 
@@ -165,10 +165,10 @@ def canonical(spec: SettingSpec, text: str) -> str:
 
 
 def _checked(major: int) -> int:
-    if major not in SUPPORTED_MAJORS:
-        first, last = SUPPORTED_MAJORS[0], SUPPORTED_MAJORS[-1]
-        raise ValueError(f"expects a major version from {first} to {last} (got {major})")
-    return major
+    first, last = SUPPORTED_MAJORS[0], SUPPORTED_MAJORS[-1]
+    if major < first:
+        raise ValueError(f"expects a major version from {first} on (got {major})")
+    return min(major, last)
 
 
 # Reading the file

@@ -13,6 +13,16 @@ STANDBY_FLOOR = (
 )
 
 
+def untested(major: int) -> str:
+    """A warning for a version that is newer than the rules, "" for those that they know."""
+    if major <= NEWEST:
+        return ""
+    return (
+        f"PostgreSQL {major} is newer than {NEWEST}, the newest that pgtandem was tested with; the settings and rules "
+        f"of {NEWEST} are used for it"
+    )
+
+
 def has_slot_cap(major: int) -> bool:
     """max_slot_wal_keep_size came with 13."""
     return major >= 13

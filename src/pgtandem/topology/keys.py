@@ -15,6 +15,7 @@ class Kind(Enum):
     TABLE = "table"
     TEXT = "text"
     INTEGER = "whole number"
+    FLAG = "true or false"
     SETTINGS = "table of settings"
     LINES = "list of texts"
 
@@ -32,7 +33,7 @@ class Key:
     kind: Kind
     meaning: str
     example: str = ""
-    default: str | int | None = None
+    default: str | int | bool | None = None
     default_words: str = ""
     required: bool = False
     choices: tuple[str, ...] = ()
@@ -45,7 +46,7 @@ class Key:
             return "required"
         if self.default is None:
             return self.default_words or "none"
-        return f'`"{self.default}"`' if isinstance(self.default, str) else f"`{self.default}`"
+        return f'`"{self.default}"`' if isinstance(self.default, str) else f"`{str(self.default).lower()}`"
 
     @property
     def values_text(self) -> str:
@@ -68,7 +69,15 @@ _TABLES = (
 
 _CLUSTER_KEYS = (
     Key(CLUSTER, "name", Kind.TEXT, "the name of the cluster", '"shop"', required=True),
-    Key(CLUSTER, "postgresql", Kind.INTEGER, "the major version of PostgreSQL", "18", required=True),
+    Key(CLUSTER, "postgresql", Kind.INTEGER, "the major version of PostgreSQL", "18", required=True, values="10 to 18"),
+    Key(
+        CLUSTER,
+        "allow_untested_postgresql",
+        Kind.FLAG,
+        "whether `postgresql` may be newer than what pgtandem was tested with",
+        "true",
+        default=False,
+    ),
     Key(
         CLUSTER,
         "binaries",

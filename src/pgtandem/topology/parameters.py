@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pgtandem.errors import Problem
 from pgtandem.postgres.owned import OWNED
 from pgtandem.postgres.settings import SettingSpec, canonical, majors_with, setting_names, setting_spec
+from pgtandem.postgres.versions import NEWEST, untested
 from pgtandem.topology.problems import Path, Problems, listed, nearest
 from pgtandem.topology.table import has_control_characters
 from pgtandem.topology.toml import describe, quote_text
@@ -128,8 +129,10 @@ def setting_text(value: object) -> str:
 def _unknown(name: str, major: int) -> Problem:
     """A setting that this version does not have: where it exists, what replaced it, or what was meant."""
     majors = majors_with(name)
-    what = f'PostgreSQL {major} has no setting "{name}"'
+    what = f'PostgreSQL {min(major, NEWEST)} has no setting "{name}"'
     why = f"It exists only in PostgreSQL {_versions(majors)}." if majors else ""
+    if untested(major):
+        why = " ".join(filter(None, (f"{untested(major)}.", why)))
     if name in GONE:
         return Problem("", what, why or _sentence(GONE[name]), f"{GONE[name]}" if why else "")
     successor, change = SUCCESSORS.get(name, ("", ""))

@@ -4,6 +4,7 @@ import posixpath
 from collections.abc import Mapping
 
 from pgtandem.model.topology import LOCAL, Archive, Binaries, HostAddress, Node, Replication, Topology
+from pgtandem.postgres.versions import untested
 from pgtandem.topology.keys import ARCHIVE, CLUSTER, NODE, REPLICATION, keys_of
 from pgtandem.topology.places import absolute, host_name, is_below
 from pgtandem.topology.toml import quote_key, quote_text
@@ -41,6 +42,8 @@ def _cluster(topology: Topology) -> str:
         _line(CLUSTER, "postgresql", str(topology.postgresql)),
         _line(CLUSTER, "binaries", quote_text(place), off=place == Binaries.AUTO.value),
     ]
+    if untested(topology.postgresql):
+        lines.insert(3, _line(CLUSTER, "allow_untested_postgresql", "true"))
     return _text(lines)
 
 

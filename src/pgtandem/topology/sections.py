@@ -41,14 +41,17 @@ def read_cluster(table: Table) -> Cluster:
 
 def _read_major(table: Table) -> int | None:
     major = table.integer("postgresql")
-    if major is None or major in SUPPORTED_MAJORS:
+    allowed = table.flag("allow_untested_postgresql")
+    if major is None or major in SUPPORTED_MAJORS or (allowed and major > max(SUPPORTED_MAJORS)):
         return major
     oldest, newest = min(SUPPORTED_MAJORS), max(SUPPORTED_MAJORS)
+    hint = f"name the major version alone, {oldest} to {newest}"
     if major < oldest:
         what = f"PostgreSQL {describe(major)} is older than {oldest}, the oldest that pgtandem knows"
     else:
         what = f"PostgreSQL {describe(major)} is newer than {newest}, the newest that pgtandem was tested with"
-    table.report("postgresql", what, next_step=f"name the major version alone, {oldest} to {newest}")
+        hint += "; or allow_untested_postgresql = true under [cluster]"
+    table.report("postgresql", what, next_step=hint)
     return None
 
 

@@ -7,7 +7,14 @@ from pgtandem.topology.keys import Key, Kind, keys_of, tables_with
 from pgtandem.topology.problems import Path, Problems, did_you_mean, listed, nearest
 from pgtandem.topology.toml import describe, quote_key
 
-_TYPES: dict[Kind, type] = {Kind.TABLE: dict, Kind.SETTINGS: dict, Kind.TEXT: str, Kind.INTEGER: int, Kind.LINES: list}
+_TYPES: dict[Kind, type] = {
+    Kind.TABLE: dict,
+    Kind.SETTINGS: dict,
+    Kind.TEXT: str,
+    Kind.INTEGER: int,
+    Kind.FLAG: bool,
+    Kind.LINES: list,
+}
 
 
 class Table:
@@ -97,6 +104,10 @@ class Table:
         """The texts of a list, none where it is missing or wrong."""
         value = self._value(name)
         return tuple(item.strip() for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+
+    def flag(self, name: str) -> bool:
+        """The truth value, or its default."""
+        return self._value(name) is True
 
     def values(self, name: str) -> Mapping[str, object] | None:
         """The inner table of a key, None where there is none."""

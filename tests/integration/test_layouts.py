@@ -8,6 +8,7 @@ import pytest
 from support.hosts import Hosts, why_no_hosts
 from support.remote import BIN, RemoteCluster
 from support.servers import wait_until
+from support.systemctl import Systemd
 
 _missing = why_no_hosts()
 pytestmark = pytest.mark.skipif(_missing is not None, reason=_missing or "")
@@ -166,3 +167,71 @@ def test_name_that_debian_gave_to_other_data_is_left_alone(hosts: Hosts, debian:
         assert "/srv/postgres/elsewhere" in said
     finally:
         _ok(hosts, "h2", "pg_dropcluster", "15", "shop")
+
+
+# --- systemd
+
+
+DEBIANS_UNITS = {"postgresql.service": {"UnitFileState": "enabled"}, "postgresql@15-shop.service": {}}
+MAY_SYSTEMCTL = "alice ALL=(root) NOPASSWD: /usr/local/sbin/systemctl start *, /usr/local/sbin/systemctl stop *\n"
+
+
+@pytest.fixture
+def two_ways(hosts: Hosts, debian: RemoteCluster) -> Iterator[tuple[Systemd, Systemd]]:
+    """h1 is Debian's, h2 has its data where RHEL's unit says."""
+    data = "/srv/postgres/15/data"
+    debian.nodes["db2"]["data_directory"] = data
+    rhel = {"postgresql-15.service": {"UnitFileState": "disabled", "Environment": f"PGDATA={data}/"}}
+    with Systemd(hosts, "h1", DEBIANS_UNITS) as one, Systemd(hosts, "h2", rhel) as two:
+        yield one, two
+    hosts.run("h2", ["rm", "-rf", "/srv/postgres/15"])
+
+
+@needs_debian
+def test_units_start_and_stop_the_servers_where_the_login_may(
+    hosts: Hosts, debian: RemoteCluster, two_ways: tuple[Systemd, Systemd]
+) -> None:
+    one, two = two_ways
+    for number, node in enumerate(debian.nodes.values(), 1):
+        node["host"] = f"ssh://alice@{hosts.address(f'h{number}')}"
+    for host in hosts.names:
+        hosts.sudoers(host).write_text(hosts.sudoers(host).read_text() + MAY_SYSTEMCTL)
+    try:
+        debian.apply()
+        debian.converged()
+        assert one.calls() == ["root: start --no-block postgresql@15-shop.service"]
+        assert two.calls() == ["root: start --no-block postgresql-15.service"]
+        assert debian.psql("db1", "SHOW config_file") == "/etc/postgresql/15/shop/postgresql.conf"
+        assert debian.status()["remarks"] == [
+            "db2 does not start by itself when its host does: systemctl enable postgresql-15.service"
+        ]
+        debian.ok("down", "--yes")
+        assert one.calls()[1:] == ["root: stop --no-block postgresql@15-shop.service"]
+        assert two.calls()[1:] == ["root: stop --no-block postgresql-15.service"]
+
+        # A server that somebody started beside systemd is not systemd's to stop.
+        data = "/srv/postgres/15/data"
+        _ok(hosts, "h2", f"{BIN}/pg_ctl", "start", "-w", "-D", data, "-l", f"{data}.log", user="postgres")
+        debian.ok("down", "--yes")
+        assert len(two.calls()) == 2
+        assert hosts.processes("h2", data) == []
+    finally:
+        for host in hosts.names:
+            hosts.sudoers(host).write_text(hosts.sudoers(host).read_text().replace(MAY_SYSTEMCTL, ""))
+
+
+@needs_debian
+def test_without_the_right_to_systemctl_servers_run_and_the_reader_is_told(
+    debian: RemoteCluster, two_ways: tuple[Systemd, Systemd]
+) -> None:
+    beside = "is started by pg_ctl and not by {}: systemctl needs a login as root, or sudo that asks for no password"
+    said = " ".join(debian.apply().out.split())
+    assert f"db1 {beside.format('postgresql@15-shop.service')}" in said
+    assert debian.streams("db1") == ["db2"]
+    assert debian.status()["remarks"] == [
+        f"db1 {beside.format('postgresql@15-shop.service')}",
+        "db2 does not start by itself when its host does: systemctl enable postgresql-15.service",
+        f"db2 {beside.format('postgresql-15.service')}",
+    ]
+    assert debian.run("status").exit_code == 0
+    assert [system.calls() for system in two_ways] == [[], []]

@@ -289,6 +289,12 @@ class HostBasicsContract:
 class HostProgramsContract:
     """Programs and processes. The host needs a POSIX shell, which only the tests use."""
 
+    def test_program_runs_as_who_logged_in(self, host: Host, login: str) -> None:
+        """`login` is a fixture of each adapter's: who pgtandem is on the host."""
+        done = finish(host.run_as_login(["sh", "-c", "id -un; exit 3"]))
+        assert done.exit_code == 3
+        assert done.text.strip() == login
+
     def test_exit_code_and_both_outputs_come_back(self, host: Host) -> None:
         completed = finish(host.run(["sh", "-c", "echo out; echo err >&2; exit 3"]))
         assert completed == Completed(3, b"out\n", b"err\n")

@@ -49,6 +49,11 @@ def host(request: pytest.FixtureRequest, open_tmp_path: Path) -> Iterator[LocalH
 
 
 @pytest.fixture
+def login() -> str:
+    return pwd.getpwuid(os.geteuid()).pw_name
+
+
+@pytest.fixture
 def place(host: LocalHost, open_tmp_path: Path) -> str:
     folder = open_tmp_path / "place"
     folder.mkdir()

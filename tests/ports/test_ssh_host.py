@@ -141,6 +141,11 @@ def host(request: pytest.FixtureRequest, seat: Seat, lasting: Callable[[str], Ss
 
 
 @pytest.fixture
+def login(request: pytest.FixtureRequest, host: Host) -> str:
+    return str(request.node.callspec.params["host"])
+
+
+@pytest.fixture
 def place(hosts: Hosts) -> Iterator[str]:
     folder = hosts.srv("h1") / "place"
     folder.mkdir()

@@ -119,6 +119,10 @@ class Hosts:
         """The host's /usr/local/sbin, as seen from this machine: what is put there comes before the system's own."""
         return self.folder / host / "programs"
 
+    def sudoers(self, host: str) -> Path:
+        """The host's /etc/sudoers, as seen from this machine."""
+        return self.folder / host / "etc/sudoers"
+
     def os_release(self, host: str) -> Path:
         """The host's /etc/os-release, as seen from this machine."""
         return self.folder / host / "etc/os-release"

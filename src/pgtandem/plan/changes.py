@@ -2,6 +2,7 @@
 
 from pgtandem.model.facts import Known
 from pgtandem.model.names import NodeName
+from pgtandem.model.observed import PostmasterState
 from pgtandem.model.plan import Condition, NodeFiles, Risk, Step, StepKind
 from pgtandem.plan.desired import files_differ, neighbour_at_port, settings_in_place
 from pgtandem.plan.draft import Draft
@@ -47,7 +48,7 @@ def change(draft: Draft, name: NodeName, files: NodeFiles, drift: Drift) -> None
                 + (" and reload" if load else ""),
                 "They differ from what the topology file says.",
                 Risk.RELOAD,
-                needs=("host.account", f"{name}.reset"),
+                needs=("host.account", "archive.folder", f"{name}.reset"),
                 expects=(Condition("data_is_ours", name, name),),
                 proves=loaded(draft, name, wanted, (*drift.written, *drift.loaded)) if running else (),
                 undo="change the topology file back and apply",
@@ -86,6 +87,7 @@ def loaded(draft: Draft, name: NodeName, wanted: dict[str, str], keys: tuple[str
 def start(draft: Draft, name: NodeName, role: str, after: tuple[str, ...]) -> None:
     seen = draft.wish.seen(name)
     alive = isinstance(seen.postmaster, Known)
+    ends = isinstance(seen.postmaster, Known) and seen.postmaster.value.state is PostmasterState.STOPPING
     neighbour = neighbour_at_port(draft.wish, name)
     if neighbour is not None and not draft.has(f"{neighbour}.stop"):
         _make_way(draft, neighbour, name)
@@ -96,8 +98,12 @@ def start(draft: Draft, name: NodeName, role: str, after: tuple[str, ...]) -> No
             f"{name}.start",
             StepKind.START,
             name,
-            f"wait until {name} answers" if alive else f"start {name} on port {draft.wish.node(name).port}",
-            "Its server is starting up." if alive else "Its server does not run.",
+            f"wait until {name} answers"
+            if alive and not ends
+            else f"start {name} on port {draft.wish.node(name).port}",
+            "Its server shuts down; it is started once that is done."
+            if ends
+            else ("Its server is starting up." if alive else "Its server does not run."),
             Risk.CREATE,
             needs=(
                 *("host.programs", f"{name}.stop", f"{name}.registration", *after),
@@ -159,9 +165,12 @@ def _make_way(draft: Draft, name: NodeName, successor: NodeName) -> None:
 
 def _what_is_written(differing: list[str], settings: tuple[str, ...], before: dict[str, str], files: NodeFiles) -> str:
     """In words: what is set, and which other files are written."""
-    parts = []
-    if settings and before:
-        parts.append("set " + ", ".join(settings))
+    parts, wanted = [], parse_settings(files.text(SETTINGS_FILE))
+    if before:
+        changed = [name for name in settings if name in wanted]
+        parts += ["set " + ", ".join(changed)] if changed else []
+        gone = [name for name in settings if name not in wanted]
+        parts += ["take out " + ", ".join(gone)] if gone else []
     others = [path for path in differing if not (path == SETTINGS_FILE and parts)]
     if others:
         parts.append("write " + ", ".join(others))

@@ -210,9 +210,11 @@ def kept_above_wish(wish: Wish, name: NodeName) -> tuple[str, ...]:
     kept = []
     for key in STANDBY_FLOOR:
         settles = _wished_number(wish, wish.primary, key)
+        # What the topology says of a setting takes the place of what ALTER SYSTEM said.
+        by_hand = _set_by_hand(primary, key) if settles is None else 0
         if settles is None and primary.running and key not in settings_in_place(primary):
             settles = int(primary.running.settings[key].value)
-        lowest = max(settles or 0, _wished_number(wish, name, key) or 0, _set_by_hand(primary, key))
+        lowest = max(settles or 0, _wished_number(wish, name, key) or 0, by_hand)
         spec = setting_spec(wish.topology.postgresql, key)
         if key in settled and spec is not None and int(canonical(spec, settled[key])) > lowest:
             kept.append(key)

@@ -17,19 +17,22 @@ _AUTO_FILE = "postgresql.auto.conf"
 class Drift:
     """What differs on one node, as setting names: `written` in the settings file against the wish, `loaded` in the
     running server against the wish, `shadowed` by ALTER SYSTEM, `pending` until a restart. `recovery` says that
-    recovery.conf (up to 11) differs, or is written and not read yet: it is only read at a start."""
+    recovery.conf (up to 11) differs, or is written and not read yet: it is only read at a start. `settled` are those of
+    them that have the wished value in force, wherever it comes from or however it is spelled: no restart for them."""
 
     written: tuple[str, ...] = ()
     loaded: tuple[str, ...] = ()
     shadowed: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
     recovery: bool = False
+    settled: tuple[str, ...] = ()
 
     def restart_for(self, major: int) -> tuple[str, ...]:
         """The settings that need a restart."""
         changed = {*self.written, *self.loaded, *self.shadowed}
         recovery = (RECOVERY_FILE,) if self.recovery else ()
-        return tuple(sorted({*self.pending, *recovery, *(name for name in changed if _needs_restart(major, name))}))
+        needed = {*self.pending, *(name for name in changed if _needs_restart(major, name))}
+        return tuple(sorted({*recovery, *(needed - {*self.settled})}))
 
 
 def drift_of(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> Drift:
@@ -56,7 +59,10 @@ def drift_of(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> Drift:
             if setting.pending_restart and (key in wanted or key in in_place or _ours(setting.source_file))
         )
     )
-    return Drift(written, loaded, shadowed, pending, recovery)
+    settled = tuple(
+        key for key in (*written, *shadowed) if key in wanted and _runs_with(server, major, key, wanted[key])
+    )
+    return Drift(written, loaded, shadowed, pending, recovery, settled)
 
 
 def _recovery_differs(wish: Wish, name: NodeName) -> bool:
@@ -87,6 +93,14 @@ def _in_force(server: Server, major: int, key: str, value: str) -> bool:
         # A server may show a text in its own spelling (DateStyle, time zones); what it read from our file is in force.
         return _loose(setting.value) == _loose(value) or (_ours(setting.source_file) and key in RESPELLED)
     return setting.value == canonical(spec, value)
+
+
+def _runs_with(server: Server, major: int, key: str, value: str) -> bool:
+    """Whether the server has exactly this value now. A reload takes a pending restart back where that is so."""
+    setting, spec = server.settings.get(key), setting_spec(major, key)
+    if setting is None or spec is None:
+        return False
+    return setting.value == (value if spec.kind == "string" else canonical(spec, value))
 
 
 #: What archive_command shows while archive_mode is off, whatever was written.

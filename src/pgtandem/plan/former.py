@@ -7,6 +7,15 @@ from pgtandem.plan.layout import forget_registration
 from pgtandem.plan.packaged import service_of
 
 
+def _moved_away(draft: Draft) -> tuple[str, ...]:
+    """The proofs of the standbys that streamed through a node that leaves: until they stream from elsewhere, it is
+    what they could go back to. Where the primary restarts, that waits for the stop itself, and the proofs for it."""
+    wish = draft.wish
+    if draft.has(f"{wish.primary}.restart"):
+        return ()
+    return tuple(f"{name}.proof" for name in wish.topology.names)
+
+
 def former_nodes(draft: Draft) -> None:
     """They are stopped, and their data is left where it is.
 
@@ -23,7 +32,7 @@ def former_nodes(draft: Draft) -> None:
                     f"stop {former.name}",
                     "The topology file no longer has it.",
                     Risk.STOP,
-                    needs=(f"{primary}.files", f"{primary}.sync"),
+                    needs=(f"{primary}.files", f"{primary}.sync", *_moved_away(draft)),
                     proves=(Condition("stopped", former.name),),
                     undo=f"put [nodes.{former.name}] back and apply",
                     programs=draft.programs(primary),

@@ -69,18 +69,20 @@ def replication_role(draft: Draft) -> None:
     elif not draft.builds(name):
         draft.look_again = True
         return
+    there = seen.running is not None and REPLICATION_ROLE in seen.running.roles
     draft.add(
         Step(
             f"{name}.role",
             StepKind.CREATE_ROLE,
             name,
-            f"create the role {REPLICATION_ROLE}",
-            "Standbys stream as it: replication only, no superuser, SCRAM password.",
+            f"{'mend' if there else 'create'} the role {REPLICATION_ROLE}",
+            ("Its rights or its password are others than pgtandem gave it. " if there else "")
+            + "Standbys stream as it: replication only, no superuser, SCRAM password.",
             Risk.CREATE,
             needs=(f"{name}.start", f"{name}.files", f"{name}.restart"),
             expects=(Condition("is_primary", name),),
             proves=(Condition("role_ready", name, REPLICATION_ROLE),),
-            undo=f"DROP ROLE {REPLICATION_ROLE}",
+            undo="" if there else f"DROP ROLE {REPLICATION_ROLE}",
             names=(REPLICATION_ROLE,),
         )
     )

@@ -15,13 +15,15 @@ def slot(draft: Draft, upstream: NodeName, standby: NodeName) -> None:
     elif not draft.builds(upstream):
         draft.look_again = True
         return
+    lost = seen.running is not None and slot in seen.running.slots
     draft.add(
         Step(
             f"{upstream}.slot.{standby}",
             StepKind.CREATE_SLOT,
             upstream,
-            f"create the replication slot {slot}",
-            f"{upstream} then keeps the WAL that {standby} still needs, up to max_slot_wal_keep_size.",
+            f"{'make' if lost else 'create'} the replication slot {slot}{' anew' if lost else ''}",
+            ("It no longer holds the WAL that it was to hold. " if lost else "")
+            + f"{upstream} then keeps the WAL that {standby} still needs, up to max_slot_wal_keep_size.",
             Risk.CREATE,
             needs=(f"{upstream}.start", f"{upstream}.files", f"{upstream}.restart"),
             expects=(Condition("answers", upstream),),

@@ -445,6 +445,15 @@ class HostProgramsContract:
 
         finish(scenario())
 
+    def test_a_look_is_answered_as_a_run_is(self, host: Host) -> None:
+        said = finish(host.look(["sh", "-c", 'echo out; echo err >&2; printf %s "$1"; exit 3', "sh", "a 'b\n$c\\"]))
+        assert (said.exit_code, said.stdout) == (3, b"out\na 'b\n$c\\")
+        assert said.stderr == b"err\n"
+        assert finish(host.look(["sh", "-c", "cat; kill -9 $$"])).exit_code == -9
+        for program in ("/nonexistent", "nonexistent", "/etc", "/etc/passwd"):
+            with pytest.raises(HostFailure):
+                finish(host.look([program]))
+
     def test_many_programs_run_at_once(self, host: Host) -> None:
         async def scenario() -> None:
             runs = [host.run(["sh", "-c", "cat; echo err >&2"], stdin=str(n).encode()) for n in range(20)]

@@ -99,7 +99,7 @@ async def _control(host: Host, path: str, programs: str, version: str | None) ->
         return ABSENT
     if not programs:
         return Unknown("there is no pg_controldata of this version")
-    done = await host.run([posixpath.join(programs, "pg_controldata"), path], deadline_seconds=20)
+    done = await host.look([posixpath.join(programs, "pg_controldata"), path])
     if done.exit_code:
         return Unknown(f"pg_controldata failed: {done.complaint}")
     try:

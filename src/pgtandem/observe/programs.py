@@ -83,7 +83,7 @@ async def version_in(host: Host, directory: str) -> str | None:
 
 
 async def _version(host: Host, directory: str) -> str | None:
-    done = await host.run([posixpath.join(directory, "postgres"), "--version"], deadline_seconds=20)
+    done = await host.look([posixpath.join(directory, "postgres"), "--version"])
     return _parsed(done.text)
 
 

@@ -93,6 +93,12 @@ class Host(Protocol):
         Raises as `run` does."""
         ...
 
+    async def look(self, argv: Sequence[str]) -> Completed:
+        """Runs a program that changes nothing, reads no input and ends at once (a version, a control file), as `run`
+        does but by the cheapest way there is: it may have to wait for others. Raises what `run` raises.
+        """
+        ...
+
     async def can_execute(self, path: str) -> bool:
         """Whether the account may execute the program."""
         ...

@@ -73,6 +73,9 @@ class SimHost:
     async def run_as_login(self, argv: Sequence[str], *, deadline_seconds: float = 60) -> Completed:
         return await self.run(argv, deadline_seconds=deadline_seconds)
 
+    async def look(self, argv: Sequence[str]) -> Completed:
+        return await self.run(argv, deadline_seconds=20)
+
     @port_call(changes=False)
     async def can_execute(self, path: str) -> bool:
         await self._reach()

@@ -26,6 +26,10 @@ from pgtandem.ports.host import CommandTimeout, Completed, HostFailure
 _DISK_SECONDS = 3600
 
 
+#: How long a program may take that only looks.
+_LOOK_SECONDS = 20.0
+
+
 class LocalHost:
     """This machine. As root `account_name` says what servers run as; without it "postgres", or else
     "pgtandem".
@@ -80,6 +84,9 @@ class LocalHost:
 
     async def run_as_login(self, argv: Sequence[str], *, deadline_seconds: float = 60) -> Completed:
         return await self._execute(argv, accounts.current_account(), deadline_seconds=deadline_seconds)
+
+    async def look(self, argv: Sequence[str]) -> Completed:
+        return await self.run(argv, deadline_seconds=_LOOK_SECONDS)
 
     async def can_execute(self, path: str) -> bool:
         with self._looking(f"could not look at {shown(path)}"):

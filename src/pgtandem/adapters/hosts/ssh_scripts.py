@@ -86,6 +86,7 @@ printf '\036%s\n' "$t"; printf '\036%s %s\n' "$t" "$r" >&3
 #: What an operation of the helper answers with, beside 0 and failures.
 ABSENT_CODE = 44
 REMEDY_CODE = 45
+NO_PROGRAM_CODE = 46
 
 HELPER = (
     _COMMON
@@ -207,6 +208,14 @@ o_space() {
   stat -L -c %d "$q" && df -Pk "$q"
 }
 o_executable() { [ -f "$1" ] && [ -x "$1" ]; }
+o_run() {
+  f=$(command -v "$1") || f=$1
+  if [ ! -e "$f" ]; then no 'No such file or directory'; return 46; fi
+  if [ -d "$f" ]; then no 'Is a directory'; return 46; fi
+  if [ ! -x "$f" ]; then no 'Permission denied'; return 46; fi
+  shift
+  "$f" "$@"
+}
 o_programs() { # the folders of $@, and those that PATH leads to, that hold a program postgres
   IFS=:
   for i in $PATH; do

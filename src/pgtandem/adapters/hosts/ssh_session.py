@@ -60,6 +60,12 @@ async def execute_remotely(
             session.close()
 
 
+def exit_code_of(code: int) -> int:
+    """What a shell says of a program's end: negative for a signal."""
+    signal = code % 256 - _SIGNALED
+    return -signal if 0 < signal <= _HIGHEST_SIGNAL else code
+
+
 def _counted(texts: Sequence[str]) -> list[bytes]:
     return [ssh_scripts.encoded(str(len(texts))), *map(ssh_scripts.encoded, texts)]
 
@@ -184,9 +190,7 @@ class _Session:
         elif words.startswith("!"):
             self._refused = words[1:]
         else:
-            code = int(words)
-            signal = code % 256 - _SIGNALED
-            self._code = -signal if 0 < signal <= _HIGHEST_SIGNAL else code
+            self._code = exit_code_of(int(words))
         self._settle_if_told()
 
     def _settle_if_told(self) -> None:

@@ -42,6 +42,54 @@ def test_what_alter_system_hides_is_taken_back_and_the_users_own_settings_stay(t
         assert three.setting(node, "log_min_duration_statement") == "123s"
 
 
+def test_settings_that_the_server_spells_in_its_own_way_converge_and_are_seen_when_they_are_not_loaded(
+    three: Cluster,
+) -> None:
+    ours = {
+        "timezone": "asia/tokyo", "log_timezone": "-9", "DateStyle": "german, ymd", "intervalstyle": "ISO_8601",
+        "TimeZone_Abbreviations": "India", "bytea_output": "Escape",
+    }  # fmt: skip
+    three.topology["parameters"] |= ours
+    three.apply()
+    assert three.setting("db3", "TimeZone") == "Asia/Tokyo"
+    assert three.setting("db3", "DateStyle") == "German, YMD"
+    path = three.data("db3") / "pgtandem" / "settings.conf"
+    whole = path.read_text()
+    for name, value in (
+        ("timezone", "Europe/Berlin"), ("datestyle", "sql, ymd"), ("datestyle", "german, dmy"),
+        ("intervalstyle", "postgres"), ("timezone_abbreviations", "Default"),
+    ):  # fmt: skip
+        # Somebody's edit was read, and its end was not.
+        path.write_text(whole + f"{name} = '{value}'\n")
+        three.sql("db3", "SELECT pg_reload_conf()")
+        three.wait_for("db3", f"SELECT lower(replace(current_setting('{name}'), ' ', '')) = "
+                              f"lower(replace('{value}', ' ', ''))")  # fmt: skip
+        path.write_text(whole)
+        assert three.step_kinds() == [("reload", "db3")], name
+        three.apply()
+    for name in ours:
+        del three.topology["parameters"][name]
+    three.apply()
+    assert three.setting("db3", "DateStyle") == "ISO, MDY"
+
+
+def test_lines_of_pg_hba_conf_that_match_nobody_or_cannot_be_read_are_told_and_stay(three: Cluster) -> None:
+    path = three.data("db2") / "pg_hba.conf"
+    mine = "hostssl all all 10.0.0.0/8 scram-sha-256\n"
+    three.edit(path, lambda text: text + mine)
+    three.sql("db2", "SELECT pg_reload_conf()")
+    (problem,) = three.status()["problems"]
+    number = path.read_text().count("\n")
+    assert problem.startswith(f"line {number} of pg_hba.conf on db2 matches nobody: "), problem
+    assert three.run("plan").exit_code == 0
+    three.edit(path, lambda text: text + "hots all all all trust\n")
+    (broken, _) = three.status()["problems"]
+    assert broken.startswith(f"db2 cannot read line {number + 1} of its pg_hba.conf: "), broken
+    assert three.run("plan").exit_code == 0
+    three.edit(path, lambda text: text.replace(mine, "").replace("hots all all all trust\n", ""))
+    three.converged()
+
+
 def test_a_setting_of_alter_system_that_needs_a_restart_is_taken_back(three: Cluster) -> None:
     three.sql("db1", "ALTER SYSTEM SET max_wal_senders = 33")
     three.sql("db2", "ALTER SYSTEM SET max_wal_senders = 44")

@@ -256,9 +256,9 @@ class Archiver:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What a running server says of itself over SQL. `recovery_unread` says that recovery.conf (up to 11) was written
-    after the server started: it is read at a start only. `libc_locales` are the locales of its databases whose order
-    of texts comes from the C library."""
+    """What a running server says of itself over SQL. `settings` are by their names in lower case. `recovery_unread`
+    says that recovery.conf (up to 11) was written after the server started: it is read at a start only. `libc_locales`
+    are the locales of its databases whose order of texts comes from the C library."""
 
     version_number: int
     system_identifier: str

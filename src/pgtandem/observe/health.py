@@ -197,6 +197,7 @@ def _problems(topology: Topology, observed: Observed, nodes: tuple[NodeHealth, .
         if node.state not in ("running", "streaming"):
             problems.append(f"{node.name} is {node.state}{_reason(observed.nodes[node.name])}")
     problems += _slot_problems(topology, observed)
+    problems += _hba_problems(observed)
     apart = clocks_apart(topology, observed)
     problems += [apart] if apart else []
     for name in primaries:
@@ -236,6 +237,25 @@ def _reason(seen: ObservedNode) -> str:
         if isinstance(fact, Unknown):
             return f". {fact.sentence}"
     return ""
+
+
+def _hba_problems(observed: Observed) -> list[str]:
+    """A line for connections that this server can never have (hostssl while ssl is off) is told; the file is read all
+    the same. One that cannot be read keeps the whole file from being read."""
+    problems = []
+    for name, seen in observed.nodes.items():
+        for rule in seen.running.hba if seen.running else ():
+            if rule.error is None:
+                continue
+            if rule.kind or "cannot match" in rule.error:
+                problems.append(f"line {rule.line} of pg_hba.conf on {name} matches nobody: {rule.error}")
+            else:
+                problems.insert(
+                    0,
+                    f"{name} cannot read line {rule.line} of its pg_hba.conf: {rule.error}: it goes on with the rules "
+                    "that it read before, and would not start",
+                )
+    return problems
 
 
 def _slot_problems(topology: Topology, observed: Observed) -> list[str]:

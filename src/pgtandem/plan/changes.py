@@ -6,10 +6,11 @@ from pgtandem.model.observed import PostmasterState
 from pgtandem.model.plan import Condition, NodeFiles, Risk, Step, StepKind
 from pgtandem.plan.desired import files_differ, neighbour_at_port, settings_in_place
 from pgtandem.plan.draft import Draft
-from pgtandem.plan.drift import DISABLED, RESPELLED, Drift
+from pgtandem.plan.drift import DISABLED, Drift
 from pgtandem.plan.packaged import service_of
 from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings
 from pgtandem.postgres.settings import canonical, setting_spec
+from pgtandem.postgres.spelling import RESPELLED
 from pgtandem.postgres.versions import has_standby_signal
 
 

@@ -8,6 +8,7 @@ from pgtandem.model.observed import ObservedNode, Server
 from pgtandem.plan.desired import Wish, desired_settings, recovery_file, settings_in_place
 from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE
 from pgtandem.postgres.settings import canonical, setting_spec
+from pgtandem.postgres.spelling import is_respelled, same_text
 from pgtandem.postgres.versions import has_standby_signal
 
 _AUTO_FILE = "postgresql.auto.conf"
@@ -50,7 +51,7 @@ def drift_of(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> Drift:
         if key not in written and key not in shadowed and not _in_force(server, major, key, value)
     )
     # What our file does not set any more, and the server still has from it.
-    stale = (key.lower() for key, setting in server.settings.items() if _ours(setting.source_file))
+    stale = (key for key, setting in server.settings.items() if _ours(setting.source_file))
     loaded += tuple(sorted(key for key in stale if key not in wanted and key not in written))
     pending = tuple(
         sorted(
@@ -90,8 +91,7 @@ def _in_force(server: Server, major: int, key: str, value: str) -> bool:
         return True
     spec = setting_spec(major, key)
     if spec is None or spec.kind == "string":
-        # A server may show a text in its own spelling (DateStyle, time zones); what it read from our file is in force.
-        return _loose(setting.value) == _loose(value) or (_ours(setting.source_file) and key in RESPELLED)
+        return same_text(key, setting.value, value) or (_ours(setting.source_file) and is_respelled(key, value))
     return setting.value == canonical(spec, value)
 
 
@@ -106,15 +106,9 @@ def _runs_with(server: Server, major: int, key: str, value: str) -> bool:
 #: What archive_command shows while archive_mode is off, whatever was written.
 DISABLED = "(disabled)"
 
-RESPELLED = {"datestyle", "timezone", "log_timezone", "timezone_abbreviations"}
-
 
 def _ours(source_file: str | None) -> bool:
     return source_file is not None and source_file.endswith(SETTINGS_FILE)
-
-
-def _loose(text: str) -> str:
-    return "".join(text.split()).casefold()
 
 
 def _needs_restart(major: int, name: str) -> bool:

@@ -35,7 +35,8 @@ def parse_server(
         recovery_unread=bool(document["recovery_unread"]),
         size_bytes=document["size_bytes"],
         libc_locales=tuple(document["libc_locales"] or ()),
-        settings={row[0]: Setting(row[1] or "", row[2], row[3], row[4]) for row in settings},
+        # Names in lower case, as everywhere: the server shows DateStyle, IntervalStyle and TimeZone.
+        settings={row[0].lower(): Setting(row[1] or "", row[2], row[3], row[4]) for row in settings},
         hba=tuple(_hba_rule(row) for row in document["hba"] or ()),
         roles={row["name"]: _role(row, replication_password) for row in document["roles"] or ()},
         slots={row["name"]: _slot(row) for row in document["slots"] or ()},

@@ -288,6 +288,52 @@ def test_another_clusters_system_identifier(hosts: Hosts) -> None:
         assert before == after
 
 
+def test_disk_too_small_for_the_copy(hosts: Hosts) -> None:
+    with RemoteCluster(hosts) as cluster:
+        cluster.know_hosts()
+        second = cluster.nodes.pop("db2")
+        cluster.apply()
+        cluster.nodes["db2"] = second
+        small = f"{cluster.base}/small"
+        second["data_directory"] = f"{small}/db2"
+        hosts.run("h2", ["mkdir", "-p", small], user="postgres")
+        hosts.run("h2", ["mount", "-t", "tmpfs", "-o", "size=40m,uid=64321,mode=700", "tmpfs", small])
+        try:
+            words = cluster.run("apply", "--yes").refused("PT-3009", 12)
+            assert "the disk of db2 has 0.0 GB free" in words
+            assert hosts.run("h2", ["ls", "-A", small]).stdout == ""
+        finally:
+            hosts.run("h2", ["umount", small])
+
+
+def test_clocks_apart_are_told_by_plan_and_by_status(pair: RemoteCluster) -> None:
+    """No namespace has a clock of its own: the host's `date` is another program for a while."""
+    pair.apply()
+    with pair.hosts.another_program("h2", "date", "#!/bin/sh\necho $(($(stat -c %Y /proc/$$) - 300)).0\n"):
+        status = pair.run("status")
+        assert status.exit_code == 2
+        assert re.search(r"the clock of db1 is (299|30[0-9]) s ahead of that of db2", status.out)
+        pair.tables["parameters"] = {"work_mem": "6MB"}
+        assert "The clock of db1 is" in pair.apply().out
+    assert pair.run("status").exit_code == 0
+
+
+def test_another_c_library_where_databases_depend_on_it(hosts: Hosts) -> None:
+    with RemoteCluster(hosts) as cluster:
+        cluster.know_hosts()
+        second = cluster.nodes.pop("db2")
+        cluster.apply()
+        # As if it had been made with that locale, which this machine need not have.
+        cluster.psql("db1", "UPDATE pg_database SET datcollate = 'en_US.utf8' WHERE datname = 'template0'")
+        cluster.nodes["db2"] = second
+        with hosts.another_program("h2", "getconf", "#!/bin/sh\necho glibc 2.17\n"):
+            words = cluster.run("apply", "--yes").refused("PT-3022", 12)
+            assert "en_US.utf8" in words
+            assert "glibc 2.17" in words
+        cluster.apply()
+        cluster.converged()
+
+
 def test_forwarding_that_sshd_denies(hosts: Hosts) -> None:
     with RemoteCluster(hosts) as cluster:
         cluster.know_hosts()

@@ -19,7 +19,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from support.servers import wait_until
@@ -203,6 +203,21 @@ class Hosts:
         (self.folder / host / "ssh/sshd_config").write_text("\n".join(lines) + _SSHD)
         os.kill(self._init[host], signal.SIGHUP)
         self._wait_for_sshd(host)
+
+    @contextlib.contextmanager
+    def another_program(self, host: str, program: str, script: str) -> Iterator[None]:
+        """A script stands in for a program of the host."""
+        path = shutil.which(program, path=_PATH)
+        assert path is not None
+        file = self.folder / host / "srv" / f"another-{program}"
+        file.write_text(script)
+        file.chmod(0o755)
+        self.run(host, ["mount", "--bind", f"/srv/{file.name}", path])
+        try:
+            yield
+        finally:
+            self.run(host, ["umount", path])
+            file.unlink()
 
     def unblock(self, target: str) -> None:
         """Forgets every block at `target`."""

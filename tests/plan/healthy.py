@@ -9,11 +9,14 @@ from pgtandem.model.names import REPLICATION_ROLE, NodeName, slot_name
 from pgtandem.model.observed import (
     ArchiveFolder,
     Archiver,
+    Authority,
+    Certificate,
     ControlData,
     DataDirectory,
     DiskSpace,
     FormerNode,
     Marker,
+    NodeTls,
     Observed,
     ObservedNode,
     Postmaster,
@@ -28,13 +31,17 @@ from pgtandem.model.observed import (
 )
 from pgtandem.model.topology import Node, Topology
 from pgtandem.plan.desired import Wish, desired_files, desired_settings
+from pgtandem.plan.tls import certificate_names
 from pgtandem.postgres.archive_scripts import SYSTEM_FILE
+from pgtandem.postgres.certificates import CERTIFICATE_FILE, ROOT_FILE
 from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings
 from pgtandem.postgres.settings import canonical, setting_spec
 from pgtandem.postgres.versions import STANDBY_FLOOR
 from pgtandem.testing.configuration import default_settings
 
 SYSTEM = "7300000000000000001"
+NOW = 1_800_000_000.0
+CA = Authority("-----BEGIN CERTIFICATE-----\nca\n-----END CERTIFICATE-----\n", NOW + 3000 * 24 * 3600)
 GIGABYTE = 1024**3
 _HERE = Lsn.parse("0/25000060")
 _SILENT = {
@@ -47,16 +54,32 @@ _DISK = DiskSpace(200 * GIGABYTE, 100 * GIGABYTE, "disk1")
 def nothing(topology: Topology) -> Observed:
     """PostgreSQL is installed, and nothing else is there."""
     major = topology.postgresql
+    programs = Programs(f"/usr/lib/postgresql/{major}/bin", f"{major}.4", "system")
     node = ObservedNode(
         reachable=Known(True),
         account=Known("postgres"),
-        programs=Known(Programs(f"/usr/lib/postgresql/{major}/bin", f"{major}.4", "system")),
+        programs=Known(programs if topology.tls is None else replace(programs, tls=True)),
         data=ABSENT,
         postmaster=ABSENT,
         server=ABSENT,
         disk=Known(_DISK),
     )
-    return Observed(dict.fromkeys(topology.names, node))
+    own = topology.tls is not None and topology.tls.ca is not None
+    return Observed(
+        {each.name: replace(node, tls=_tls(topology, each, own=own, built=False)) for each in topology.nodes},
+        authority=Known(CA) if own else ABSENT,
+        now=NOW,
+    )
+
+
+def _tls(topology: Topology, node: Node, *, own: bool, built: bool) -> Fact[NodeTls]:
+    """What is seen of a node's TLS by somebody who has this topology; `built` says whether it has it already."""
+    if topology.tls is None:
+        return ABSENT
+    names = certificate_names(topology, node)
+    certificate = Certificate(f"{node.name}'s", node.name, names, NOW - 1000, NOW + 300 * 24 * 3600, True)
+    there = Known(certificate) if own or built else ABSENT
+    return Known(NodeTls(there, own or built, CA.text if built else None, there if built else ABSENT))
 
 
 def healthy(built: Topology, primary: NodeName, states: Mapping[str, str]) -> dict[NodeName, ObservedNode]:
@@ -96,14 +119,23 @@ def look(topology: Topology, built: Topology, nodes: Mapping[NodeName, ObservedN
     archive: Fact[ArchiveFolder] = ABSENT
     if topology.archive is not None and topology.archive == built.archive:
         archive = Known(ArchiveFolder((SYSTEM,), _DISK))
+    fresh, had_tls = nothing(topology), built.tls is not None
+    own = topology.tls is not None and topology.tls.ca is not None
+    for node in topology.nodes:
+        if node.name in seen:
+            tls = _tls(topology, node, own=own, built=had_tls)
+            programs = fresh.nodes[node.name].programs
+            seen[node.name] = replace(seen[node.name], tls=tls, programs=programs)
     return Observed(
-        {name: seen.get(name, nothing(topology).nodes[name]) for name in topology.names},
+        {name: seen.get(name, fresh.nodes[name]) for name in topology.names},
         archive,
         tuple(
             FormerNode(node.name, node.data_directory, node.port, seen[node.name])
             for node in built.nodes
             if node.name not in topology.names
         ),
+        authority=Known(CA) if topology.tls and (had_tls or own) else ABSENT,
+        now=NOW,
     )
 
 
@@ -123,7 +155,13 @@ def _directory(built: Topology, primary: NodeName, name: NodeName, state: str) -
         major=Known(built.postgresql),
         control=Known(_control(built, desired_settings(wish, primary), name == primary, state)),
         marker=Marker(built.cluster, name),
-        files={RECOVERY_FILE: None, **dict(files.texts), SYSTEM_FILE: f"{SYSTEM}\n"},
+        files={
+            RECOVERY_FILE: None,
+            CERTIFICATE_FILE: CA.text if built.tls and built.tls.ca is None else None,
+            ROOT_FILE: CA.text if built.tls else None,
+            **dict(files.texts),
+            SYSTEM_FILE: f"{SYSTEM}\n",
+        },
         passfile_ok=True,
         hba_block=files.hba_block,
         settings_included=True,
@@ -194,7 +232,10 @@ def _server(
             for other in below
         },
         senders=tuple(
-            Sender(other, 4712, "127.0.0.1", "streaming", "async", _HERE, _HERE, _HERE, _HERE)
+            Sender(
+                *(other, 4712, "127.0.0.1", "streaming", "async", _HERE, _HERE, _HERE, _HERE),
+                encrypted=built.tls is not None,
+            )
             for other in below
             if other in streaming
         ),

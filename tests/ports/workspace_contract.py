@@ -98,6 +98,21 @@ class WorkspaceContract:
         assert path.startswith("/")
         assert reopen().write_passfile("*:*:*:*:y\n") == path
 
+    def test_root_certificate_is_kept_at_one_place(self, workspace: Workspace, reopen: Reopen) -> None:
+        assert workspace.root_certificate() is None
+        path = workspace.write_root_certificate("one\n")
+        assert path.startswith("/")
+        assert reopen().write_root_certificate("two\n") == path
+        assert workspace.root_certificate() == (path, "two\n")
+        workspace.clear()
+        assert reopen().root_certificate() is None
+
+    def test_given_file_that_is_not_there_is_told(self, workspace: Workspace) -> None:
+        with pytest.raises(PgtandemError) as caught:
+            workspace.read_given("/nowhere/ca.crt")
+        assert caught.value.code.text == "PT-1002"
+        assert "/nowhere/ca.crt" in caught.value.what
+
     def test_clearing_removes_everything_and_frees_the_lock(self, workspace: Workspace, reopen: Reopen) -> None:
         with workspace.lock("down"):
             workspace.store_secret("replication", Secret(PASSWORD))

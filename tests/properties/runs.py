@@ -37,6 +37,7 @@ def examples(count: int) -> settings:
     )
 
 
+_WRONG_PASSWORD = 'password authentication failed for user "postgres"'
 _OWN_SLOT, _OWN_ROLE = "backup_tool", "app"
 
 
@@ -115,6 +116,11 @@ def require_right(simulation: Simulation, topology: Topology) -> None:
         if upstream is not None:
             assert server.upstream is world.server(topology.node(upstream).data_directory), node.name
             assert server.slot == slot_name(node.name)
+            # A connection that was made while there was TLS may stay.
+            assert server.encrypted or topology.tls is None, node.name
+        assert (server.certificate is not None) == (topology.tls is not None), node.name
+        lets_plain_in = world.network.refusal(server, world.machine, "postgres", "postgres", "") == _WRONG_PASSWORD
+        assert lets_plain_in == (topology.tls is None or not topology.tls.required), node.name
     first = world.server(topology.nodes[0].data_directory)
     assert first is not None
     assert first.storage.content.roles[REPLICATION_ROLE].replication

@@ -10,6 +10,7 @@ from pgtandem.topology.load import load_topology
 FOLDER = "/srv/shop"
 NAMES = ("db1", "db2", "db-3", "db4", "db5")
 ARCHIVES = (None, "/srv/archive", "/srv/other archive")
+TLS = (None, "", "required = false")
 
 #: Settings with values to choose from, and the first major that has them.
 PARAMETERS: dict[str, tuple[int, tuple[str, ...]]] = {
@@ -41,6 +42,7 @@ class Wanted:
     durability: str = "on"
     synchronous: str = "none"
     archive: str | None = None
+    tls: str | None = None
     parameters: dict[str, str] = field(default_factory=dict)
     of_nodes: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -61,6 +63,8 @@ class Wanted:
         lines += ["", "[replication]", f'durability = "{self.durability}"', f'synchronous = "{self.synchronous}"']
         if self.archive:
             lines += ["", "[archive]", f'directory = "{self.archive}"']
+        if self.tls is not None:
+            lines += ["", "[tls]", self.tls]
         if self.parameters:
             lines += ["", "[parameters]", *_assignments(self.parameters)]
         return "\n".join(lines) + "\n"
@@ -105,6 +109,7 @@ def wanted(draw: st.DrawFn, majors: tuple[int, ...] = (11, 13, 15, 16, 18), most
         durability=durability,
         synchronous=synchronous,
         archive=draw(st.sampled_from(ARCHIVES)),
+        tls=draw(st.sampled_from(TLS)),
         parameters=draw(_parameters(major, 5)),
         of_nodes=draw(st.dictionaries(st.sampled_from(names), _parameters(major, 2), max_size=2)),
     )

@@ -10,12 +10,14 @@ from pgtandem.model.names import REPLICATION_ROLE, SUPERUSER, NodeName
 from pgtandem.model.plan import Plan, Risk
 from pgtandem.plan.converge import plan_converge
 from pgtandem.ports import SUPERUSER_SECRET, Access
+from pgtandem.testing.certificates import SimCertificates
 from pgtandem.testing.clock import SimClock
 from pgtandem.testing.database import SimSession
 from pgtandem.testing.host import SimHost
 from pgtandem.testing.workspace import MemoryWorkspace
 from pgtandem.testing.world import SimWorld
 from pgtandem.topology.load import load_topology
+from ports.certificates_contract import CertificatesContract, ca  # noqa: F401
 from ports.clock_contract import ClockContract, Run
 from ports.database_contract import SessionContract
 from ports.host_contract import HostBasicsContract, HostFilesContract, finish
@@ -41,6 +43,12 @@ class TestSimClock(ClockContract):
     @pytest.fixture
     def run(self, clock: SimClock) -> Run:
         return clock.run
+
+
+class TestSimCertificates(CertificatesContract):
+    @pytest.fixture
+    def certificates(self) -> SimCertificates:
+        return SimCertificates()
 
 
 class TestMemoryWorkspace(WorkspaceContract):

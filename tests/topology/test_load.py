@@ -12,6 +12,7 @@ from pgtandem.model.topology import (
     Node,
     Replication,
     Synchronous,
+    Tls,
     Topology,
 )
 from pgtandem.topology.load import load_topology
@@ -50,6 +51,10 @@ when_standbys_are_lost = "stop"
 directory = "archive"
 host = "local"
 
+[tls]
+certificates = "managed"
+required = false
+
 [parameters]
 Shared_Buffers = "1GB"
 max_connections = 200
@@ -73,6 +78,7 @@ FULL = Topology(
     ),
     replication=Replication(Durability.REMOTE_APPLY, Synchronous(Method.ANY, 1)),
     archive=Archive("/srv/shop/archive"),
+    tls=Tls(required=False),
     parameters={
         "shared_buffers": "1GB",
         "max_connections": "200",

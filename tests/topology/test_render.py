@@ -3,6 +3,7 @@
 import re
 import string
 import tomllib
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,11 +12,13 @@ from pgtandem.model.names import NodeName
 from pgtandem.model.topology import (
     Archive,
     Binaries,
+    Certificates,
     Durability,
     Method,
     Node,
     Replication,
     Synchronous,
+    Tls,
     Topology,
 )
 from pgtandem.topology.load import load_topology
@@ -34,6 +37,10 @@ _node_names = st.lists(st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True), mi
 _parameters = st.dictionaries(
     st.sampled_from(["search_path", "log_line_prefix", "pg_stat_statements.track", "x.y"]), _word, max_size=3
 )
+
+
+def _own(required: bool, name: str) -> Tls:
+    return Tls(Certificates.OWN, required, f"{FOLDER}/tls/{name}")
 
 
 @st.composite
@@ -62,6 +69,9 @@ def topologies(draw: st.DrawFn) -> Topology:
         method = draw(st.sampled_from([Method.FIRST, Method.ANY]))
         level = draw(st.sampled_from([Durability.REMOTE_WRITE, Durability.ON, Durability.REMOTE_APPLY]))
         replication = Replication(level, Synchronous(method, draw(st.integers(1, direct))))
+    tls = draw(st.none() | st.builds(Tls, required=st.booleans()) | st.builds(_own, st.booleans(), _directory_name))
+    if tls and tls.certificates is Certificates.OWN:
+        nodes = tuple(replace(node, certificate=f"/x/{node.name}.crt", certificate_key="/x/key") for node in nodes)
     binaries = draw(st.sampled_from(Binaries))
     bin_directory = draw(st.none() | _directory_name.map("/opt/{}".format)) if binaries is Binaries.AUTO else None
     return Topology(
@@ -70,6 +80,7 @@ def topologies(draw: st.DrawFn) -> Topology:
         nodes=nodes,
         replication=replication,
         archive=draw(st.none() | st.just(Archive(directories[-1]))),
+        tls=tls,
         parameters=draw(_parameters),
         binaries=binaries,
         bin_directory=bin_directory,
@@ -138,6 +149,10 @@ synchronous = "none"                # how many standbys must confirm a commit: n
 
 # [archive]
 # directory = "archive"             # the WAL archive; a relative path begins at this file's folder
+
+# [tls]
+# certificates = "managed"          # who makes the certificates of the nodes, pgtandem or you: managed, own
+# required = true                   # whether connections over TCP without TLS are refused
 
 [parameters]                        # any PostgreSQL setting, for all nodes
 # shared_buffers = "1GB"

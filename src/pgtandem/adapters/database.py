@@ -9,12 +9,16 @@ the rest of a command's start.
 
 import asyncio
 import os
-from collections.abc import Iterator
+import socket
+import ssl
+import struct
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from pgtandem.adapters.session import PsycopgSession, why_of
-from pgtandem.ports.database import Access, DatabaseRefused, DatabaseUnreachable
+from pgtandem.model.names import NodeName
+from pgtandem.ports.database import Access, DatabaseRefused, DatabaseUnreachable, Encryption
 from pgtandem.postgres.versions import OLDEST
 
 _IDLE_SECONDS = 0.06  # long enough for a command to have begun what it waits for, or to have connected
@@ -28,6 +32,35 @@ class PsycopgDatabase:
         self._call_deadline_seconds = call_deadline_seconds
 
     async def connect(self, access: Access, *, deadline_seconds: float = 5) -> PsycopgSession:
+        """Tries the ways of `access.encryption` one after the other, the safest first."""
+        trouble: DatabaseUnreachable | None = None
+        for way in _ways(access):
+            if way is _PLAIN and trouble is not None and _NO_TLS not in trouble.why:
+                break
+            try:
+                return await self._connect(access, way, deadline_seconds)
+            except DatabaseUnreachable as unreachable:
+                trouble = trouble or unreachable
+                if not _is_about_tls(unreachable.why):
+                    break
+        assert trouble is not None
+        raise trouble
+
+    async def served_certificate(
+        self, node: NodeName, address: str, port: int, *, deadline_seconds: float = 5
+    ) -> bytes | None:
+        try:
+            async with asyncio.timeout(deadline_seconds):
+                return await asyncio.to_thread(_served_certificate, address, port, deadline_seconds)
+        except TimeoutError:
+            why = f"It did not answer within {deadline_seconds:g} seconds."
+        except ssl.SSLError as error:
+            why = f"TLS failed: {error.reason}."
+        except OSError as error:
+            why = f"{error.strerror or error}."
+        raise DatabaseUnreachable(f"node {node}", why)
+
+    async def _connect(self, access: Access, way: Mapping[str, str], deadline_seconds: float) -> PsycopgSession:
         import psycopg
 
         node = f"node {access.node}"
@@ -35,7 +68,7 @@ class PsycopgDatabase:
             async with asyncio.timeout(deadline_seconds):
                 with _hidden_variables():
                     connection = await psycopg.AsyncConnection.connect(
-                        **_arguments(access, deadline_seconds), autocommit=True, prepare_threshold=None
+                        **{**_arguments(access, deadline_seconds), **way}, autocommit=True, prepare_threshold=None
                     )
                 session = PsycopgSession(node, connection, self._call_deadline_seconds)
                 try:
@@ -71,8 +104,10 @@ def _load_driver() -> None:
 
 def _arguments(access: Access, deadline_seconds: float) -> dict[str, Any]:
     """libpq's parameters (manual, 34.1.2)."""
+    # libpq connects to hostaddr and checks the certificate for host.
+    name = "" if access.address.startswith("/") or access.name == access.address else access.name
     return {
-        "host": access.address,
+        **({"host": name, "hostaddr": access.address} if name else {"host": access.address}),
         "port": access.port,
         "user": access.user,
         "password": access.password.reveal() if access.password else None,
@@ -82,7 +117,6 @@ def _arguments(access: Access, deadline_seconds: float) -> dict[str, Any]:
         "connect_timeout": max(2, round(deadline_seconds)),
         # Not /dev/null itself, of which libpq complains on stderr that it is no plain file.
         "passfile": "/dev/null/none",
-        "sslmode": "prefer",
         "gssencmode": "disable",
         "target_session_attrs": "any",
         "keepalives": 1,
@@ -91,6 +125,62 @@ def _arguments(access: Access, deadline_seconds: float) -> dict[str, Any]:
         "keepalives_count": 3,
         "tcp_user_timeout": 10_000,
     }
+
+
+_PLAIN = {"sslmode": "disable"}
+#: What libpq says where the server has no TLS at all.
+_NO_TLS = "server does not support SSL"
+
+
+def _ways(access: Access) -> list[dict[str, str]]:
+    """Parameters of libpq for each way to connect, in the order in which they are tried (manual, 34.19)."""
+    # A socket in a folder is one end of a tunnel to the host itself: libpq has no TLS for it, nor is there need.
+    if access.encryption is Encryption.ANY or access.address.startswith("/"):
+        return [{"sslmode": "prefer", "sslrootcert": "/dev/null/none"}]
+    ways = [{"sslmode": "require", "channel_binding": "require", "sslrootcert": "/dev/null/none"}]
+    if access.root_certificate:
+        ways.insert(0, {"sslmode": "verify-full", "sslrootcert": access.root_certificate})
+    if access.encryption is Encryption.PREFERRED:
+        ways.append(_PLAIN)
+    return ways
+
+
+def _is_about_tls(why: str) -> bool:
+    """Whether it was TLS that failed, and not the network, the password or the server itself."""
+    return any(word in why for word in ("SSL", "ertificate", "channel binding"))
+
+
+_SSL_REQUEST = struct.pack("!II", 8, 80877103)
+
+
+def _served_certificate(address: str, port: int, seconds: float) -> bytes | None:
+    """By a TLS handshake as libpq begins it (manual, 53.2.11), which ends there."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with _line_to(address, port, seconds) as line:
+        line.sendall(_SSL_REQUEST)
+        if line.recv(1) != b"S":
+            return None
+        with context.wrap_socket(line, server_hostname=address) as secured:
+            certificate = secured.getpeercert(binary_form=True)
+            # A goodbye that the server has seen: without it, its log would have a line per look.
+            with suppress(OSError):
+                secured.unwrap()
+            return certificate
+
+
+def _line_to(address: str, port: int, seconds: float) -> socket.socket:
+    if not address.startswith("/"):
+        return socket.create_connection((address, port), seconds)
+    line = socket.socket(socket.AF_UNIX)
+    try:
+        line.settimeout(seconds)
+        line.connect(f"{address}/.s.PGSQL.{port}")
+    except BaseException:
+        line.close()
+        raise
+    return line
 
 
 _hidden: dict[str, str] = {}

@@ -59,6 +59,24 @@ class FolderWorkspace:
     def write_passfile(self, lines: str) -> str:
         return self._replace("passfile", lines.encode())
 
+    def write_root_certificate(self, text: str) -> str:
+        known = self.root_certificate()
+        return known[0] if known and known[1] == text else self._replace("ca.crt", text.encode())
+
+    def root_certificate(self) -> tuple[str, str] | None:
+        content = self._read("ca.crt")
+        return (self._path("ca.crt"), content.decode(errors="replace")) if content else None
+
+    def read_given(self, path: str) -> str:
+        try:
+            with open(path, encoding="utf-8") as file:
+                return file.read()
+        except OSError as error:
+            why = f"{error.strerror}."
+        except ValueError:
+            why = "It is not a text."
+        raise PgtandemError("PT-1002", f"could not read {shown(path)}", why=why)
+
     @contextmanager
     def lock(self, command: str) -> Iterator[None]:
         self._make_folder()

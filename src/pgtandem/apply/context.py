@@ -15,6 +15,7 @@ from pgtandem.model.topology import HostAddress, Node, Topology
 from pgtandem.observe.cluster import Observer
 from pgtandem.observe.directory import observe_postmaster
 from pgtandem.observe.paths import log_file
+from pgtandem.observe.tls import open_session
 from pgtandem.ports import REPLICATION_SECRET, Host, HostFailure, Session, World
 
 T = TypeVar("T")
@@ -56,7 +57,7 @@ class Context:
         """The open session with the node's server, at the port that it listens on now."""
         node = self.node(name)
         postmaster = await self.postmaster(name)
-        return await self.world.session(node, postmaster.port if postmaster else node.port)
+        return await open_session(self.topology, self.world, node, postmaster.port if postmaster else node.port)
 
     async def leave(self, name: NodeName) -> None:
         """Closes the session before the server stops."""

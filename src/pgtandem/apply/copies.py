@@ -9,6 +9,7 @@ import posixpath
 import re
 from collections.abc import Callable
 
+from pgtandem.apply.certificates import equip, root_certificates
 from pgtandem.apply.context import Context
 from pgtandem.apply.node_files import write_node_files
 from pgtandem.errors import PgtandemError
@@ -16,7 +17,9 @@ from pgtandem.model.names import REPLICATION_ROLE, SUPERUSER
 from pgtandem.model.plan import Step
 from pgtandem.observe.paths import staging_directory
 from pgtandem.ports import SUPERUSER_SECRET, BuiltNode, Completed
-from pgtandem.postgres.conninfo import render_conninfo, render_passfile
+from pgtandem.postgres.certificates import VERIFY
+from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings
+from pgtandem.postgres.conninfo import parse_conninfo, render_conninfo, render_passfile
 from pgtandem.postgres.debian import registration_directory
 from pgtandem.postgres.scram import verifier
 from pgtandem.postgres.versions import initdb_takes_verifier
@@ -75,6 +78,10 @@ async def base_backup(context: Context, step: Step) -> str:
         "connect_timeout": 10,
     }
     await host.write_file(passfile, lines.encode())
+    root = staging + ".ca.crt"
+    if _verifies(step):
+        conninfo |= {"sslmode": VERIFY, "sslrootcert": root}
+        await host.write_file(root, root_certificates(context).encode())
     try:
         done = await host.run(
             [
@@ -92,13 +99,21 @@ async def base_backup(context: Context, step: Step) -> str:
         raise
     finally:
         await host.remove_file(passfile)
+        await host.remove_file(root)
     return ""
+
+
+def _verifies(step: Step) -> bool:
+    """Whether the standby is to check its upstream's certificate: the copy is made as it will stream."""
+    texts = dict(step.files.texts) if step.files else {}
+    settings = parse_settings(texts.get(RECOVERY_FILE, texts.get(SETTINGS_FILE, "")))
+    return parse_conninfo(settings.get("primary_conninfo", "")).get("sslmode") == VERIFY
 
 
 async def remove_leftovers(context: Context, step: Step) -> str:
     host = context.host(step.node)
     for path in step.names:
-        if path.endswith((".verifier", ".passfile")):
+        if path.endswith((".verifier", ".passfile", ".ca.crt")):
             await host.remove_file(path)
         else:
             await host.remove_tree(path)
@@ -117,6 +132,7 @@ async def _staging(context: Context, step: Step) -> tuple[str, str]:
 async def _finish(context: Context, step: Step, staging: str, final: str) -> None:
     host, node = context.host(step.node), context.node(step.node)
     await write_node_files(context, step, staging)
+    await equip(context, step.node, staging)
     await host.sync_tree(staging)
     context.world.workspace.remember_node(BuiltNode(node.name, node.host.url, node.address, node.port, final))
     await host.rename(staging, final)

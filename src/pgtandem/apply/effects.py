@@ -3,7 +3,7 @@
 import posixpath
 from collections.abc import Awaitable, Callable, Mapping
 
-from pgtandem.apply import archives, copies, databases, registrations, removal, servers
+from pgtandem.apply import archives, certificates, copies, databases, registrations, removal, servers
 from pgtandem.apply.context import Context
 from pgtandem.apply.node_files import write_node_files
 from pgtandem.errors import PgtandemError
@@ -58,6 +58,8 @@ EFFECTS: Mapping[StepKind, Effect] = {
     StepKind.REMOVE_LEFTOVERS: copies.remove_leftovers,
     StepKind.CREATE_DATA_DIRECTORY: copies.create_data_directory,
     StepKind.WRITE_FILES: _write_files,
+    StepKind.WRITE_CERTIFICATE: certificates.write_certificate,
+    StepKind.REMOVE_CERTIFICATE: certificates.remove_certificate,
     StepKind.RESET_SETTINGS: databases.reset_settings,
     StepKind.START: servers.start,
     StepKind.STOP: servers.stop,

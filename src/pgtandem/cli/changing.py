@@ -7,9 +7,11 @@ from pgtandem.cli.narrate import Narrator
 from pgtandem.cli.show_plan import plan_lines
 from pgtandem.cli.terminal import Paint, ask, can_ask, width
 from pgtandem.errors import PgtandemError
+from pgtandem.model.facts import Known
 from pgtandem.model.names import SUPERUSER
 from pgtandem.model.plan import Plan, Risk
 from pgtandem.model.topology import Topology
+from pgtandem.observe.tls import observe_authority
 from pgtandem.ports import SUPERUSER_SECRET, World
 from pgtandem.postgres.conninfo import render_passfile
 
@@ -61,6 +63,14 @@ def _question(plan: Plan, cluster: str) -> str:
     if plan.highest_risk is Risk.REMOVE:
         return f"Remove the data of cluster {cluster} for good?"
     return "Go ahead?"
+
+
+def write_client_root(topology: Topology, world: World) -> str | None:
+    """The file with the CA's certificates that `uri` and `psql` point at; None without TLS, or where there is no CA."""
+    authority = observe_authority(topology, world)
+    if not isinstance(authority, Known):
+        return None
+    return world.workspace.write_root_certificate(authority.value.text)
 
 
 def write_client_passfile(topology: Topology, world: World) -> str | None:

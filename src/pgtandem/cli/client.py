@@ -7,6 +7,7 @@ from pgtandem.errors import PgtandemError
 from pgtandem.model.names import SUPERUSER, NodeName
 from pgtandem.model.topology import Node, Topology
 from pgtandem.ports import World
+from pgtandem.postgres.certificates import VERIFY
 from pgtandem.postgres.conninfo import render_uri
 
 _DATABASE = "postgres"
@@ -17,8 +18,16 @@ _PROBE_SECONDS = 3.0
 _MISLEADING = ("PGSERVICE", "PGSERVICEFILE", "PGHOSTADDR", "PGPASSWORD", "PGLOADBALANCEHOSTS")
 
 
-def client_uri(topology: Topology, passfile: str | None, *, node: str | None = None, read_only: bool = False) -> str:
-    """A libpq URI over all nodes, or one. The password is not in it: the passfile has it.
+def client_uri(
+    topology: Topology,
+    passfile: str | None,
+    *,
+    root: str | None = None,
+    node: str | None = None,
+    read_only: bool = False,
+) -> str:
+    """A libpq URI over all nodes, or one. The password is not in it: the passfile has it. `root` is the file with the
+    certificates of the cluster's CA.
 
     Raises PgtandemError PT-1006 for a node that the topology does not have.
     """
@@ -27,6 +36,10 @@ def client_uri(topology: Topology, passfile: str | None, *, node: str | None = N
     parameters["connect_timeout"] = _CONNECT_SECONDS
     if passfile is not None:
         parameters["passfile"] = passfile
+    if topology.tls is not None:
+        parameters["sslmode"] = VERIFY
+        if root is not None:
+            parameters["sslrootcert"] = root
     return render_uri([(n.address, n.port) for n in nodes], SUPERUSER, _DATABASE, parameters)
 
 
@@ -35,6 +48,7 @@ def client_environment(
     passfile: str | None,
     before: dict[str, str],
     *,
+    root: str | None = None,
     node: str | None = None,
     read_only: bool = False,
 ) -> dict[str, str]:
@@ -54,6 +68,10 @@ def client_environment(
     }
     if passfile is not None:
         variables["PGPASSFILE"] = passfile
+    if topology.tls is not None:
+        variables["PGSSLMODE"] = VERIFY
+        if root is not None:
+            variables["PGSSLROOTCERT"] = root
     return variables
 
 

@@ -1,5 +1,6 @@
 """The JSON shapes of the reading commands (docs/json.md). A shape only grows; a break is a new version."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from pgtandem.errors import PgtandemError
@@ -7,6 +8,7 @@ from pgtandem.model.observed import Observed
 from pgtandem.model.plan import Plan
 from pgtandem.model.topology import Topology
 from pgtandem.observe.health import cluster_health
+from pgtandem.observe.tls_health import certificate_of, earliest_end
 
 VERSION = 1
 
@@ -58,14 +60,23 @@ def status_json(topology: Topology, observed: Observed) -> dict[str, Any]:
                 "sync_state": node.sync_state,
                 "port": node.port,
                 "zone": node.zone,
+                "certificate_expires": _time(certificate.valid_until if certificate else None),
             }
             for node in health.nodes
+            for certificate in [certificate_of(observed, node.name)]
         ],
         "synchronous": health.synchronous,
         "archive": health.archive,
+        "tls": health.tls,
+        "certificates_expire": _time(earliest_end(topology, observed)),
         "problems": list(health.problems),
         "remarks": list(health.remarks),
     }
+
+
+def _time(seconds: float | None) -> str | None:
+    """ISO 8601, in UTC."""
+    return None if seconds is None else datetime.fromtimestamp(int(seconds), UTC).isoformat()
 
 
 def uri_json(topology: Topology, uri: str) -> dict[str, Any]:

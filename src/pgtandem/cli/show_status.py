@@ -17,7 +17,7 @@ _FOLLOWS = _HEADING.index("follows")
 def status_lines(
     topology: Topology, observed: Observed, paint: Paint, columns: int, *, drawn: bool = True
 ) -> list[str]:
-    """What is wrong first, then a line per node as a tree, then durability and the archive.
+    """What is wrong first, then a line per node as a tree, then durability, the archive and TLS.
 
     `drawn` says whether the output can show the lines of a tree.
     """
@@ -27,6 +27,8 @@ def status_lines(
     lines += _table(health, paint, columns, "└ " if drawn else "- ")
     lines += _wrapped("sync:     ", health.synchronous, columns)
     lines += _wrapped("archive:  ", health.archive, columns)
+    if health.tls is not None:
+        lines += _wrapped("tls:      ", health.tls, columns)
     for remark in health.remarks:
         if remark.startswith(WARNING):
             lines += [paint.yellow(line) for line in _wrapped("", remark, columns)]

@@ -62,6 +62,7 @@ def read_topology(path: str) -> Topology:
 
 def open_world(path: str, topology: Topology, *, accept_new_host_keys: bool = False) -> World:
     """The real adapters; the workspace lies beside the topology file. No host is connected to yet."""
+    from pgtandem.adapters.certificates import X509Certificates
     from pgtandem.adapters.clock import SystemClock
     from pgtandem.adapters.database import PsycopgDatabase
     from pgtandem.adapters.hosts.local import LocalHost
@@ -80,7 +81,8 @@ def open_world(path: str, topology: Topology, *, accept_new_host_keys: bool = Fa
         ask = ask_for_key()
         for url in remote:
             hosts[url] = SshHost(url, accept_new_host_keys=accept_new_host_keys, ask=ask)
-    return World(hosts=hosts, database=PsycopgDatabase(), workspace=workspace, clock=SystemClock())
+    database, certificates = PsycopgDatabase(), X509Certificates()
+    return World(hosts=hosts, database=database, workspace=workspace, clock=SystemClock(), certificates=certificates)
 
 
 def in_world(

@@ -30,7 +30,7 @@ class Programs:
     """The PostgreSQL programs of one major version: their folder, the version in words ("18.4") and whether the
     account that servers run as can execute them. `origin` is "embedded", "system" or "named". `copy_to` is where a
     copy that the account can reach would be made, "" where that is not needed. `missing` are programs that should be
-    there too.
+    there too. `tls` says whether they were built with TLS, None where nobody asked.
 
     `newer` is another version of the same major that is out of the account's reach, of which these are an older copy:
     what looks uses the older one, what starts uses the copy that is made first."""
@@ -42,6 +42,7 @@ class Programs:
     copy_to: str = ""
     missing: tuple[str, ...] = ()
     newer: "Programs | None" = None
+    tls: bool | None = None
 
     @property
     def to_copy(self) -> "Programs | None":
@@ -218,6 +219,7 @@ class Sender:
     write_lsn: Lsn | None
     flush_lsn: Lsn | None
     replay_lsn: Lsn | None
+    encrypted: bool | None = None
     write_lag_seconds: float | None = None
     flush_lag_seconds: float | None = None
     replay_lag_seconds: float | None = None
@@ -287,6 +289,40 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
+class Certificate:
+    """What a server's certificate says: its common name, the names and IP addresses that it is for, from when to when
+    it is valid (seconds since 1970), the SHA-256 of its content; and whether the cluster's CA signed it."""
+
+    fingerprint: str
+    name: str
+    names: tuple[str, ...]
+    valid_from: float
+    valid_until: float
+    ours: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """The CA that every node and client of the cluster trusts: its certificates as PEM, and when the first of them is
+    not valid any more (seconds since 1970)."""
+
+    text: str
+    valid_until: float
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTls:
+    """A node's part in TLS. `certificate` is that of the file which its server is to use, `key` whether the private key
+    lies beside it, `trust` the CA certificates in the node's hands (as PEM), and `served` the certificate that the
+    server shows to who connects now: Absent where it does not speak TLS, or does not run."""
+
+    certificate: Fact[Certificate]
+    key: bool
+    trust: str | None
+    served: Fact[Certificate] = ABSENT
+
+
+@dataclass(frozen=True, slots=True)
 class ArchiveFolder:
     """The WAL archive on its host. `systems` are the system identifiers that have a folder in it."""
 
@@ -316,6 +352,7 @@ class ObservedNode:
     system: System = System()
     registration: Fact[Registration] = ABSENT
     service: Fact[Service] = ABSENT
+    tls: Fact[NodeTls] = ABSENT
 
     @property
     def running(self) -> Server | None:
@@ -355,13 +392,16 @@ class FormerNode:
 @dataclass(frozen=True, slots=True)
 class Observed:
     """The whole look: the topology's nodes, the archive (or what keeps the account from making it), the nodes that were
-    built earlier and removed since, and the hosts by their URL where there are several."""
+    built earlier and removed since, the hosts by their URL where there are several, the CA; and when it was taken
+    (seconds since 1970)."""
 
     nodes: Mapping[NodeName, ObservedNode]
     archive: Fact[ArchiveFolder] = ABSENT
     former: tuple[FormerNode, ...] = ()
     archive_obstacle: Fact[Obstacle] = ABSENT
     hosts: Mapping[str, ObservedHost] = field(default_factory=dict)
+    authority: Fact[Authority] = ABSENT
+    now: float = 0.0
 
     def primaries(self) -> tuple[NodeName, ...]:
         """The nodes whose server runs and is not in recovery."""

@@ -41,6 +41,8 @@ class StepKind(Enum):
     REMOVE_LEFTOVERS = "remove_leftovers"
     CREATE_DATA_DIRECTORY = "create_data_directory"
     WRITE_FILES = "write_files"
+    WRITE_CERTIFICATE = "write_certificate"
+    REMOVE_CERTIFICATE = "remove_certificate"
     RESET_SETTINGS = "reset_settings"
     START = "start"
     STOP = "stop"

@@ -58,9 +58,30 @@ class HostAddress:
 LOCAL = HostAddress()
 
 
+class Certificates(Enum):
+    """Who makes the servers' certificates: pgtandem, or somebody else."""
+
+    MANAGED = "managed"
+    OWN = "own"
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """TLS for replication and clients. With `required` every connection over TCP uses it.
+
+    `ca` is the file with the CA certificates that signed the nodes' own ones, on the machine that pgtandem runs on;
+    None where pgtandem makes the CA.
+    """
+
+    certificates: Certificates = Certificates.MANAGED
+    required: bool = True
+    ca: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One PostgreSQL server. `upstream` is None where it follows whoever is the primary."""
+    """One PostgreSQL server. `upstream` is None where it follows whoever is the primary. `certificate` and
+    `certificate_key` are files of somebody else's on the node's host, for TLS with certificates of one's own."""
 
     name: NodeName
     port: int
@@ -69,6 +90,8 @@ class Node:
     address: str = "127.0.0.1"
     upstream: NodeName | None = None
     zone: str | None = None
+    certificate: str | None = None
+    certificate_key: str | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -100,6 +123,7 @@ class Topology:
     nodes: tuple[Node, ...]
     replication: Replication = Replication()
     archive: Archive | None = None
+    tls: Tls | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
     hba_lines: tuple[str, ...] = ()
     binaries: Binaries = Binaries.AUTO

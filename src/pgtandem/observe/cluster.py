@@ -31,6 +31,7 @@ from pgtandem.observe.parts import EVERYTHING, Part, Parts
 from pgtandem.observe.paths import is_leftover
 from pgtandem.observe.programs import observe_programs
 from pgtandem.observe.system import observe_system
+from pgtandem.observe.tls import observe_authority, observe_tls, open_session
 from pgtandem.ports import (
     REPLICATION_SECRET,
     DatabaseRefused,
@@ -62,8 +63,9 @@ class Observer:
         nodes, archive, former, hosts = await asyncio.gather(
             asyncio.gather(*(self.node(name) for name in names)), self.archive(), self._former(), self._all_hosts()
         )
-        obstacle = await self._before_archive(archive)
-        return Observed(dict(zip(names, nodes, strict=True)), archive, former, obstacle, hosts)
+        obstacle, authority = await self._before_archive(archive), observe_authority(self.topology, self.world)
+        seen = dict(zip(names, nodes, strict=True))
+        return Observed(seen, archive, former, obstacle, hosts, authority, self.world.clock.now())
 
     async def nodes(self, wanted: Mapping[NodeName, Parts]) -> Observed:
         """Only these nodes and parts, and no archive: what a step needs to be judged. The rest is Unknown."""
@@ -135,6 +137,9 @@ class Observer:
                 system=system,
                 registration=registration,
                 service=service,
+                tls=await observe_tls(self.topology, self.world, node, host, postmaster)
+                if Part.TLS in parts
+                else NOT_LOOKED,
             )
         except HostUnreachable as failure:
             return _out_of_reach(failure)
@@ -195,7 +200,7 @@ class Observer:
             return postmaster
         port = postmaster.value.port or node.port
         try:
-            return Known(await (await self.world.session(node, port)).observe(password))
+            return Known(await (await open_session(self.topology, self.world, node, port)).observe(password))
         except DatabaseUnreachable:
             # The session may be one to a server that has been restarted since: once more, with a new one.
             await self.world.drop_session(node, port)
@@ -204,7 +209,7 @@ class Observer:
         except HostFailure as failure:
             return Unknown(failure.why, failure.next_step)
         try:
-            return Known(await (await self.world.session(node, port)).observe(password))
+            return Known(await (await open_session(self.topology, self.world, node, port)).observe(password))
         except (DatabaseUnreachable, DatabaseRefused, HostFailure) as failure:
             await self.world.drop_session(node, port)
             return Unknown(failure.why, failure.next_step)

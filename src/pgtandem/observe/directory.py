@@ -10,13 +10,17 @@ from pgtandem.model.topology import Topology
 from pgtandem.plan.desired import MARKER_FILE, PASSFILE
 from pgtandem.ports import Host, HostFailure
 from pgtandem.postgres.archive_scripts import ARCHIVE_SCRIPT, RESTORE_SCRIPT, SYSTEM_FILE
+from pgtandem.postgres.certificates import CERTIFICATE_FILE, ROOT_FILE
 from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, has_include, parse_settings
 from pgtandem.postgres.conninfo import render_passfile
 from pgtandem.postgres.controldata import parse_control_data
 from pgtandem.postgres.hba import find_block
 from pgtandem.postgres.versions import has_standby_signal
 
-OWN_FILES = (MARKER_FILE, SETTINGS_FILE, ARCHIVE_SCRIPT, RESTORE_SCRIPT, SYSTEM_FILE, RECOVERY_FILE)
+OWN_FILES = (
+    *(MARKER_FILE, SETTINGS_FILE, ARCHIVE_SCRIPT, RESTORE_SCRIPT, SYSTEM_FILE, RECOVERY_FILE),
+    *(CERTIFICATE_FILE, ROOT_FILE),
+)
 
 
 async def observe_directory(

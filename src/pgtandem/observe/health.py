@@ -8,6 +8,7 @@ from pgtandem.model.names import NodeName, slot_name
 from pgtandem.model.observed import Observed, ObservedNode, Sender
 from pgtandem.model.plan import WARNING
 from pgtandem.model.topology import Method, Topology
+from pgtandem.observe.tls_health import tls_in_words, tls_problems
 from pgtandem.plan.between_hosts import clocks_apart
 from pgtandem.plan.layout import remarks
 from pgtandem.postgres.sync_names import confirmations
@@ -35,13 +36,15 @@ class NodeHealth:
 
 @dataclass(frozen=True, slots=True)
 class ClusterHealth:
-    """The whole table, sentences about synchronous commit and the archive, and what is wrong, gravest first."""
+    """The whole table, sentences about synchronous commit, the archive and TLS (None without it), and what is wrong,
+    gravest first."""
 
     cluster: str
     primary: NodeName | None
     nodes: tuple[NodeHealth, ...]
     synchronous: str
     archive: str
+    tls: str | None
     problems: tuple[str, ...]
     remarks: tuple[str, ...] = ()
 
@@ -56,6 +59,7 @@ def cluster_health(topology: Topology, observed: Observed) -> ClusterHealth:
         nodes=nodes,
         synchronous=_synchronous(topology, observed, primary),
         archive=_archive(topology, observed, primary),
+        tls=tls_in_words(topology, observed),
         problems=tuple(_problems(topology, observed, nodes)),
         remarks=tuple(_remarks(topology, observed)),
     )
@@ -207,7 +211,7 @@ def _problems(topology: Topology, observed: Observed, nodes: tuple[NodeHealth, .
         pending = [key for key, setting in (server.settings if server else {}).items() if setting.pending_restart]
         if pending:
             problems.append(f"{name} needs a restart for {', '.join(sorted(pending))}")
-    return problems
+    return problems + tls_problems(topology, observed)
 
 
 def _waiting_writes(topology: Topology, observed: Observed, primary: NodeName) -> list[str]:

@@ -18,6 +18,7 @@ class Part(Enum):
     DATA = "data directory, with its control file"
     SERVER = "what the server says over SQL"
     PORT = "who has the node's port"
+    TLS = "certificates, in files and as the server shows them"
     SURROUNDINGS = "disk space and leftovers, and what the system knows of the server"
 
 
@@ -46,6 +47,7 @@ _READ: Mapping[str, Parts] = {
     "registered": frozenset({Part.SURROUNDINGS}),
     "not_registered": frozenset({Part.SURROUNDINGS}),
     "nothing_pending": SERVER,
+    "serves_certificate": frozenset({Part.TLS}),
 }
 
 
@@ -54,7 +56,7 @@ def parts_read_by(conditions: Sequence[Condition]) -> dict[NodeName, Parts]:
     parts: dict[NodeName, Parts] = {}
     for condition in conditions:
         # Streaming is read from the upstream, which the argument names.
-        streams = condition.kind == "streams_from"
+        streams = condition.kind in ("streams_from", "streams_encrypted")
         node = NodeName(condition.argument) if streams else condition.node
         parts[node] = parts.get(node, _NOTHING) | (SERVER if streams else _READ.get(condition.kind, EVERYTHING))
     return parts

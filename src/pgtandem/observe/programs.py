@@ -21,7 +21,7 @@ async def observe_programs(host: Host, topology: Topology) -> Fact[Programs]:
         for directory, origin in await _candidates(host, topology):
             found = await _look(host, directory, origin, topology.postgresql)
             if found is not None and not found.missing:
-                return Known(found)
+                return Known(found if topology.tls is None else replace(found, tls=await _has_tls(host, found)))
             lacking = lacking or found
         return ABSENT if lacking is None else Known(lacking)
     except HostFailure as failure:
@@ -98,6 +98,17 @@ async def _programs(host: Host, directory: str, origin: str, major: int) -> Prog
 def _parsed(text: str) -> str | None:
     match = _VERSION.search(text)
     return match.group(1) if match else None
+
+
+async def _has_tls(host: Host, programs: Programs) -> bool | None:
+    """By the default of ssl_ciphers, which is "none" in a build without TLS (10 to 18). None where the server did not
+    say; the embedded programs never have TLS."""
+    if not programs.usable:
+        return False if programs.origin == "embedded" else None
+    done = await host.run([posixpath.join(programs.directory, "postgres"), "--describe-config"], deadline_seconds=20)
+    rows = [line.split("\t") for line in done.text.splitlines()]
+    ciphers = [row[4] for row in rows if row[0] == "ssl_ciphers" and len(row) > 4]
+    return ciphers[0] != "none" if ciphers else None
 
 
 def _major(version: str) -> int:

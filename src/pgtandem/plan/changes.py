@@ -4,6 +4,7 @@ from pgtandem.model.facts import Known
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import PostmasterState
 from pgtandem.model.plan import Condition, NodeFiles, Risk, Step, StepKind
+from pgtandem.plan.certificates import takes_certificate
 from pgtandem.plan.desired import files_differ, neighbour_at_port, settings_in_place
 from pgtandem.plan.draft import Draft
 from pgtandem.plan.drift import DISABLED, Drift
@@ -49,9 +50,14 @@ def change(draft: Draft, name: NodeName, files: NodeFiles, drift: Drift) -> None
                 + (" and reload" if load else ""),
                 "They differ from what the topology file says.",
                 Risk.RELOAD,
-                needs=("host.account", "archive.folder", f"{name}.reset"),
+                needs=("host.account", "archive.folder", f"{name}.reset", f"{name}.certificate"),
                 expects=(Condition("data_is_ours", name, name),),
-                proves=loaded(draft, name, wanted, (*drift.written, *drift.loaded)) if running else (),
+                proves=(
+                    *loaded(draft, name, wanted, (*drift.written, *drift.loaded)),
+                    *takes_certificate(draft.wish, name, drift.written),
+                )
+                if running
+                else (),
                 undo="change the topology file back and apply",
                 files=files,
             )
@@ -107,7 +113,7 @@ def start(draft: Draft, name: NodeName, role: str, after: tuple[str, ...]) -> No
             else ("Its server is starting up." if alive else "Its server does not run."),
             Risk.CREATE,
             needs=(
-                *("host.programs", f"{name}.stop", f"{name}.registration", *after),
+                *("host.programs", f"{name}.stop", f"{name}.registration", f"{name}.certificate", *after),
                 *((f"{neighbour}.stop",) if neighbour else ()),
             ),
             expects=() if alive else (Condition("stopped", name), Condition("port_free", name)),
@@ -135,7 +141,7 @@ def restart(draft: Draft, name: NodeName, drift: Drift, after: tuple[str, ...]) 
             f"{', '.join(restart)} take{'s' if len(restart) == 1 else ''} effect at a start only.",
             Risk.RESTART,
             needs=(
-                *(f"{name}.files", f"{name}.reset", f"{name}.stop", f"{name}.registration"),
+                *(f"{name}.files", f"{name}.reset", f"{name}.stop", f"{name}.registration", f"{name}.certificate"),
                 *((f"{neighbour}.stop",) if neighbour else ()),
                 *after,
             ),

@@ -20,7 +20,7 @@ def judge(condition: Condition, observed: Observed) -> Verdict:
     if node is None:
         former = {entry.name: entry.observed for entry in observed.former}
         node = former.get(condition.node, ObservedNode())
-    if condition.kind == "streams_from":
+    if condition.kind in ("streams_from", "streams_encrypted"):
         return _streams_from(condition, observed)
     if condition.kind == "archive_ready":
         return isinstance(observed.archive, Known) or (
@@ -101,8 +101,21 @@ def _streams_from(condition: Condition, observed: Observed) -> Verdict:
         return Unknown(f"{condition.argument} could not be asked")
     server = upstream.running
     return server is not None and any(
-        sender.application_name == condition.node and sender.state == "streaming" for sender in server.senders
+        sender.application_name == condition.node
+        and sender.state == "streaming"
+        and (sender.encrypted is True or condition.kind == "streams_from")
+        for sender in server.senders
     )
+
+
+def _serves_certificate(node: ObservedNode, _: str) -> Verdict:
+    """Whether a server shows the certificate in its file to who connects."""
+    if not isinstance(node.tls, Known):
+        return node.tls if isinstance(node.tls, Unknown) else False
+    here, there = node.tls.value.certificate, node.tls.value.served
+    if not isinstance(here, Known) or not isinstance(there, Known):
+        return there if isinstance(there, Unknown) else False
+    return here.value.fingerprint == there.value.fingerprint
 
 
 _KINDS: Mapping[str, Callable[[ObservedNode, str], Verdict]] = {
@@ -121,4 +134,5 @@ _KINDS: Mapping[str, Callable[[ObservedNode, str], Verdict]] = {
     "slot_gone": _server(lambda server, argument: argument not in server.slots),
     "nothing_pending": _server(lambda server, _: not any(s.pending_restart for s in server.settings.values())),
     "control_at_most": _control_at_most,
+    "serves_certificate": _serves_certificate,
 }

@@ -11,6 +11,7 @@ from pgtandem.model.plan import WARNING, Plan
 from pgtandem.model.topology import Topology
 from pgtandem.plan.archiving import check_archive
 from pgtandem.plan.between_hosts import host_notes
+from pgtandem.plan.certificates import plan_certificates
 from pgtandem.plan.desired import (
     Wish,
     confirming,
@@ -55,6 +56,7 @@ def _converge(draft: Draft) -> Plan:
     for name in cascade_order(wish):
         reachable_programs(draft, name)
         remove_leftovers(draft, name)
+    plan_certificates(draft)
     plan_primary(draft)
     for name in standbys:
         plan_standby(draft, name)

@@ -1,19 +1,21 @@
 """What a node should have: its settings, its files, its slots. From the topology, and from facts where it must."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pgtandem.model.facts import Known
-from pgtandem.model.names import REPLICATION_ROLE, NodeName, SlotName, slot_name
+from pgtandem.model.names import REPLICATION_ROLE, SUPERUSER, NodeName, SlotName, slot_name
 from pgtandem.model.observed import Observed, ObservedNode
 from pgtandem.model.plan import NodeFiles
 from pgtandem.model.topology import Method, Node, Topology
 from pgtandem.plan.packaged import kept_by_debian
 from pgtandem.plan.slot_cap import slot_cap_megabytes
+from pgtandem.plan.tls import refuses_plain, tls_settings, verifies_upstream
 from pgtandem.postgres import archive_scripts
+from pgtandem.postgres.certificates import ROOT_FILE, VERIFY
 from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings, render_settings
 from pgtandem.postgres.conninfo import render_conninfo
-from pgtandem.postgres.hba import HbaLine, render_block
+from pgtandem.postgres.hba import NO_PLAIN, HbaLine, render_block
 from pgtandem.postgres.settings import canonical, setting_spec
 from pgtandem.postgres.sync_names import render_sync_names
 from pgtandem.postgres.versions import STANDBY_FLOOR, has_slot_cap, has_standby_signal
@@ -78,6 +80,8 @@ def desired_settings(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> 
         "wal_retrieve_retry_interval": "500ms",
         "password_encryption": "scram-sha-256",
     }
+    if topology.tls is not None and setting_spec(topology.postgresql, "ssl_min_protocol_version"):
+        settings["ssl_min_protocol_version"] = "TLSv1.2"
     if has_slot_cap(topology.postgresql):
         neighbours = [
             wish.seen(other.name) for other in topology.nodes if other.host == node.host and other.name != name
@@ -93,6 +97,7 @@ def desired_settings(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> 
         "hot_standby": "on",
     }
     settings |= _archive_settings(topology)
+    settings |= tls_settings(wish, name)
     if has_standby_signal(topology.postgresql):
         settings |= _recovery_settings(wish, name)
     if wish.upstream(name) is not None:
@@ -131,7 +136,7 @@ def _recovery_settings(wish: Wish, name: NodeName) -> dict[str, str]:
         settings["restore_command"] = archive_scripts.restore_command(wish.topology.archive.directory)
     upstream = wish.upstream(name)
     if upstream is not None:
-        settings["primary_conninfo"] = _conninfo(wish.node(upstream), name)
+        settings["primary_conninfo"] = _conninfo(wish.node(upstream), name, verify=verifies_upstream(wish, name))
         settings["primary_slot_name"] = slot_name(name)
     return settings
 
@@ -142,7 +147,8 @@ def recovery_file(wish: Wish, name: NodeName) -> str:
     return render_settings(settings, _HEADING)
 
 
-def _conninfo(upstream: Node, standby: NodeName) -> str:
+def _conninfo(upstream: Node, standby: NodeName, *, verify: bool) -> str:
+    encryption: dict[str, str | int] = {"sslmode": VERIFY, "sslrootcert": ROOT_FILE} if verify else {}
     return render_conninfo(
         {
             "host": upstream.address,
@@ -154,6 +160,7 @@ def _conninfo(upstream: Node, standby: NodeName) -> str:
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
+            **encryption,
         }
     )
 
@@ -226,13 +233,20 @@ def _senders(topology: Topology) -> str:
     return str(max(20, 2 * len(topology.nodes) + 2))
 
 
-def desired_hba(topology: Topology) -> str:
-    """The owned block: every node may stream from every node, since roles swap."""
+def desired_hba(topology: Topology, *, refuse_plain: bool = False, over_ssh: bool = False) -> str:
+    """The owned block: every node may stream from every node, since roles swap. With `refuse_plain` nobody is let in
+    over TCP without TLS, whatever the lines below say; but for pgtandem, which comes through SSH to a host `over_ssh`
+    and then from that host's own loopback address, where libpq has no TLS."""
     addresses = list(dict.fromkeys(node.address for node in topology.nodes))
     if any(node.host.is_local for node in topology.nodes) and "127.0.0.1" not in addresses:
         addresses.append("127.0.0.1")
-    ours = render_block(tuple(HbaLine("replication", REPLICATION_ROLE, address) for address in addresses))
-    return ours + "".join(f"{line}\n" for line in topology.hba_lines)
+    kind = "hostssl" if refuse_plain else "host"
+    lines = [HbaLine("replication", REPLICATION_ROLE, address, kind=kind) for address in addresses]
+    if refuse_plain and over_ssh:
+        lines.append(HbaLine("postgres", SUPERUSER, "127.0.0.1", kind=NO_PLAIN.kind))
+    if refuse_plain:
+        lines += [replace(NO_PLAIN, database="replication"), NO_PLAIN]
+    return render_block(tuple(lines)) + "".join(f"{line}\n" for line in topology.hba_lines)
 
 
 def desired_files(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> NodeFiles:
@@ -249,7 +263,9 @@ def desired_files(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> Nod
         texts[RECOVERY_FILE] = recovery_file(wish, name)
     return NodeFiles(
         texts=tuple(sorted(texts.items())),
-        hba_block=desired_hba(topology),
+        hba_block=desired_hba(
+            topology, refuse_plain=refuses_plain(wish, name), over_ssh=not wish.node(name).host.is_local
+        ),
         standby=wish.upstream(name) is not None,
         passfile_nodes=tuple((node.address, node.port) for node in topology.nodes),
     )

@@ -9,6 +9,7 @@ from pgtandem.model.names import NodeName, slot_name
 from pgtandem.model.observed import Observed, ObservedNode, Obstacle, PostmasterState
 from pgtandem.model.topology import Topology
 from pgtandem.plan.between_hosts import library_findings, path_findings
+from pgtandem.plan.certificates import tls_findings
 from pgtandem.plan.desired import Wish, neighbour_at_port
 from pgtandem.plan.layout import taken_names
 from pgtandem.plan.roles import claims_primary
@@ -82,6 +83,7 @@ def _findings(wish: Wish) -> Iterator[Finding]:
         yield from library_findings(wish, name)
     yield from _obstacles(wish.topology, wish.observed)
     yield from unseen_archive(wish.topology, wish.observed)
+    yield from tls_findings(wish)
     for former in wish.observed.former:
         if former.observed.running and not former.observed.running.in_recovery:
             yield (

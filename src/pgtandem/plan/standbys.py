@@ -3,6 +3,7 @@
 from pgtandem.model.facts import Known
 from pgtandem.model.names import NodeName
 from pgtandem.model.plan import Condition, NodeFiles, Risk, Step, StepKind
+from pgtandem.plan.certificates import streams_encrypted
 from pgtandem.plan.changes import change, restart, start
 from pgtandem.plan.desired import desired_files, streams
 from pgtandem.plan.draft import Draft
@@ -110,7 +111,7 @@ def prove(draft: Draft, name: NodeName, why: str) -> None:
                 f"{wish.primary}.start",
                 f"{wish.primary}.restart",
             ),
-            proves=(Condition("streams_from", name, upstream),),
+            proves=(Condition("streams_from", name, upstream), *streams_encrypted(wish, name)),
             upstream=upstream,
         )
     )

@@ -1,29 +1,34 @@
-"""What the engine needs from the outside world, as small protocols: Host, Database, Workspace, Clock.
+"""What the engine needs from the outside world, as small protocols: Host, Database, Workspace, Certificates, Clock.
 
 Every port has a real adapter (room `adapters`) and a fake one (room `testing`), held to the same contract tests.
 """
 
+from pgtandem.ports.certificates import Certificates, NewCertificate
 from pgtandem.ports.clock import Clock
-from pgtandem.ports.database import Access, Database, DatabaseRefused, DatabaseUnreachable, Session
+from pgtandem.ports.database import Access, Database, DatabaseRefused, DatabaseUnreachable, Encryption, Session
 from pgtandem.ports.host import CommandTimeout, Completed, Host, HostFailure, HostUnreachable
 from pgtandem.ports.workspace import BuiltNode, LockHolder, Workspace
-from pgtandem.ports.world import REPLICATION_SECRET, SUPERUSER_SECRET, World
+from pgtandem.ports.world import AUTHORITY_SECRET, REPLICATION_SECRET, SUPERUSER_SECRET, World
 
 __all__ = [
+    "AUTHORITY_SECRET",
     "REPLICATION_SECRET",
     "SUPERUSER_SECRET",
     "Access",
     "BuiltNode",
+    "Certificates",
     "Clock",
     "CommandTimeout",
     "Completed",
     "Database",
     "DatabaseRefused",
     "DatabaseUnreachable",
+    "Encryption",
     "Host",
     "HostFailure",
     "HostUnreachable",
     "LockHolder",
+    "NewCertificate",
     "Session",
     "Workspace",
     "World",

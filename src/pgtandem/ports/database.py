@@ -1,6 +1,7 @@
 """A server, asked over SQL: one session per node, its questions and changes named by what they mean."""
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 from pgtandem.errors import PgtandemError
@@ -23,15 +24,36 @@ class DatabaseRefused(PgtandemError):
         super().__init__("PT-2005", f"{node} refused to {what}", why=why)
 
 
+class Encryption(Enum):
+    """What a session asks of its connection.
+
+    ANY takes TLS where the server has it and checks nothing. With the others the server's certificate is checked in
+    full; one that does not pass (it is expired, say, and pgtandem came to renew it) is accepted only where the server
+    proves by SCRAM with channel binding that it knows the password and ends this very TLS connection itself.
+    PREFERRED goes on without TLS where the server has none, REQUIRED does not.
+    """
+
+    ANY = "any"
+    PREFERRED = "preferred"
+    REQUIRED = "required"
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How to reach a node's server as its superuser."""
+    """How to reach a node's server as its superuser.
+
+    `name` is what the server's certificate must be for, where `address` leads there by another way ("" for the same);
+    `root_certificate` is the path of the CA's certificates.
+    """
 
     node: NodeName
     address: str
     port: int
     user: str
     password: Secret | None
+    encryption: Encryption = Encryption.ANY
+    name: str = ""
+    root_certificate: str | None = None
 
 
 class Session(Protocol):
@@ -88,4 +110,11 @@ class Database(Protocol):
 
     async def connect(self, access: Access, *, deadline_seconds: float = 5) -> Session:
         """Raises DatabaseUnreachable."""
+        ...
+
+    async def served_certificate(
+        self, node: NodeName, address: str, port: int, *, deadline_seconds: float = 5
+    ) -> bytes | None:
+        """The certificate (DER) that a server shows to whoever connects, None where it does not speak TLS. It is only
+        looked at, never trusted. Raises DatabaseUnreachable."""
         ...

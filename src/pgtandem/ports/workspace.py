@@ -47,6 +47,18 @@ class Workspace(Protocol):
         """Writes the passfile for clients of the cluster; returns its path."""
         ...
 
+    def write_root_certificate(self, text: str) -> str:
+        """Writes the file with the CA's certificates for clients of the cluster; returns its path."""
+        ...
+
+    def root_certificate(self) -> tuple[str, str] | None:
+        """Path and text of that file, None where there is none."""
+        ...
+
+    def read_given(self, path: str) -> str:
+        """A text file of who runs pgtandem, which the topology file names. Raises PgtandemError PT-1002."""
+        ...
+
     def lock(self, command: str) -> AbstractContextManager[None]:
         """Holds the cluster's lock. Raises PgtandemError PT-5001, naming the holder, when another has it."""
         ...

@@ -6,14 +6,16 @@ from dataclasses import dataclass, field
 
 from pgtandem.model.names import SUPERUSER, NodeName
 from pgtandem.model.topology import HostAddress, Node
+from pgtandem.ports.certificates import Certificates
 from pgtandem.ports.clock import Clock
-from pgtandem.ports.database import Access, Database, Session
+from pgtandem.ports.database import Access, Database, Encryption, Session
 from pgtandem.ports.host import Host
 from pgtandem.ports.workspace import Workspace
 
 #: The names of the secrets in the workspace.
 SUPERUSER_SECRET = "superuser_password"
 REPLICATION_SECRET = "replication_password"
+AUTHORITY_SECRET = "certificate_authority"
 
 
 @dataclass
@@ -24,13 +26,14 @@ class World:
     database: Database
     workspace: Workspace
     clock: Clock
+    certificates: Certificates
     _sessions: dict[tuple[NodeName, str, str, int], Session] = field(default_factory=dict)
 
     def host(self, address: HostAddress) -> Host:
         """Raises KeyError for a host that the topology does not name: a defect."""
         return self.hosts[address.url]
 
-    async def session(self, node: Node, port: int) -> Session:
+    async def session(self, node: Node, port: int, encryption: Encryption = Encryption.ANY) -> Session:
         """The open session of a node's server, which listens on `port` now, or a new one.
 
         Raises DatabaseUnreachable, HostUnreachable and HostFailure.
@@ -39,10 +42,20 @@ class World:
         key = _key(node, port)
         if key not in self._sessions:
             password = self.workspace.secret(SUPERUSER_SECRET)
+            root = self.workspace.root_certificate() if encryption is not Encryption.ANY else None
             address, way = await self.host(node.host).forward(node.address, port)
-            access = Access(node.name, address, way, SUPERUSER, password)
+            access = Access(
+                *(node.name, address, way, SUPERUSER, password),
+                encryption=encryption,
+                name=node.address,
+                root_certificate=root[0] if root else None,
+            )
             self._sessions[key] = await self.database.connect(access)
         return self._sessions[key]
+
+    def has_session(self, node: Node, port: int) -> bool:
+        """Whether a session of this node's server is open."""
+        return _key(node, port) in self._sessions
 
     async def drop_session(self, node: Node, port: int) -> None:
         """Closes a session that broke, or whose server is about to stop."""

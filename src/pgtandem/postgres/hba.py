@@ -15,12 +15,17 @@ class HbaLine:
     user: str
     address: str
     method: str = "scram-sha-256"
+    kind: str = "host"
 
     def render(self) -> str:
         network = self.address
         if "/" not in network and _is_ip(network):
             network += "/128" if ":" in network else "/32"
-        return f"host    {self.database:<12} {self.user:<22} {network:<20} {self.method}"
+        return f"{self.kind:<7} {self.database:<12} {self.user:<22} {network:<20} {self.method}"
+
+
+#: Nobody is let in over TCP without TLS; "all" among databases does not mean replication (manual, 21.1).
+NO_PLAIN = HbaLine("all", "all", "all", "reject", "hostnossl")
 
 
 def _is_ip(address: str) -> bool:

@@ -95,11 +95,11 @@ FROM pg_authid WHERE rolname IN ('{REPLICATION_ROLE}', '{SUPERUSER}')
 _SENDERS = """
 SELECT json_agg(json_build_object(
     'application_name', application_name, 'pid', pid, 'client_address', host(client_addr),
-    'state', state, 'sync_state', sync_state,
+    'state', state, 'sync_state', sync_state, 'encrypted', ssl,
     'sent_lsn', sent_lsn, 'write_lsn', write_lsn, 'flush_lsn', flush_lsn, 'replay_lsn', replay_lsn,
     'write_lag_seconds', extract(epoch FROM write_lag), 'flush_lag_seconds', extract(epoch FROM flush_lag),
     'replay_lag_seconds', extract(epoch FROM replay_lag)) ORDER BY application_name, pid)
-FROM pg_stat_replication
+FROM pg_stat_replication LEFT JOIN pg_stat_ssl USING (pid)
 """
 
 # pg_ls_dir and not pg_ls_archive_statusdir (12): it does not look at each of what may be 100,000 files.

@@ -124,6 +124,7 @@ def _sender(row: Document) -> Sender:
         write_lsn=_lsn(row["write_lsn"]),
         flush_lsn=_lsn(row["flush_lsn"]),
         replay_lsn=_lsn(row["replay_lsn"]),
+        encrypted=row["encrypted"],
         write_lag_seconds=_seconds(row["write_lag_seconds"]),
         flush_lag_seconds=_seconds(row["flush_lag_seconds"]),
         replay_lag_seconds=_seconds(row["replay_lag_seconds"]),

@@ -92,12 +92,15 @@ def parse_hba(text: str) -> tuple[HbaRule, ...]:
     return tuple(rules)
 
 
-def admitted(rules: tuple[HbaRule, ...], database: str, user: str, address: str) -> str | None:
+def admitted(
+    rules: tuple[HbaRule, ...], database: str, user: str, address: str, *, encrypted: bool = False
+) -> str | None:
     """The method of the first rule that fits a TCP connection, None where none does."""
     for rule in rules:
         fits_database = database in rule.databases or (database != "replication" and "all" in rule.databases)
         fits_user = user in rule.users or "all" in rule.users
-        if rule.kind.startswith("host") and fits_database and fits_user and _contains(rule.address or "", address):
+        kinds = ("host", "hostssl" if encrypted else "hostnossl")
+        if rule.kind in kinds and fits_database and fits_user and _contains(rule.address or "", address):
             return rule.method
     return None
 

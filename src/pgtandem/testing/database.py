@@ -1,9 +1,9 @@
 """The ports Database and Session over simulated servers."""
 
 from pgtandem.model.lsn import Lsn, Timeline
-from pgtandem.model.names import REPLICATION_ROLE, SUPERUSER, Secret, SlotName
+from pgtandem.model.names import REPLICATION_ROLE, SUPERUSER, NodeName, Secret, SlotName
 from pgtandem.model.observed import Archiver, Receiver, Role, Sender, Server, Setting, Slot
-from pgtandem.ports.database import Access, DatabaseRefused, DatabaseUnreachable
+from pgtandem.ports.database import Access, DatabaseRefused, DatabaseUnreachable, Encryption
 from pgtandem.postgres import scram
 from pgtandem.postgres.conf import parse_settings, render_settings
 from pgtandem.postgres.conninfo import parse_conninfo
@@ -38,11 +38,26 @@ class SimDatabase:
         if server.frozen:
             await self.network.clock.sleep(deadline_seconds)
             raise DatabaseUnreachable(node, f"It did not answer within {deadline_seconds:g} seconds.")
+        encrypted = server.certificate is not None
+        if access.encryption is Encryption.REQUIRED and not encrypted:
+            raise DatabaseUnreachable(node, "Server does not support SSL, but SSL was required.")
         password = access.password.reveal() if access.password else None
-        refusal = self.network.refusal(server, self.machine, "postgres", access.user, password)
+        refusal = self.network.refusal(server, self.machine, "postgres", access.user, password, encrypted=encrypted)
         if refusal:
             raise DatabaseUnreachable(node, f"{refusal[:1].upper()}{refusal[1:]}.")
         return SimSession(node, server, self.probe)
+
+    @port_call(changes=False)
+    async def served_certificate(
+        self, node: NodeName, address: str, port: int, *, deadline_seconds: float = 5
+    ) -> bytes | None:
+        server = self.network.listener(self.machine, address, port)
+        if server is None:
+            raise DatabaseUnreachable(f"node {node}", "Connection refused.")
+        if server.frozen:
+            await self.network.clock.sleep(deadline_seconds)
+            raise DatabaseUnreachable(f"node {node}", f"It did not answer within {deadline_seconds:g} seconds.")
+        return None if server.certificate is None else server.certificate.encode()
 
 
 class SimSession:
@@ -226,6 +241,7 @@ def _sender(standby: SimServer, name: str, sync_state: str) -> Sender:
         write_lsn=end,
         flush_lsn=end,
         replay_lsn=Lsn(standby.storage.replay_lsn),
+        encrypted=standby.encrypted,
     )
 
 

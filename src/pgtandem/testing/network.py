@@ -5,7 +5,9 @@ import shlex
 from dataclasses import dataclass, field
 
 from pgtandem.postgres.archive_scripts import ARCHIVE_SCRIPT, RESTORE_SCRIPT, SYSTEM_FILE
+from pgtandem.postgres.certificates import covers
 from pgtandem.postgres.conninfo import parse_conninfo
+from pgtandem.testing.certificates import SimCertificates
 from pgtandem.testing.clock import SimClock
 from pgtandem.testing.configuration import admitted, password_fits, password_for
 from pgtandem.testing.files import SimFileSystem
@@ -83,14 +85,23 @@ class SimNetwork:
                 return f"postgres (process {server.pid})"
         return machine.foreign_ports.get(port)
 
-    def refusal(self, server: SimServer, machine: SimMachine, database: str, user: str, password: str | None) -> str:
+    def refusal(
+        self,
+        server: SimServer,
+        machine: SimMachine,
+        database: str,
+        user: str,
+        password: str | None,
+        *,
+        encrypted: bool = False,
+    ) -> str:
         """Why a server does not let somebody in; "" when it does."""
         if server.phase is Phase.STARTING:
             return "the database system is starting up"
         if server.phase is not Phase.RUNNING:
             return "the database system is shutting down"
         client = "127.0.0.1" if machine is server.machine else machine.addresses[0]
-        method = admitted(server.hba, database, user, client)
+        method = admitted(server.hba, database, user, client, encrypted=encrypted)
         if method in (None, "reject"):
             return f'no pg_hba.conf entry for host "{client}", user "{user}", database "{database}"'
         role = server.storage.content.roles.get(user)
@@ -103,8 +114,11 @@ class SimNetwork:
             return "permission denied to start WAL sender"
         return ""
 
-    def connect_as_client(self, machine: SimMachine, conninfo: str, passfile: str | None) -> SimServer | str:
-        """The server that a replication connection reaches, or what went wrong. `passfile` is the file's text."""
+    def connect_as_client(
+        self, machine: SimMachine, conninfo: str, passfile: str | None, root: str | None = None
+    ) -> SimServer | str:
+        """The server that a replication connection reaches, or what went wrong. `passfile` and `root` (the CA's
+        certificates) are the texts of the files."""
         parameters = parse_conninfo(conninfo)
         host, port, user = parameters["host"], int(parameters["port"]), parameters["user"]
         server = self.listener(machine, host, port)
@@ -112,13 +126,26 @@ class SimNetwork:
             return f'connection to server at "{host}", port {port} failed: Connection refused'
         if server.frozen:
             return f'connection to server at "{host}", port {port} failed: timeout expired'
+        trouble = self._verify(server, host, root or "") if parameters.get("sslmode") == "verify-full" else ""
+        if trouble:
+            return f'connection to server at "{host}", port {port} failed: {trouble}'
         password = password_for(passfile or "", host, port, user)
-        refusal = self.refusal(server, machine, "replication", user, password)
+        encrypted = server.certificate is not None
+        refusal = self.refusal(server, machine, "replication", user, password, encrypted=encrypted)
         if refusal:
             return f'connection to server at "{host}", port {port} failed: FATAL:  {refusal}'
         if len(server.downstreams) >= int(server.value("max_wal_senders")):
             return "FATAL:  number of requested standby connections exceeds max_wal_senders"
         return server
+
+    def _verify(self, server: SimServer, host: str, root: str) -> str:
+        """What libpq finds wrong with a server's certificate."""
+        if server.certificate is None:
+            return "server does not support SSL, but SSL was required"
+        certificate = SimCertificates().read(server.certificate.encode(), root or None)
+        if not certificate.ours or not certificate.valid_from <= self.clock.now() < certificate.valid_until:
+            return "SSL error: certificate verify failed"
+        return "" if covers(certificate.names, host) else f'server certificate does not match host name "{host}"'
 
     # --- standbys
 
@@ -155,7 +182,8 @@ class SimNetwork:
         if not conninfo:
             return ""
         passfile = server.file(parse_conninfo(conninfo).get("passfile", ""))
-        found = self.connect_as_client(server.machine, conninfo, passfile)
+        root = server.file(parse_conninfo(conninfo).get("sslrootcert", ""))
+        found = self.connect_as_client(server.machine, conninfo, passfile, root)
         if isinstance(found, str):
             return found
         mine, theirs = server.storage, found.storage
@@ -177,7 +205,7 @@ class SimNetwork:
         following = theirs.wal[len(mine.wal) : len(mine.wal) + 1]
         if following and following[0].lsn <= theirs.oldest:
             return "ERROR:  requested WAL segment has already been removed"
-        server.upstream, server.slot = found, name or None
+        server.upstream, server.slot, server.encrypted = found, name or None, found.certificate is not None
         if slot:
             slot.holder = server
         return ""

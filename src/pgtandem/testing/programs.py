@@ -89,6 +89,8 @@ def _failed(text: str) -> Completed:
 
 async def _postgres(running: Running) -> Completed:
     major = running.program.major
+    if "--describe-config" in running.argv:
+        return Completed(0, b"ssl_ciphers\tsighup\tSSL\tSTRING\tHIGH:MEDIUM:+3DES:!aNULL\t\t\tSets the ciphers.\t\n")
     return Completed(0, f"postgres (PostgreSQL) {major}.{MINOR[major]}\n".encode())
 
 
@@ -163,8 +165,8 @@ async def _pg_basebackup(running: Running) -> Completed:
     """Half of the files first, then the rest, and the control file last, as the real one."""
     path, files = running.option("-D", "--pgdata"), running.machine.files
     conninfo = running.option("-d", "--dbname")
-    passfile = files.read(parse_conninfo(conninfo).get("passfile", "/none"))
-    found = running.network.connect_as_client(running.machine, conninfo, (passfile or b"").decode())
+    texts = [files.read(parse_conninfo(conninfo).get(key, "/none")) or b"" for key in ("passfile", "sslrootcert")]
+    found = running.network.connect_as_client(running.machine, conninfo, *(text.decode() for text in texts))
     if isinstance(found, str):
         return _failed(f"pg_basebackup: error: {found}")
     there = files.find(path)

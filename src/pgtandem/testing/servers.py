@@ -8,6 +8,7 @@ from pgtandem.model.observed import HbaRule, Setting
 from pgtandem.postgres.conf import RECOVERY_FILE, parse_settings
 from pgtandem.postgres.settings import setting_spec
 from pgtandem.postgres.versions import STANDBY_FLOOR, has_standby_signal
+from pgtandem.testing.certificates import fits
 from pgtandem.testing.configuration import Misconfigured, default_settings, parse_hba, read_settings
 from pgtandem.testing.files import SimFile, SimFolder
 from pgtandem.testing.storage import CONTROL_FILE, Storage
@@ -48,6 +49,8 @@ class SimServer:
         self.in_recovery = self.folder.file("standby.signal") is not None
         self.settings: dict[str, Setting] = {}
         self.hba: tuple[HbaRule, ...] = ()
+        self.certificate: str | None = None
+        self.encrypted = False
         self.upstream: SimServer | None = None
         self.slot: str | None = None
         self.next_try = 0.0
@@ -133,6 +136,7 @@ class SimServer:
         for name, assigned in read_settings(self.folder, self.path, self.major).items():
             self.settings[name] = Setting(assigned.value, _ON_DISK, assigned.file)
         self.hba = self._read_hba()
+        self.certificate = self._read_certificate()
         holder = self.network.port_holder(self.machine, self.port)
         if holder is not None:
             raise Misconfigured(f"could not bind to port {self.port}: Address already in use")
@@ -149,6 +153,14 @@ class SimServer:
         if not rules or any(rule.error for rule in rules):
             raise Misconfigured("could not load pg_hba.conf")
         return rules
+
+    def _read_certificate(self) -> str | None:
+        if self.value("ssl") != "on":
+            return None
+        certificate, key = self.file(self.value("ssl_cert_file")), self.file(self.value("ssl_key_file"))
+        if certificate is None or key is None or not fits(certificate, key):
+            raise Misconfigured("could not load server certificate file or private key file")
+        return certificate
 
     def _require_parameters(self) -> None:
         """A standby must not have less than the primary whose WAL it replays (manual, 26.4.3)."""
@@ -211,6 +223,11 @@ class SimServer:
             self.hba = self._read_hba()
         except Misconfigured as error:
             self.log(f"LOG:  {error}")
+        try:
+            self.certificate = self._read_certificate()
+        except Misconfigured as error:
+            self.log(f"LOG:  {error}")
+            self.log("LOG:  SSL configuration was not reloaded")
         if self.in_recovery and before != [self.source(name) for name in _SOURCES]:
             self.hang_up()
             self.next_try = 0.0

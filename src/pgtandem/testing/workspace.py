@@ -24,7 +24,9 @@ class MemoryWorkspace:
         self._journal: list[dict[str, Any]] = []
         self._nodes: tuple[BuiltNode, ...] = ()
         self._passfile = ""
+        self._root_certificate = ""
         self._tokens = 0
+        self.given: dict[str, str] = {}
 
     def secret(self, name: str) -> Secret | None:
         self._begin("secret", name, changes=False)
@@ -44,6 +46,22 @@ class MemoryWorkspace:
         self._passfile = lines
         self._end(call)
         return "/workspace/passfile"
+
+    def write_root_certificate(self, text: str) -> str:
+        call = self._begin("write_root_certificate", "")
+        self._root_certificate = text
+        self._end(call)
+        return "/workspace/ca.crt"
+
+    def root_certificate(self) -> tuple[str, str] | None:
+        self._begin("root_certificate", "", changes=False)
+        return ("/workspace/ca.crt", self._root_certificate) if self._root_certificate else None
+
+    def read_given(self, path: str) -> str:
+        self._begin("read_given", path, changes=False)
+        if path not in self.given:
+            raise PgtandemError("PT-1002", f"could not read {path}", why="No such file or directory.")
+        return self.given[path]
 
     @contextmanager
     def lock(self, command: str) -> Iterator[None]:
@@ -89,6 +107,7 @@ class MemoryWorkspace:
     def clear(self) -> None:
         call = self._begin("clear", "")
         self._secrets, self._journal, self._nodes, self._passfile = {}, [], (), ""
+        self._root_certificate = ""
         self._end(call)
 
     def _begin(self, method: str, subject: str, *, changes: bool = True) -> Call:

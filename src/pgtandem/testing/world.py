@@ -4,6 +4,7 @@ from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
 
 from pgtandem.ports import World
+from pgtandem.testing.certificates import SimCertificates
 from pgtandem.testing.clock import SimClock
 from pgtandem.testing.database import SimDatabase
 from pgtandem.testing.files import SimFileSystem, SimFolder
@@ -40,6 +41,7 @@ class SimWorld:
         self.network.machines.append(self.machine)
         for major in majors:
             install(self.machine, f"/usr/lib/postgresql/{major}/bin", major)
+        self.certificates = SimCertificates()
         self.host = SimHost(self.network, self.machine, self.probe)
 
     def ports(self) -> World:
@@ -47,7 +49,7 @@ class SimWorld:
         self.probe.reset()
         self.workspace.locked_by = None
         database = SimDatabase(self.network, self.machine, self.probe)
-        return World({"local": self.host}, database, self.workspace, self.clock)
+        return World({"local": self.host}, database, self.workspace, self.clock, self.certificates)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Raises Killed where the hook killed pgtandem."""

@@ -6,7 +6,7 @@ The reader, the "did you mean" hints, the comments of a rendered file and docs/t
 from dataclasses import dataclass
 from enum import Enum
 
-from pgtandem.model.topology import Binaries, Durability
+from pgtandem.model.topology import Binaries, Certificates, Durability
 
 
 class Kind(Enum):
@@ -55,7 +55,7 @@ class Key:
 
 
 #: The tables of the file, as their headings are written; NAME stands for the name of a node.
-CLUSTER, NODE, REPLICATION, ARCHIVE = "cluster", "nodes.NAME", "replication", "archive"
+CLUSTER, NODE, REPLICATION, ARCHIVE, TLS = "cluster", "nodes.NAME", "replication", "archive", "tls"
 PG_HBA = "pg_hba"
 
 _TABLES = (
@@ -63,6 +63,7 @@ _TABLES = (
     Key("", "nodes", Kind.TABLE, "one table per node; the first one starts as the primary", required=True),
     Key("", "replication", Kind.TABLE, "what a commit waits for"),
     Key("", "archive", Kind.TABLE, "where WAL is archived; without this table it is not archived"),
+    Key("", "tls", Kind.TABLE, "encrypted connections; without this table they are not"),
     Key("", "parameters", Kind.SETTINGS, "PostgreSQL settings of all nodes"),
     Key("", "pg_hba", Kind.TABLE, "who else may connect"),
 )
@@ -127,6 +128,20 @@ _NODE_KEYS = (
     ),
     Key(
         NODE,
+        "certificate",
+        Kind.TEXT,
+        "the file on the node's host with its certificate, where [tls] says that they are your own",
+        '"/etc/ssl/certs/db1.crt"',
+    ),
+    Key(
+        NODE,
+        "certificate_key",
+        Kind.TEXT,
+        "the file on the node's host with the private key of that certificate",
+        '"/etc/ssl/private/db1.key"',
+    ),
+    Key(
+        NODE,
         "parameters",
         Kind.SETTINGS,
         "PostgreSQL settings of this node alone; they win over [parameters]",
@@ -185,6 +200,33 @@ _ARCHIVE_KEYS = (
     ),
 )
 
+_TLS_KEYS = (
+    Key(
+        TLS,
+        "certificates",
+        Kind.TEXT,
+        "who makes the certificates of the nodes, pgtandem or you",
+        '"own"',
+        default=Certificates.MANAGED.value,
+        choices=tuple(who.value for who in Certificates),
+    ),
+    Key(
+        TLS,
+        "required",
+        Kind.FLAG,
+        "whether connections over TCP without TLS are refused",
+        "false",
+        default=True,
+    ),
+    Key(
+        TLS,
+        "ca",
+        Kind.TEXT,
+        "the file with the CA certificates that signed your own; a relative path begins at this file's folder",
+        '"/etc/ssl/certs/shop-ca.crt"',
+    ),
+)
+
 _PG_HBA_KEYS = (
     Key(
         PG_HBA,
@@ -196,7 +238,15 @@ _PG_HBA_KEYS = (
     ),
 )
 
-KEYS: tuple[Key, ...] = (*_TABLES, *_CLUSTER_KEYS, *_NODE_KEYS, *_REPLICATION_KEYS, *_ARCHIVE_KEYS, *_PG_HBA_KEYS)
+KEYS: tuple[Key, ...] = (
+    *_TABLES,
+    *_CLUSTER_KEYS,
+    *_NODE_KEYS,
+    *_REPLICATION_KEYS,
+    *_ARCHIVE_KEYS,
+    *_TLS_KEYS,
+    *_PG_HBA_KEYS,
+)
 
 
 def keys_of(table: str) -> dict[str, Key]:

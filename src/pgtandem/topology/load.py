@@ -1,13 +1,15 @@
 """The text of a topology file to a Topology, or to all of its problems at once."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from pgtandem.model.topology import Replication, Topology
 from pgtandem.topology.check import check_addresses, check_confirming, check_directories, check_ports, check_upstreams
+from pgtandem.topology.encryption import check_tls, read_tls
 from pgtandem.topology.nodes import Nodes, read_nodes
 from pgtandem.topology.parameters import Judge
 from pgtandem.topology.places import absolute
-from pgtandem.topology.problems import Problems
+from pgtandem.topology.problems import Path, Problems
 from pgtandem.topology.sections import Cluster, read_archive, read_cluster, read_pg_hba, read_replication
 from pgtandem.topology.table import Table
 from pgtandem.topology.toml import parse_toml
@@ -33,6 +35,8 @@ def load_topology(text: str, *, folder: str, source: str = "pgtandem.toml") -> T
     replication = read_replication(replication_table) if replication_table else Replication()
     archive_table = root.table("archive")
     archive = read_archive(archive_table, folder, nodes.read) if archive_table else None
+    tls_table = root.table("tls")
+    tls = read_tls(tls_table, folder) if tls_table else None
 
     hba_table = root.table("pg_hba")
     hba_lines = read_pg_hba(hba_table) if hba_table else ()
@@ -49,6 +53,10 @@ def load_topology(text: str, *, folder: str, source: str = "pgtandem.toml") -> T
     of_nodes = {
         name: judge.read(("nodes", name, "parameters"), values) for name, values in (nodes.settings or {}).items()
     }
+    settings: dict[Path, Mapping[str, object]] = {("parameters",): root.values("parameters") or {}}
+    for name, values in (nodes.settings or {}).items():
+        settings["nodes", name, "parameters"] = values
+    check_tls(problems, tls, nodes.read, settings)
     problems.raise_if_any(source)
     assert cluster.major is not None, "a version that is missing or refused is a problem"
     return Topology(
@@ -57,6 +65,7 @@ def load_topology(text: str, *, folder: str, source: str = "pgtandem.toml") -> T
         nodes=tuple(replace(node, parameters=of_nodes[node.name]) for node in nodes.read),
         replication=replication,
         archive=archive,
+        tls=tls,
         parameters=parameters,
         hba_lines=hba_lines,
         binaries=cluster.binaries,

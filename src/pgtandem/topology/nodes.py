@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pgtandem.model.names import NodeName, slot_name
 from pgtandem.model.topology import Node
+from pgtandem.topology.encryption import read_file
 from pgtandem.topology.keys import NODE, keys_of
 from pgtandem.topology.places import read_address, read_directory, read_host
 from pgtandem.topology.problems import Problems
@@ -69,6 +70,8 @@ def _read_node(table: Table, name: NodeName, folder: str, cluster: Cluster) -> N
         address=read_address(table, host),
         upstream=None if upstream is None else NodeName(upstream),
         zone=table.text("zone"),
+        certificate=read_file(table, "certificate"),
+        certificate_key=read_file(table, "certificate_key"),
     )
 
 

@@ -3,9 +3,19 @@
 import posixpath
 from collections.abc import Mapping
 
-from pgtandem.model.topology import LOCAL, Archive, Binaries, HostAddress, Node, Replication, Topology
+from pgtandem.model.topology import (
+    LOCAL,
+    Archive,
+    Binaries,
+    Certificates,
+    HostAddress,
+    Node,
+    Replication,
+    Tls,
+    Topology,
+)
 from pgtandem.postgres.versions import untested
-from pgtandem.topology.keys import ARCHIVE, CLUSTER, NODE, REPLICATION, keys_of
+from pgtandem.topology.keys import ARCHIVE, CLUSTER, NODE, REPLICATION, TLS, keys_of
 from pgtandem.topology.places import absolute, host_name, is_below
 from pgtandem.topology.toml import quote_key, quote_text
 
@@ -28,6 +38,7 @@ def render_topology(topology: Topology, *, folder: str) -> str:
         _next_node(topology),
         _replication(topology.replication),
         _archive(topology.archive, folder),
+        _tls(topology.tls, folder),
         _parameters(topology.parameters),
         *([_pg_hba(topology.hba_lines)] if topology.hba_lines else []),
     ]
@@ -61,6 +72,9 @@ def _node(node: Node, folder: str, first: bool) -> str:
         lines.append(_line(NODE, "upstream", quote_text(node.upstream)))
     if node.zone is not None:
         lines.append(_line(NODE, "zone", quote_text(node.zone)))
+    for name, value in (("certificate", node.certificate), ("certificate_key", node.certificate_key)):
+        if value is not None:
+            lines.append(_line(NODE, name, quote_text(value), first))
     if node.parameters:
         lines += ["", f"[nodes.{quote_key(node.name)}.parameters]", *_settings(node.parameters)]
     return _text(lines)
@@ -101,6 +115,18 @@ def _archive(archive: Archive | None, folder: str) -> str:
     ]
     if archive is not None and archive.host != LOCAL:
         lines.append(_line(ARCHIVE, "host", quote_text(archive.host.url)))
+    return _text(lines)
+
+
+def _tls(tls: Tls | None, folder: str) -> str:
+    off, tls = tls is None, tls or Tls()
+    lines = [
+        "# [tls]" if off else "[tls]",
+        _line(TLS, "certificates", quote_text(tls.certificates.value), off=off),
+        _line(TLS, "required", str(tls.required).lower(), off=off or tls.required),
+    ]
+    if tls.certificates is Certificates.OWN and tls.ca is not None:
+        lines.append(_line(TLS, "ca", quote_text(_relative(tls.ca, folder))))
     return _text(lines)
 
 

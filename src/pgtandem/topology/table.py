@@ -54,7 +54,8 @@ class Table:
         value = self._values[key.name]
         # bool is a subclass of int: type(), not isinstance().
         if type(value) is not _TYPES[key.kind]:
-            what = f"{describe(value)} is not a {key.kind.value}"
+            article = "" if key.kind is Kind.FLAG else "a "
+            what = f"{describe(value)} is not {article}{key.kind.value}"
             self.problems.add(path, what, _about(key), _unquoted(key, value))
         elif isinstance(value, str):
             self._check_text(path, key, value)
@@ -149,6 +150,8 @@ def _unquoted(key: Key, value: object) -> str:
     """The line that was probably meant: a number without quotes, a text with them."""
     if key.kind is Kind.INTEGER and isinstance(value, str) and value.strip().isdecimal() and len(value) < 10:
         return f"{key.name} = {int(value)}"
+    if key.kind is Kind.FLAG and value in ("true", "false"):
+        return f"{key.name} = {value}"
     if key.kind is Kind.TEXT and isinstance(value, int) and not isinstance(value, bool):
         return f'{key.name} = "{describe(value)}"'
     return f"for example {_line(key)}" if key.example else ""

@@ -3,7 +3,7 @@
 import argparse
 
 from pgtandem.apply.engine import Outcome
-from pgtandem.cli.changing import change, write_client_passfile
+from pgtandem.cli.changing import change, write_client_passfile, write_client_root
 from pgtandem.cli.invocation import spelled
 from pgtandem.cli.workbench import in_world, read_topology, topology_path
 from pgtandem.plan.converge import plan_converge
@@ -19,6 +19,7 @@ def run(options: argparse.Namespace) -> int:
         outcome = await change(topology, world, plan_converge, yes=options.yes, command="apply")
         if not outcome.declined:
             write_client_passfile(topology, world)
+            write_client_root(topology, world)
         return outcome
 
     outcome = in_world(path, topology, work, options)

@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 
-from pgtandem.cli.changing import write_client_passfile
+from pgtandem.cli.changing import write_client_passfile, write_client_root
 from pgtandem.cli.client import client_environment, client_uri, refuse_silent, refuse_unbuilt
 from pgtandem.cli.workbench import in_world, open_world, read_topology, topology_path
 from pgtandem.errors import PgtandemError
@@ -38,7 +38,12 @@ def run(options: argparse.Namespace) -> int:
         return _over_ssh(program, path, topology, options)
     refuse_silent(topology, node=options.node)
     environment = client_environment(
-        topology, passfile, dict(os.environ), node=options.node, read_only=options.read_only
+        topology,
+        passfile,
+        dict(os.environ),
+        root=write_client_root(topology, world),
+        node=options.node,
+        read_only=options.read_only,
     )
     sys.stdout.flush()
     os.execve(program, [program, *options.arguments], environment)

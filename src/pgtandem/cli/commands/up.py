@@ -6,7 +6,7 @@ import shlex
 import sys
 
 from pgtandem.apply.engine import Outcome
-from pgtandem.cli.changing import change, write_client_passfile
+from pgtandem.cli.changing import change, write_client_passfile, write_client_root
 from pgtandem.cli.client import client_uri
 from pgtandem.cli.invocation import on_this_file, short
 from pgtandem.cli.new_topology import Wishes, write_topology
@@ -33,28 +33,30 @@ def run(options: argparse.Namespace) -> int:
         print(f"wrote {short(path)}")
     topology = read_topology(path)
 
-    async def work(world: World) -> tuple[Outcome, str | None]:
+    async def work(world: World) -> tuple[Outcome, str | None, str | None]:
         outcome = await change(topology, world, plan_converge, yes=options.yes, command="up")
-        return outcome, None if outcome.declined else write_client_passfile(topology, world)
+        if outcome.declined:
+            return outcome, None, None
+        return outcome, write_client_passfile(topology, world), write_client_root(topology, world)
 
-    outcome, passfile = in_world(path, topology, work, options)
+    outcome, passfile, root = in_world(path, topology, work, options)
     if outcome.declined:
         if wrote:
             print(f"{short(path)} stays: edit it, and run the same command again")
         return 2
     if not outcome.steps_done:
         print(f"cluster {topology.cluster} is up and is what the topology file says; nothing to do")
-    print("\n".join(("", *_ending(path, topology, outcome, passfile))))
+    print("\n".join(("", *_ending(path, topology, outcome, client_uri(topology, passfile, root=root)))))
     return 0
 
 
-def _ending(path: str, topology: Topology, outcome: Outcome, passfile: str | None) -> list[str]:
+def _ending(path: str, topology: Topology, outcome: Outcome, uri: str) -> list[str]:
     """The status, how to connect, what to do next."""
     out, called = sys.stdout, on_this_file(path)
     return [
         *status_lines(topology, outcome.observed, Paint(out), width(out), drawn=can_draw(out)),
         "",
-        f"connect with   {shlex.quote(client_uri(topology, passfile))}",
+        f"connect with   {shlex.quote(uri)}",
         "then try:",
         *(f"  {called} {command:<8} {meaning}" for command, meaning in _NEXT),
     ]

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import secrets
+import stat
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -49,6 +50,11 @@ def packaged(major: int) -> Installation:
     if not (root / "integrity").exists():
         raise LookupError(f"no PostgreSQL {major}: scripts/postgresql_packages.py was not run (make test does that)")
     programs = root / "native" / "bin"
+    closed = [str(path) for path in programs.resolve().parents if not path.stat().st_mode & stat.S_IXOTH]
+    if closed and os.geteuid() == 0:
+        raise LookupError(
+            f"no PostgreSQL {major}: root's servers run as another account, which cannot enter {closed[0]}"
+        )
     for name, text in _clients(major).items():
         _put_program(programs / name, text)
     return Installation(programs, major, f"packaged-{major}")

@@ -113,7 +113,7 @@ def _verifies(step: Step) -> bool:
 async def remove_leftovers(context: Context, step: Step) -> str:
     host = context.host(step.node)
     for path in step.names:
-        if path.endswith((".verifier", ".passfile", ".ca.crt")):
+        if path.endswith((".passfile", ".ca.crt")):
             await host.remove_file(path)
         else:
             await host.remove_tree(path)

@@ -24,7 +24,7 @@ async def remove_data_directory(context: Context, step: Step) -> str:
         await host.rename(path, doomed)
         await host.remove_tree(doomed)
     for leftover in step.names:
-        if leftover.endswith((".verifier", ".passfile")):
+        if leftover.endswith(".passfile"):
             await host.remove_file(leftover)
         else:
             await host.remove_tree(leftover)

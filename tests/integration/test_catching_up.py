@@ -1,5 +1,6 @@
 """A standby that was away: from its slot, from the WAL archive, and down a cascade."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -20,6 +21,39 @@ def three() -> Iterator[Cluster]:
         yield cluster
 
 
+@pytest.fixture(scope="module")
+def without_archive() -> Iterator[Cluster]:
+    with Cluster(standbys=1, archive=False, parameters=SMALL) as cluster:
+        cluster.up()
+        yield cluster
+
+
+def take_the_slot_away(cluster: Cluster) -> str:
+    """The first standby is stopped, and its slot dropped; the name of the segment in which its WAL ends."""
+    cluster.stop_server("db2")
+    needed = cluster.sql("db1", "SELECT pg_walfile_name(restart_lsn) FROM pg_replication_slots")
+    cluster.sql("db1", "SELECT pg_drop_replication_slot('pgtandem_db2')")
+    return str(needed)
+
+
+def remove_wal(cluster: Cluster, name: str, *, at_once: int) -> None:
+    """Finishes segments on the primary until it has removed this one."""
+
+    def gone() -> bool:
+        finish_segments(cluster, at_once)
+        return not (cluster.data("db1") / "pg_wal" / name).exists()
+
+    wait_until(gone, f"{name} is gone from the primary", 60)
+
+
+def inode(cluster: Cluster, node: str) -> int:
+    return (cluster.data(node) / "PG_VERSION").stat().st_ino
+
+
+def replaced(cluster: Cluster) -> list[str]:
+    return [path.name for path in cluster.data("db2").parent.iterdir() if ".pgtandem-old." in path.name]
+
+
 def finish_segments(cluster: Cluster, count: int) -> None:
     with cluster.connect("db1") as connection:
         for _ in range(count):
@@ -37,21 +71,79 @@ def test_a_standby_that_was_away_gets_what_its_slot_kept(three: Cluster) -> None
 
 def test_a_standby_whose_wal_is_gone_from_the_primary_catches_up_from_the_archive(three: Cluster) -> None:
     three.stop_server("db3")
-    three.stop_server("db2")
-    needed = three.sql("db1", "SELECT pg_walfile_name(restart_lsn) FROM pg_replication_slots")
-    three.sql("db1", "SELECT pg_drop_replication_slot('pgtandem_db2')")
+    needed = take_the_slot_away(three)
     three.write_row("only in the archive")
-
-    def gone() -> bool:
-        finish_segments(three, 4)
-        return not (three.data("db1") / "pg_wal" / needed).exists()
-
-    wait_until(gone, f"{needed} is gone from the primary", 60)
+    remove_wal(three, needed, at_once=4)
     wait_until(lambda: needed in three.archived(), f"{needed} is in the archive", 60)
     three.apply()
     three.shows_row("db3", "only in the archive")
     assert f'restored log file "{needed}" from archive' in three.log("db2")
     assert three.slots("db1") == ["pgtandem_db2"]
+
+
+def test_a_standby_and_those_below_it_are_copied_anew_after_a_hole_in_the_archive(three: Cluster) -> None:
+    three.stop_server("db3")
+    needed = take_the_slot_away(three)
+    three.write_row("before the hole")
+    before = {name: inode(three, name) for name in ("db2", "db3")}
+    remove_wal(three, needed, at_once=4)
+    hole = f"{needed[:16]}{int(needed[16:], 16) + 2:08X}"
+    wait_until(lambda: hole in three.archived(), f"{hole} is in the archive", 60)
+    archived = next(three.archive.glob(f"*/{hole}"))
+    archived.rename(three.folder / hole)
+    steps = {step["id"]: step for step in three.plan()["steps"]}
+    assert steps["db2.data"]["kind"] == "replace_data"
+    assert steps["db2.data"]["risk"] == "replace data"
+    assert hole in steps["db2.data"]["why"]
+    three.apply()
+    three.shows_row("db3", "before the hole")
+    assert inode(three, "db2") != before["db2"]
+    assert inode(three, "db3") != before["db3"]
+    assert replaced(three) == []
+    assert (three.slots("db1"), three.slots("db2")) == (["pgtandem_db2"], ["pgtandem_db3"])
+    (three.folder / hole).rename(archived)
+
+
+def test_a_standby_whose_wal_is_nowhere_is_copied_anew(without_archive: Cluster) -> None:
+    cluster = without_archive
+    needed = take_the_slot_away(cluster)
+    cluster.write_row("while db2 was away")
+    before = inode(cluster, "db2")
+    remove_wal(cluster, needed, at_once=6)
+    kinds = cluster.step_kinds()
+    assert kinds == [
+        ("create_slot", "db1"),
+        ("replace_data", "db2"),
+        ("start", "db2"),
+        ("prove_replication", "db2"),
+        ("remove_replaced", "db2"),
+    ]
+    cluster.apply()
+    cluster.shows_row("db2", "while db2 was away")
+    assert inode(cluster, "db2") != before
+    assert replaced(cluster) == []
+
+
+def test_a_standby_that_turns_out_to_wait_in_vain_is_told_at_once_and_copied_anew_then(
+    without_archive: Cluster,
+) -> None:
+    """Only the segment in which its own WAL ends is gone: nobody sees whether it needs that one while it is stopped."""
+    cluster = without_archive
+    needed = take_the_slot_away(cluster)
+    before = inode(cluster, "db2")
+    remove_wal(cluster, needed, at_once=1)
+    began = time.monotonic()
+    said = cluster.run("apply", "--yes").refused("PT-4012", 13)
+    assert time.monotonic() - began < 30, "it waits to the end"
+    assert needed in said
+    assert "there is no WAL archive" in said
+    assert inode(cluster, "db2") == before, "nothing was replaced yet"
+    assert ("replace_data", "db2") in cluster.step_kinds()
+    cluster.apply()
+    cluster.write_row("after the second run")
+    cluster.shows_row("db2", "after the second run")
+    assert inode(cluster, "db2") != before
+    assert replaced(cluster) == []
 
 
 def test_an_archive_that_refuses_is_told_and_nothing_is_lost_once_it_is_mended(three: Cluster) -> None:

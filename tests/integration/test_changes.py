@@ -217,11 +217,11 @@ def test_commits_wait_for_whom_the_file_names_in_the_end(four: Cluster) -> None:
     four.topology["replication"] = {"synchronous": "any 2", "durability": "remote_apply"}
     four.apply()
     assert four.setting("db1", "synchronous_standby_names") == 'ANY 2 ("db2", "db3")'
-    four.nodes["db5"] = {"port": free_ports(1)[0]}
+    four.nodes["db6"] = {"port": free_ports(1)[0]}
     four.apply()
-    assert four.setting("db1", "synchronous_standby_names") == 'ANY 2 ("db2", "db3", "db5")'
+    assert four.setting("db1", "synchronous_standby_names") == 'ANY 2 ("db2", "db3", "db6")'
     # A synchronous standby goes: writes must never wait for it.
-    del four.nodes["db5"]
+    del four.nodes["db6"]
     four.topology["replication"] = {"synchronous": "first 2"}
     four.apply()
     four.write_row("nobody waits", "db1")

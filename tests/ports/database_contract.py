@@ -39,6 +39,8 @@ class SessionContract:
         assert not server.in_recovery
         assert server.timeline >= 1
         assert server.current_lsn is not None
+        assert server.oldest_lsn is not None
+        assert server.oldest_lsn <= server.current_lsn
         assert (server.receive_lsn, server.replay_lsn, server.replay_age_seconds) == (None, None, None)
         assert server.receiver is None
         assert int(server.system_identifier) > 0

@@ -58,6 +58,7 @@ def document(**changes: object) -> dict[str, object]:
         "replay_age_seconds": None,
         "replay_paused": False,
         "recovery_unread": None,
+        "oldest_wal": {"name": "0000000000000003", "segment_bytes": 16 * 1024 * 1024},
         "size_bytes": 1,
         "libc_locales": ["en_US.utf8"],
         "hba": None,

@@ -5,10 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgtandem.errors import Family, PgtandemError
+from pgtandem.model.plan import Risk
 from pgtandem.model.topology import Topology
 from pgtandem.testing.checkers import complete_copies
 
-from .accidents import ACCIDENTS
+from .accidents import ACCIDENTS, write_much_while_it_is_away
 from .runs import Simulation, examples, fingerprint, require_right
 from .topologies import PAIR, Wanted, data, wanted
 
@@ -24,10 +25,11 @@ def standing(want: Wanted) -> tuple[Simulation, Topology]:
     return simulation, topology
 
 
-def mend(simulation: Simulation, topology: Topology) -> str:
+def mend(simulation: Simulation, topology: Topology, *, again: bool = False) -> str:
     """Runs pgtandem: "" when the cluster is right then, or the code of the refusal, which changed nothing.
 
-    A full disk may stop a step too, which says so; once there is room, the next run goes on.
+    A step may fail for what no look could tell before, and then the next run goes on or refuses: a full disk, the
+    pg_hba.conf of a server that did not run, WAL that turns out to be gone.
     """
     simulation.hand.keep_what_is_left()
     simulation.world.pass_time(1)
@@ -35,14 +37,18 @@ def mend(simulation: Simulation, topology: Topology) -> str:
     try:
         simulation.apply(topology)
     except PgtandemError as refused:
-        if refused.code.family is Family.APPLY and "No space left" in refused.why:
+        if not again and refused.code.family is Family.APPLY and _could_not_be_seen(refused):
             simulation.world.empty_disk()
-            return mend(simulation, topology)
+            return mend(simulation, topology, again=True)
         assert refused.code.family is Family.PLAN, f"{refused}: {refused.why}"
         assert fingerprint(simulation.world) == before, f"{refused} came after something was changed"
         return refused.code.text
     require_right(simulation, topology)
     return ""
+
+
+def _could_not_be_seen(failure: PgtandemError) -> bool:
+    return failure.code.text == "PT-4012" or any(word in failure.why for word in ("No space left", "pg_hba.conf"))
 
 
 #: What pgtandem says to each accident, done to the primary and to a standby of a pair with a cascade; "" where it
@@ -100,6 +106,31 @@ def test_any_accidents_are_mended_or_refused(want: Wanted, accidents: list[tuple
     copies = complete_copies(simulation.world, simulation.hand)
     mend(simulation, topology)
     assert not copies or complete_copies(simulation.world, simulation.hand)
+
+
+@pytest.mark.parametrize("keeps_running", [False, True])
+@pytest.mark.parametrize("major", [13, 18])
+def test_standby_whose_wal_is_nowhere_is_copied_anew(major: int, keeps_running: bool) -> None:
+    simulation, topology = standing(TRIO.with_changes(major=major, archive=None))
+    before = simulation.world.storage_of(data("db2"))
+    write_much_while_it_is_away(simulation, topology, topology.names[1])
+    if keeps_running:
+        simulation.hand.start(data("db2"), major)
+    simulation.checker.forget()
+    plan = simulation.plan(topology)
+    assert plan.highest_risk is Risk.REPLACE
+    assert mend(simulation, topology) == ""
+    assert simulation.world.storage_of(data("db2")) is not before
+    assert not [name for name in simulation.world.folder("/srv/shop/data").entries if ".pgtandem-" in name]
+
+
+def test_standby_that_may_have_more_than_the_primary_is_not_copied_anew() -> None:
+    """It was started as a primary for a while: nobody knows what was written there."""
+    simulation, topology = standing(PAIR.with_changes(archive=None))
+    write_much_while_it_is_away(simulation, topology, topology.names[1])
+    simulation.world.storage_of(data("db2")).state = "shut down"
+    simulation.checker.forget()
+    assert mend(simulation, topology) == "PT-3010"
 
 
 def test_two_primaries_are_never_chosen_between() -> None:

@@ -14,6 +14,7 @@ from pgtandem.model.topology import Topology
 from pgtandem.ports import DatabaseRefused, DatabaseUnreachable, HostFailure
 from pgtandem.testing.probe import Call, Killed
 
+from .accidents import write_much_while_it_is_away
 from .runs import Simulation, examples, kill_at, require_right
 from .topologies import PAIR, Wanted, changed, wanted
 
@@ -38,7 +39,7 @@ SCENARIOS: dict[str, tuple[Wanted | None, Wanted]] = {
 }
 
 
-_LOOKING = ("pg_controldata", "tail -n", "--version")
+_LOOKING = ("pg_controldata", "tail -n", "head -q", "--version")
 
 
 @cache
@@ -59,17 +60,19 @@ def built(before: Wanted | None) -> Simulation:
 
 def moments_of(before: Wanted | None, after: Wanted, moment: str) -> list[int]:
     """The numbers of the effects of an undisturbed run that have such a moment."""
-    simulation = built(before)
     seen: list[int] = []
+    built(before).apply(after.topology(), _note(moment, seen))
+    return seen
 
+
+def _note(moment: str, seen: list[int]) -> Callable[[Call], None]:
     def note(call: Call) -> None:
         # The journal is for people, and programs that only look change nothing: cut off there is cut off before it.
         looks = call.method == "record" or any(program in call.subject for program in _LOOKING)
         if call.changes and call.moment.value == moment and not looks:
             seen.append(call.change)
 
-    simulation.apply(after.topology(), note)
-    return seen
+    return note
 
 
 def run_again(simulation: Simulation, topology: Topology) -> None:
@@ -108,6 +111,33 @@ def test_power_cut_at_any_effect_the_next_run_converges(scenario: str) -> None:
                 run_again(simulation, topology)
             except Exception as error:
                 raise AssertionError(f"power cut after effect {number}") from error
+
+
+@cache
+def _astray() -> bytes:
+    """A cascade whose first standby was away for so long that its WAL is nowhere any more."""
+    simulation, topology = built(CASCADE.with_changes(archive=None)), CASCADE.with_changes(archive=None).topology()
+    write_much_while_it_is_away(simulation, topology, topology.names[1])
+    simulation.checker.forget()
+    return pickle.dumps(simulation)
+
+
+@pytest.mark.parametrize("power", [False, True], ids=["killed", "power cut"])
+def test_copying_anew_may_be_cut_off_at_any_effect(power: bool) -> None:
+    topology = CASCADE.with_changes(archive=None).topology()
+    seen: list[int] = []
+    pickle.loads(_astray()).apply(topology, _note("after", seen))
+    for number in seen:
+        simulation: Simulation = pickle.loads(_astray())
+        with contextlib.suppress(Killed):
+            simulation.apply(topology, kill_at(number, "after"))
+        if power:
+            simulation.world.power_off()
+            simulation.checker.forget()
+        try:
+            run_again(simulation, topology)
+        except Exception as error:
+            raise AssertionError(f"cut off after effect {number}") from error
 
 
 def _failure(call: Call) -> PgtandemError:

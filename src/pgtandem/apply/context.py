@@ -96,6 +96,13 @@ class Context:
             return []
         return [] if done.exit_code else [line.strip() for line in done.text.splitlines() if line.strip()]
 
+    async def log_since(self, name: NodeName, known: list[str]) -> list[str]:
+        """What came to the server's log after these lines: an earlier start's complaints say nothing about this one."""
+        lines = await self.log_lines(name)
+        if known and known[-1] in lines:
+            lines = lines[len(lines) - lines[::-1].index(known[-1]) :]
+        return lines
+
     def replication_secret(self) -> Secret:
         """The password of the replication role: the stored one, or a new one, stored first."""
         workspace = self.world.workspace

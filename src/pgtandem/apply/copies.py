@@ -14,8 +14,10 @@ from pgtandem.apply.context import Context
 from pgtandem.apply.node_files import write_node_files
 from pgtandem.errors import PgtandemError
 from pgtandem.model.names import REPLICATION_ROLE, SUPERUSER
+from pgtandem.model.observed import Marker
 from pgtandem.model.plan import Step
-from pgtandem.observe.paths import staging_directory
+from pgtandem.observe.directory import observe_marker
+from pgtandem.observe.paths import replaced_directory, staging_directory
 from pgtandem.ports import SUPERUSER_SECRET, BuiltNode, Completed
 from pgtandem.postgres.certificates import VERIFY
 from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings
@@ -62,8 +64,21 @@ async def create_data_directory(context: Context, step: Step) -> str:
     return ""
 
 
+async def replace_data(context: Context, step: Step) -> str:
+    """A base backup that takes the place of the data directory that is there, which gets a name beside it.
+
+    Cut off between the two renames there is no data directory: the next run makes the copy again, and what was moved
+    aside stays until that one streams. Raises PgtandemError PT-4006, and PT-4002 where another node's data is there.
+    """
+    return await _copy(context, step, set_aside=True)
+
+
 async def base_backup(context: Context, step: Step) -> str:
     """pg_basebackup from the upstream, with progress. Raises PgtandemError PT-4006."""
+    return await _copy(context, step, set_aside=False)
+
+
+async def _copy(context: Context, step: Step, *, set_aside: bool) -> str:
     assert step.upstream is not None
     host, upstream = context.host(step.node), context.node(step.upstream)
     final, staging = await _staging(context, step)
@@ -93,7 +108,7 @@ async def base_backup(context: Context, step: Step) -> str:
             on_output=_progress_reader(lambda done, total: context.report.step_progress(step, done, total)),
         )
         _succeeded(done, "PT-4006", f"could not copy {step.upstream} to {step.node}")
-        await _finish(context, step, staging, final)
+        await _finish(context, step, staging, final, set_aside=set_aside)
     except (PgtandemError, asyncio.CancelledError):
         await _tidy(context, step, staging)
         raise
@@ -129,13 +144,29 @@ async def _staging(context: Context, step: Step) -> tuple[str, str]:
     return final, staging_directory(final, context.world.workspace.token())
 
 
-async def _finish(context: Context, step: Step, staging: str, final: str) -> None:
+async def _finish(context: Context, step: Step, staging: str, final: str, *, set_aside: bool = False) -> None:
     host, node = context.host(step.node), context.node(step.node)
     await write_node_files(context, step, staging)
     await equip(context, step.node, staging)
     await host.sync_tree(staging)
     context.world.workspace.remember_node(BuiltNode(node.name, node.host.url, node.address, node.port, final))
+    if set_aside:
+        await _set_aside(context, step, final)
     await host.rename(staging, final)
+
+
+async def _set_aside(context: Context, step: Step, final: str) -> None:
+    """Once more, right before: it is this node's directory, and nobody has started its server meanwhile."""
+    host = context.host(step.node)
+    marker = await observe_marker(host, final)
+    if marker != Marker(context.topology.cluster, step.node) or await context.postmaster(step.node) is not None:
+        raise PgtandemError(
+            "PT-4002",
+            f"{final} is not the data directory of {step.node}, stopped, any more",
+            why="Nothing was replaced.",
+            next_step="run the same command again: it looks at the cluster anew",
+        )
+    await host.rename(final, replaced_directory(final, context.world.workspace.token()))
 
 
 async def _tidy(context: Context, step: Step, staging: str) -> None:

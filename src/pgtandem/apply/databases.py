@@ -1,5 +1,7 @@
 """What is changed over SQL: the replication role, slots, reloads, settings of ALTER SYSTEM; and the proof by a row."""
 
+import posixpath
+
 from pgtandem.apply.context import Context
 from pgtandem.errors import PgtandemError
 from pgtandem.model.names import REPLICATION_ROLE, NodeName, SlotName
@@ -8,9 +10,12 @@ from pgtandem.observe.parts import SERVER
 from pgtandem.plan.conditions import judge
 from pgtandem.ports import DatabaseUnreachable
 from pgtandem.postgres.scram import verifier
+from pgtandem.postgres.server_log import segment_asked_in_vain
 
 _STREAM_SECONDS = 120.0
 _ROW_SECONDS = 60.0
+#: How often the standby's log is read meanwhile.
+_LOG_SECONDS = 1.0
 
 
 async def create_role(context: Context, step: Step) -> str:
@@ -55,7 +60,8 @@ async def reload(context: Context, step: Step) -> str:
 async def prove_replication(context: Context, step: Step) -> str:
     """The standby streams, and a row that is written on the primary now is read on it.
 
-    Raises PgtandemError PT-4008 when it does not stream, PT-6002 when the row does not arrive.
+    Raises PgtandemError PT-4008 when it does not stream, PT-4012 when it never can,
+    PT-6002 when the row does not arrive.
     """
     assert step.upstream is not None
     await _streams(context, step, step.upstream)
@@ -85,17 +91,28 @@ async def prove_replication(context: Context, step: Step) -> str:
 
 async def _streams(context: Context, step: Step, upstream: NodeName) -> None:
     condition = Condition("streams_from", step.node, upstream)
+    known, clock = await context.log_lines(step.node), context.world.clock
+    look_at = clock.monotonic() + _LOG_SECONDS
+    gone: str | None = None
 
     async def test() -> bool | None:
+        nonlocal gone, look_at
         if await context.postmaster(step.node) is None:
             return False
         try:
             observed = await context.observer.nodes({upstream: SERVER})
         except DatabaseUnreachable:
             return None
-        return True if judge(condition, observed) is True else None
+        if judge(condition, observed) is True:
+            return True
+        if clock.monotonic() >= look_at:
+            gone = await _gone_for_good(context, step.node, await context.log_since(step.node, known))
+            look_at = clock.monotonic() + _LOG_SECONDS
+        return False if gone else None
 
     if not await context.wait(test, _STREAM_SECONDS):
+        if gone:
+            raise _never_streams(context, step.node, upstream, gone)
         tail = await context.log_tail(step.node)
         raise PgtandemError(
             "PT-4008",
@@ -103,3 +120,30 @@ async def _streams(context: Context, step: Step, upstream: NodeName) -> None:
             why=f"Its log says:\n{tail}" if tail else "Its log says nothing about it.",
             next_step="mend what the log names, and run the same command again",
         )
+
+
+async def _gone_for_good(context: Context, name: NodeName, lines: list[str]) -> str | None:
+    """The WAL segment that a standby waits for in vain, by what its log says. What the primary still has will be in
+    the archive, if there is one: that is worth waiting for."""
+    segment = segment_asked_in_vain(lines)
+    if segment is None or context.topology.archive is None:
+        return segment
+    observed = await context.observer.nodes(dict.fromkeys(context.topology.names, SERVER))
+    for primary in observed.primaries():
+        folder = posixpath.join(context.node(primary).data_directory, "pg_wal")
+        if segment in (await context.host(primary).list_directory(folder) or ()):
+            return None
+    return segment
+
+
+def _never_streams(context: Context, name: NodeName, upstream: NodeName, segment: str) -> PgtandemError:
+    archive = context.topology.archive
+    elsewhere = "there is no WAL archive" if archive is None else f"the archive {archive.directory} does not have it"
+    directory = context.node(name).data_directory
+    return PgtandemError(
+        "PT-4012",
+        f"{name} can never catch up with {upstream}: it needs WAL segment {segment}",
+        why=f"Its log says that {upstream} has removed it, and {elsewhere}.",
+        next_step=f"run the same command again: {name} is then copied anew, where that loses nothing; or stop it and "
+        f"move {directory} away first",
+    )

@@ -71,6 +71,8 @@ EFFECTS: Mapping[StepKind, Effect] = {
     StepKind.CREATE_ARCHIVE: archives.create_archive,
     StepKind.CHECK_ARCHIVE: archives.check_archive,
     StepKind.BASE_BACKUP: copies.base_backup,
+    StepKind.REPLACE_DATA: copies.replace_data,
+    StepKind.REMOVE_REPLACED: removal.remove_replaced,
     StepKind.PROVE_REPLICATION: databases.prove_replication,
     StepKind.REGISTER: registrations.register,
     StepKind.UNREGISTER: registrations.unregister,

@@ -35,6 +35,17 @@ async def remove_data_directory(context: Context, step: Step) -> str:
     return ""
 
 
+async def remove_replaced(context: Context, step: Step) -> str:
+    """Removes this node's data directories that a new copy took the place of; by another name first, so that one that
+    is half removed is known for it."""
+    host, path = context.host(step.node), context.node(step.node).data_directory
+    for replaced in (await context.observer.node(step.node)).replaced:
+        doomed = staging_directory(path, context.world.workspace.token())
+        await host.rename(replaced, doomed)
+        await host.remove_tree(doomed)
+    return ""
+
+
 async def forget_node(context: Context, step: Step) -> str:
     context.world.workspace.forget_node(step.node)
     return ""

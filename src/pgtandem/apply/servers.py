@@ -30,7 +30,7 @@ async def start(context: Context, step: Step) -> str:
             await _launch(context, step)
         if await _comes_up(context, name, known):
             return ""
-        if clock.monotonic() - began > _GHOST_SECONDS or _GHOST not in await _said_since(context, name, known):
+        if clock.monotonic() - began > _GHOST_SECONDS or _GHOST not in "\n".join(await context.log_since(name, known)):
             raise await _start_error(context, name)
         await clock.sleep(0.2)
 
@@ -41,14 +41,6 @@ def _remember(context: Context, name: NodeName) -> None:
     built = BuiltNode(name, node.host.url, node.address, node.port, node.data_directory)
     if built not in workspace.built_nodes():
         workspace.remember_node(built)
-
-
-async def _said_since(context: Context, name: NodeName, known: list[str]) -> str:
-    """What came to the server's log after these lines: an earlier start's complaints say nothing about this one."""
-    lines = await context.log_lines(name)
-    if known and known[-1] in lines:
-        lines = lines[len(lines) - lines[::-1].index(known[-1]) :]
-    return "\n".join(lines)
 
 
 async def _shutdown_ended(context: Context, name: NodeName) -> None:
@@ -109,7 +101,11 @@ async def _comes_up(context: Context, name: NodeName, known: list[str]) -> bool:
             alive = True
             return True if postmaster.state in (PostmasterState.READY, PostmasterState.STANDBY) else None
         waited = context.world.clock.monotonic() - began
-        if alive or waited > _APPEAR_SECONDS or (waited > 0.3 and "FATAL:" in await _said_since(context, name, known)):
+        if (
+            alive
+            or waited > _APPEAR_SECONDS
+            or (waited > 0.3 and "FATAL:" in "\n".join(await context.log_since(name, known)))
+        ):
             return False
         return None
 

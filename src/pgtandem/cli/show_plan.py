@@ -6,10 +6,17 @@ from pgtandem.cli.terminal import Paint
 from pgtandem.model.plan import WARNING, Consequence, Plan, Risk, Step
 
 #: Steps that stand out: they take a server away, for a moment or for good.
-_STANDS_OUT = (Risk.RESTART, Risk.STOP, Risk.REMOVE)
+_STANDS_OUT = (Risk.RESTART, Risk.STOP, Risk.REPLACE, Risk.REMOVE)
 
 #: What a reason is given for even in a short plan: steps that touch what is in use.
-_TOUCHES = (Risk.RELOAD, Risk.RESTART, Risk.STOP)
+_TOUCHES = (Risk.RELOAD, Risk.RESTART, Risk.STOP, Risk.REPLACE)
+
+_VERBS = (
+    (Risk.REMOVE, "removes data of"),
+    (Risk.REPLACE, "replaces data of"),
+    (Risk.STOP, "stops"),
+    (Risk.RESTART, "restarts"),
+)
 
 #: A column of names is not wider than this: beyond, names stand on lines of their own.
 _WIDEST_NAME = 20
@@ -55,7 +62,7 @@ def names_width(steps: tuple[Step, ...]) -> int:
 def _in_short(plan: Plan) -> str:
     """What it means for those who use the cluster, the gravest first."""
     said = []
-    for risk, verb in ((Risk.REMOVE, "removes data of"), (Risk.STOP, "stops"), (Risk.RESTART, "restarts")):
+    for risk, verb in _VERBS:
         names = list(dict.fromkeys(step.node for step in plan.steps if step.risk is risk))
         if names:
             said.append(f"{verb} {', '.join(names)}")

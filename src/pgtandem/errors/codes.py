@@ -100,6 +100,7 @@ CODES = _table(
     (4009, Family.APPLY, "The command was interrupted."),
     (4010, Family.APPLY, "A record of pg_hba.conf cannot be read by the server."),
     (4011, Family.APPLY, "The certificate of the cluster's CA cannot be read any more."),
+    (4012, Family.APPLY, "A standby waits for WAL that is gone."),
     (5001, Family.LOCK, "Another pgtandem holds the lock of this cluster."),
     (6001, Family.VERIFY, "After the plan was applied, a fresh plan is still not empty."),
     (6002, Family.VERIFY, "A row written on the primary did not arrive on a standby."),

@@ -133,6 +133,14 @@ class Obstacle:
     remedy: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class LocalWal:
+    """The WAL in a data directory's own pg_wal: the number of the last segment that it has, whole or in part. Segments
+    that were only prepared ahead do not count."""
+
+    last_segment: int
+
+
 class PostmasterState(Enum):
     """What the last line of postmaster.pid says (manual, 18.3; PostgreSQL 10 and later)."""
 
@@ -260,7 +268,8 @@ class Archiver:
 class Server:
     """What a running server says of itself over SQL. `settings` are by their names in lower case. `recovery_unread`
     says that recovery.conf (up to 11) was written after the server started: it is read at a start only. `libc_locales`
-    are the locales of its databases whose order of texts comes from the C library."""
+    are the locales of its databases whose order of texts comes from the C library. `oldest_lsn` is where the WAL begins
+    that it still has."""
 
     version_number: int
     system_identifier: str
@@ -272,6 +281,7 @@ class Server:
     replay_age_seconds: float | None = None
     replay_paused: bool = False
     recovery_unread: bool = False
+    oldest_lsn: Lsn | None = None
     size_bytes: int = 0
     libc_locales: tuple[str, ...] = ()
     settings: Mapping[str, Setting] = field(default_factory=dict)
@@ -324,10 +334,12 @@ class NodeTls:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveFolder:
-    """The WAL archive on its host. `systems` are the system identifiers that have a folder in it."""
+    """The WAL archive on its host. `systems` are the system identifiers that have a folder in it; `segments` are this
+    cluster's, as runs of numbers, looked at only where a standby does not stream."""
 
     systems: tuple[str, ...]
     disk: DiskSpace | None = None
+    segments: Fact[tuple[tuple[int, int], ...]] = NOT_LOOKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,7 +349,9 @@ class ObservedNode:
     `port_holder` says who else listens on the node's port. `leftovers` are half-made copies of an interrupted run,
     beside the data directory. `obstacle` is what keeps the account from the folder that the data directory lies in;
     looked for where there is no data to be seen. `registration` is what postgresql-common has about it, Absent where
-    that does not concern the node; `service` is the systemd unit of its server."""
+    that does not concern the node; `service` is the systemd unit of its server. `replaced` are data
+    directories of this node that a new copy took the place of. `wal` is looked at only where a standby does not
+    stream."""
 
     reachable: Fact[bool] = NOT_LOOKED
     account: Fact[str] = NOT_LOOKED
@@ -353,6 +367,8 @@ class ObservedNode:
     registration: Fact[Registration] = ABSENT
     service: Fact[Service] = ABSENT
     tls: Fact[NodeTls] = ABSENT
+    replaced: tuple[str, ...] = ()
+    wal: Fact[LocalWal] = NOT_LOOKED
 
     @property
     def running(self) -> Server | None:

@@ -14,6 +14,7 @@ class Risk(Enum):
     RELOAD = "reload"
     RESTART = "restart"
     STOP = "stop"
+    REPLACE = "replace data"
     REMOVE = "remove data"
 
 
@@ -54,6 +55,8 @@ class StepKind(Enum):
     CREATE_ARCHIVE = "create_archive"
     CHECK_ARCHIVE = "check_archive"
     BASE_BACKUP = "base_backup"
+    REPLACE_DATA = "replace_data"
+    REMOVE_REPLACED = "remove_replaced"
     PROVE_REPLICATION = "prove_replication"
     REGISTER = "register"
     UNREGISTER = "unregister"

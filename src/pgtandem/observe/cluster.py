@@ -14,6 +14,7 @@ from pgtandem.model.observed import (
     DataDirectory,
     DiskSpace,
     FormerNode,
+    Marker,
     Observed,
     ObservedHost,
     ObservedNode,
@@ -24,14 +25,15 @@ from pgtandem.model.observed import (
     System,
 )
 from pgtandem.model.topology import Archive, HostAddress, Node, Topology
-from pgtandem.observe.directory import observe_directory, observe_postmaster
+from pgtandem.observe.directory import observe_directory, observe_marker, observe_postmaster
 from pgtandem.observe.hosts import observe_host
 from pgtandem.observe.layout import observe_layout
 from pgtandem.observe.parts import EVERYTHING, Part, Parts
-from pgtandem.observe.paths import is_leftover
+from pgtandem.observe.paths import is_leftover, is_replaced
 from pgtandem.observe.programs import observe_programs
 from pgtandem.observe.system import observe_system
 from pgtandem.observe.tls import observe_authority, observe_tls, open_session
+from pgtandem.observe.wal import observe_archived, observe_local_wal
 from pgtandem.ports import (
     REPLICATION_SECRET,
     DatabaseRefused,
@@ -65,6 +67,11 @@ class Observer:
         )
         obstacle, authority = await self._before_archive(archive), observe_authority(self.topology, self.world)
         seen = dict(zip(names, nodes, strict=True))
+        astray = [name for name in names if _astray(seen, name)]
+        if astray:
+            looks = await asyncio.gather(*(self._with_wal(name, seen[name]) for name in astray))
+            seen |= dict(zip(astray, looks, strict=True))
+            archive = await self._with_segments(archive, seen[astray[0]])
         return Observed(seen, archive, former, obstacle, hosts, authority, self.world.clock.now())
 
     async def nodes(self, wanted: Mapping[NodeName, Parts]) -> Observed:
@@ -106,6 +113,19 @@ class Observer:
             self._hosts = {address.url: host for address, host in zip(addresses, seen, strict=False)}
         return self._hosts
 
+    async def _with_wal(self, name: NodeName, seen: ObservedNode) -> ObservedNode:
+        node, control = self.topology.node(name), seen.control
+        assert control is not None
+        return replace(seen, wal=await observe_local_wal(self.world.host(node.host), node.data_directory, control))
+
+    async def _with_segments(self, found: Fact[ArchiveFolder], seen: ObservedNode) -> Fact[ArchiveFolder]:
+        archive, control = self.topology.archive, seen.control
+        if archive is None or control is None or not isinstance(found, Known):
+            return found
+        system, size = control.system_identifier, control.wal_segment_bytes
+        segments = await observe_archived(self.world.host(archive.host), archive, system, size)
+        return Known(replace(found.value, segments=segments))
+
     async def _look(self, node: Node, parts: Parts = EVERYTHING) -> ObservedNode:
         host = self.world.host(node.host)
         try:
@@ -133,6 +153,7 @@ class Observer:
                 port_holder=port_holder,
                 disk=await _disk(host, node.data_directory) if around else NOT_LOOKED,
                 leftovers=await _leftovers(host, node.data_directory) if around else (),
+                replaced=await _replaced(host, node, self.topology.cluster) if around else (),
                 obstacle=ABSENT if seen else await _obstacle(host, posixpath.dirname(node.data_directory)),
                 system=system,
                 registration=registration,
@@ -236,6 +257,19 @@ class Observer:
         )
 
 
+def _astray(seen: Mapping[NodeName, ObservedNode], name: NodeName) -> bool:
+    """Whether a node has the data of a standby, and no server says that it streams."""
+    node = seen[name]
+    data = node.directory
+    if data is None or node.control is None or data.marker is None or not data.standby_signal:
+        return False
+    return not any(
+        sender.application_name == name and sender.state == "streaming"
+        for other in seen.values()
+        for sender in (other.running.senders if other.running else ())
+    )
+
+
 def _somebody_elses(node: Node, seen: ObservedNode, topology: Topology) -> bool:
     """A folder that was a node's once, and is another's or nobody's now, is left alone."""
     data = seen.directory
@@ -270,6 +304,15 @@ async def _leftovers(host: Host, path: str) -> tuple[str, ...]:
     parent = posixpath.dirname(path)
     names = await host.list_directory(parent) or ()
     return tuple(posixpath.join(parent, name) for name in names if is_leftover(name, path))
+
+
+async def _replaced(host: Host, node: Node, cluster: str) -> tuple[str, ...]:
+    """Data directories of this node, by their marker, that a new copy took the place of."""
+    parent = posixpath.dirname(node.data_directory)
+    names = await host.list_directory(parent) or ()
+    paths = [posixpath.join(parent, name) for name in names if is_replaced(name, node.data_directory)]
+    markers = [await observe_marker(host, path) for path in paths]
+    return tuple(path for path, marker in zip(paths, markers, strict=True) if marker == Marker(cluster, node.name))
 
 
 async def _archive(host: Host, archive: Archive) -> Fact[ArchiveFolder]:

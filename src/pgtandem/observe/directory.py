@@ -79,6 +79,11 @@ def _major(text: str | None) -> Fact[int]:
     return Known(int(first)) if first.isdigit() else ABSENT
 
 
+async def observe_marker(host: Host, path: str) -> Marker | None:
+    """Whose data directory pgtandem made there; None where it made none. Raises HostFailure."""
+    return _marker(await _text(host, posixpath.join(path, MARKER_FILE)))
+
+
 def _marker(text: str | None) -> Marker | None:
     try:
         value = json.loads(text or "null")

@@ -37,6 +37,7 @@ _READ: Mapping[str, Parts] = {
     "stopped": _NOTHING,
     "archive_ready": _NOTHING,
     "port_free": frozenset({Part.PORT}),
+    "nothing_replaced": frozenset({Part.SURROUNDINGS}),
     "answers": SERVER,
     "is_primary": SERVER,
     "is_standby": SERVER,

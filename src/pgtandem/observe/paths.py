@@ -3,6 +3,7 @@
 import posixpath
 
 LEFTOVER_MARK = ".pgtandem-new."
+REPLACED_MARK = ".pgtandem-old."
 
 
 def log_file(data_directory: str) -> str:
@@ -18,3 +19,13 @@ def staging_directory(data_directory: str, token: str) -> str:
 def is_leftover(name: str, data_directory: str) -> bool:
     """Whether a name beside a data directory is a half-made copy of it."""
     return name.startswith(posixpath.basename(data_directory) + LEFTOVER_MARK)
+
+
+def replaced_directory(data_directory: str, token: str) -> str:
+    """Where a data directory is kept that a new copy takes the place of, until that one streams."""
+    return f"{data_directory}{REPLACED_MARK}{token}"
+
+
+def is_replaced(name: str, data_directory: str) -> bool:
+    """Whether a name beside a data directory is that of one which a new copy took the place of."""
+    return name.startswith(posixpath.basename(data_directory) + REPLACED_MARK)

@@ -93,8 +93,8 @@ def loaded(draft: Draft, name: NodeName, wanted: dict[str, str], keys: tuple[str
 
 def start(draft: Draft, name: NodeName, role: str, after: tuple[str, ...]) -> None:
     seen = draft.wish.seen(name)
-    alive = isinstance(seen.postmaster, Known)
-    ends = isinstance(seen.postmaster, Known) and seen.postmaster.value.state is PostmasterState.STOPPING
+    alive = isinstance(seen.postmaster, Known) and not draft.builds(name)
+    ends = alive and isinstance(seen.postmaster, Known) and seen.postmaster.value.state is PostmasterState.STOPPING
     neighbour = neighbour_at_port(draft.wish, name)
     if neighbour is not None and not draft.has(f"{neighbour}.stop"):
         _make_way(draft, neighbour, name)

@@ -59,6 +59,10 @@ def _not_registered(node: ObservedNode, argument: str) -> Verdict:
     return registered if isinstance(registered, Unknown) else not registered
 
 
+def _nothing_replaced(node: ObservedNode, _: str) -> Verdict:
+    return node.reachable if isinstance(node.reachable, Unknown) else not node.replaced
+
+
 def _server(test: Callable[[Server, str], bool]) -> Callable[[ObservedNode, str], Verdict]:
     def judged(node: ObservedNode, argument: str) -> Verdict:
         if isinstance(node.server, Unknown):
@@ -125,6 +129,7 @@ _KINDS: Mapping[str, Callable[[ObservedNode, str], Verdict]] = {
     "port_free": _port_free,
     "registered": _registered,
     "not_registered": _not_registered,
+    "nothing_replaced": _nothing_replaced,
     "answers": _server(lambda server, _: True),
     "is_primary": _server(lambda server, _: not server.in_recovery),
     "is_standby": _server(lambda server, _: server.in_recovery),

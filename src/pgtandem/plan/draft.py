@@ -1,10 +1,12 @@
 """A plan while it grows."""
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from pgtandem.model.facts import Absent, Known
 from pgtandem.model.names import NodeName
 from pgtandem.model.plan import Step, StepKind
+from pgtandem.plan.catching_up import Gap, gaps
 from pgtandem.plan.desired import (
     Wish,
 )
@@ -24,6 +26,11 @@ class Draft:
     notes: list[str] = field(default_factory=list)
     look_again: bool = False
 
+    @cached_property
+    def gaps(self) -> dict[NodeName, Gap]:
+        """The standbys that can never catch up: a new copy takes the place of their data."""
+        return gaps(self.wish)
+
     def has(self, step_id: str) -> bool:
         return any(step.id == step_id for step in self.steps)
 
@@ -42,7 +49,8 @@ class Draft:
         return fact.value.to_copy.copy_to if fact.value.to_copy else fact.value.directory
 
     def builds(self, name: NodeName) -> bool:
-        return isinstance(self.wish.seen(name).data, Absent)
+        """Whether its data directory is made by this plan: there is none, or a new copy takes its place."""
+        return isinstance(self.wish.seen(name).data, Absent) or name in self.gaps
 
     def foreseen(self, name: NodeName) -> bool:
         """Whether it is known what the server holds, or will hold when this plan is done."""

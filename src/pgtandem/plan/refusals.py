@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 
 from pgtandem.errors import CODES, PgtandemError, Problem
 from pgtandem.model.facts import Absent, Known, Unknown
-from pgtandem.model.names import NodeName, slot_name
+from pgtandem.model.names import NodeName
 from pgtandem.model.observed import Observed, ObservedNode, Obstacle, PostmasterState
 from pgtandem.model.topology import Topology
 from pgtandem.plan.between_hosts import library_findings, path_findings
+from pgtandem.plan.catching_up import gaps
 from pgtandem.plan.certificates import tls_findings
 from pgtandem.plan.desired import Wish, neighbour_at_port
 from pgtandem.plan.layout import taken_names
@@ -316,16 +317,14 @@ def _existing_standby(wish: Wish, name: NodeName, node: ObservedNode) -> Iterato
                 anew,
             ),
         )
-    upstream = wish.upstream(name)
-    server = wish.seen(upstream).running if upstream else None
-    slot = server.slots.get(slot_name(name)) if server else None
-    if slot and slot.wal_status == "lost" and wish.topology.archive is None:
+    gap = gaps(wish).get(name)
+    if gap and not gap.replaceable:
         yield (
             "PT-3010",
             Problem(
                 name,
-                f"slot {slot.name} on {upstream} no longer holds the WAL that {name} needs",
-                "It passed its cap (max_slot_wal_keep_size) while the standby was away, and there is no WAL archive.",
+                f"{name} needs WAL segment {gap.segment}, which it can get from nowhere",
+                f"{gap.why} {name} may have WAL that {wish.primary} does not have, so its data is not replaced.",
                 anew,
             ),
         )
@@ -369,11 +368,13 @@ def _disk(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
 
 def _copies_beside(wish: Wish, name: NodeName) -> tuple[NodeName, ...]:
     """The standbys that are to be copied to the file system that this node's data is to lie on."""
-    host, disk = wish.node(name).host, wish.seen(name).disk
+    host, disk, anew = wish.node(name).host, wish.seen(name).disk, gaps(wish)
     return tuple(
         node.name
         for node in wish.topology.nodes
-        if node.name != wish.primary and node.host == host and isinstance(wish.seen(node.name).data, Absent)
+        if node.name != wish.primary
+        and node.host == host
+        and (isinstance(wish.seen(node.name).data, Absent) or node.name in anew)
         for other in (wish.seen(node.name).disk,)
         if isinstance(disk, Known) and isinstance(other, Known) and other.value.device == disk.value.device
     )

@@ -9,13 +9,13 @@ from pgtandem.plan.draft import Draft
 def slot(draft: Draft, upstream: NodeName, standby: NodeName) -> None:
     """The slot of a standby on its upstream; one that was lost is made anew (the archive has the WAL then)."""
     seen, slot = draft.wish.seen(upstream), slot_name(standby)
-    if seen.running is not None:
+    if seen.running is not None and not draft.builds(upstream):
         if judge(Condition("slot_usable", upstream, slot), draft.wish.observed) is True:
             return
     elif not draft.builds(upstream):
         draft.look_again = True
         return
-    lost = seen.running is not None and slot in seen.running.slots
+    lost = seen.running is not None and slot in seen.running.slots and not draft.builds(upstream)
     draft.add(
         Step(
             f"{upstream}.slot.{standby}",
@@ -39,7 +39,7 @@ def needless_slots(draft: Draft) -> None:
     wish = draft.wish
     for name in wish.topology.names:
         server = wish.seen(name).running
-        if server is None:
+        if server is None or draft.builds(name):
             continue
         wanted = wish.slots_of(name)
         for slot in server.slots.values():

@@ -8,6 +8,7 @@ from pgtandem.plan.changes import change, restart, start
 from pgtandem.plan.desired import desired_files, streams
 from pgtandem.plan.draft import Draft
 from pgtandem.plan.drift import drift_of, unanswered
+from pgtandem.plan.packaged import service_of
 from pgtandem.plan.slots import slot
 
 
@@ -21,7 +22,10 @@ def plan_standby(draft: Draft, name: NodeName) -> None:
         draft.look_again = True
         return
     if draft.builds(name):
-        _base_backup(draft, name, upstream, files)
+        if name in draft.gaps:
+            _replace(draft, name, upstream, files)
+        else:
+            _base_backup(draft, name, upstream, files)
         start(draft, name, "is_standby", (f"{name}.data",))
     else:
         drift = drift_of(wish, name)
@@ -33,8 +37,10 @@ def plan_standby(draft: Draft, name: NodeName) -> None:
     for below in wish.topology.standbys_of(name, wish.primary):
         slot(draft, name, below)
     touched = draft.has(f"{name}.start") or draft.has(f"{name}.restart") or _moves(draft, name)
-    if touched or not streams(wish, name):
+    if touched or draft.builds(upstream) or not streams(wish, name):
         prove(draft, name, f"It must stream from {upstream}, and show a row written on {wish.primary}.")
+    if seen.replaced or name in draft.gaps:
+        _remove_replaced(draft, name, upstream)
 
 
 def _foreseen(draft: Draft, upstream: NodeName) -> bool:
@@ -48,8 +54,82 @@ def _moves(draft: Draft, name: NodeName) -> bool:
     return drift.recovery or "primary_conninfo" in drift.written
 
 
-def _base_backup(draft: Draft, name: NodeName, upstream: NodeName, files: NodeFiles) -> None:
+def _replace(draft: Draft, name: NodeName, upstream: NodeName, files: NodeFiles) -> None:
+    """Its data is of no use any more; it is kept until the new one has proven itself."""
+    gap, directory = draft.gaps[name], draft.wish.node(name).data_directory
+    if isinstance(draft.wish.seen(name).postmaster, Known) and not draft.has(f"{name}.stop"):
+        draft.add(
+            Step(
+                f"{name}.stop",
+                StepKind.STOP,
+                name,
+                f"stop {name}",
+                f"It can never catch up: it needs WAL segment {gap.segment}. {gap.why}",
+                Risk.STOP,
+                needs=_before_a_copy(draft, name, upstream),
+                proves=(Condition("stopped", name),),
+                undo="pgtandem up",
+                service=service_of(draft.wish.seen(name)),
+            )
+        )
+    draft.add(
+        Step(
+            f"{name}.data",
+            StepKind.REPLACE_DATA,
+            name,
+            f"copy {upstream} anew to {directory}; what is there is kept beside it for now",
+            f"{name} can never catch up: it needs WAL segment {gap.segment}. {gap.why}",
+            Risk.REPLACE,
+            needs=(f"{name}.stop", *_before_a_copy(draft, name, upstream)),
+            expects=(
+                Condition("data_is_ours", name, name),
+                Condition("stopped", name),
+                Condition("answers", upstream),
+            ),
+            proves=(Condition("data_is_ours", name, name),),
+            undo=f"while {name} is stopped, put the directory back that stands beside {directory}",
+            files=files,
+            upstream=upstream,
+        )
+    )
+
+
+def _remove_replaced(draft: Draft, name: NodeName, upstream: NodeName) -> None:
+    """Only once the new data streams: until then the old one is the only other copy on this node."""
+    if not (draft.has(f"{name}.proof") or streams(draft.wish, name)):
+        return
+    draft.add(
+        Step(
+            f"{name}.replaced",
+            StepKind.REMOVE_REPLACED,
+            name,
+            f"remove the data of {name} that the new copy took the place of",
+            f"The new copy streams, and {draft.wish.primary} has everything that the old one had.",
+            Risk.REPLACE,
+            needs=(f"{name}.proof",),
+            expects=(Condition("streams_from", name, upstream),),
+            proves=(Condition("nothing_replaced", name),),
+        )
+    )
+
+
+def _before_a_copy(draft: Draft, name: NodeName, upstream: NodeName) -> tuple[str, ...]:
+    """What must be done before a standby can be copied from its upstream."""
     primary = draft.wish.primary
+    return (
+        "host.programs",
+        f"{name}.leftovers",
+        f"{primary}.role",
+        f"{primary}.files",
+        f"{upstream}.start",
+        f"{upstream}.restart",
+        f"{upstream}.slot.{name}",
+        f"{upstream}.proof",
+        f"{primary}.restart",
+    )
+
+
+def _base_backup(draft: Draft, name: NodeName, upstream: NodeName, files: NodeFiles) -> None:
     draft.add(
         Step(
             f"{name}.data",
@@ -58,17 +138,7 @@ def _base_backup(draft: Draft, name: NodeName, upstream: NodeName, files: NodeFi
             f"copy {upstream} to {draft.wish.node(name).data_directory}",
             f"{name} has no data yet; a base backup makes it a standby of {upstream}.",
             Risk.CREATE,
-            needs=(
-                "host.programs",
-                f"{name}.leftovers",
-                f"{primary}.role",
-                f"{primary}.files",
-                f"{upstream}.start",
-                f"{upstream}.restart",
-                f"{upstream}.slot.{name}",
-                f"{upstream}.proof",
-                f"{primary}.restart",
-            ),
+            needs=_before_a_copy(draft, name, upstream),
             expects=(
                 Condition("data_absent", name),
                 Condition("answers", upstream),

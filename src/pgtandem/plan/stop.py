@@ -52,7 +52,7 @@ def plan_destroy(topology: Topology, observed: Observed) -> Plan:
         node = observed.nodes[name]
         forget = unregister(topology, name, node, stops)
         steps += [forget] if forget else []
-        if isinstance(node.data, Known) or node.leftovers:
+        if isinstance(node.data, Known) or node.leftovers or node.replaced:
             steps.append(
                 Step(
                     f"{name}.remove",
@@ -69,7 +69,7 @@ def plan_destroy(topology: Topology, observed: Observed) -> Plan:
                     ),
                     expects=(Condition("stopped", name),),
                     proves=(Condition("data_absent", name),),
-                    names=node.leftovers,
+                    names=(*node.leftovers, *node.replaced),
                 )
             )
     return Plan(primary=None, steps=ordered(steps))

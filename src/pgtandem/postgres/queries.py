@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import REPLICATION_ROLE, SUPERUSER
+from pgtandem.postgres.segments import segment_name
 from pgtandem.postgres.versions import OLDEST, has_sender_host, has_standby_signal
 
 _SESSION_SETTINGS = {
@@ -124,6 +125,14 @@ WHERE {of_libc} AND datcollate NOT IN ('C', 'POSIX') AND datcollate NOT LIKE 'C.
 """
 
 
+# Of the names alone: the last 16 digits count up over all timelines. What was prepared ahead has higher ones.
+_OLDEST_WAL = """
+SELECT json_build_object('name', min(substr(file.name, 9)), 'segment_bytes', min(control.bytes_per_wal_segment))
+FROM pg_ls_dir('pg_wal', true, false) AS file(name), pg_control_init() AS control
+WHERE length(file.name) = 24 AND file.name !~ '[^0-9A-F]'
+"""
+
+
 def _slots(major: int) -> str:
     wal_status = "wal_status" if major >= 13 else "NULL"
     return f"""
@@ -171,6 +180,7 @@ SELECT json_build_object(
         THEN greatest(0, extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())) END,
     'replay_paused', CASE WHEN here.in_recovery THEN pg_is_wal_replay_paused() ELSE false END,
     'recovery_unread', CASE WHEN here.in_recovery THEN {unread} END,
+    'oldest_wal', ({_OLDEST_WAL}),
     'size_bytes', (SELECT sum(pg_database_size(oid))::bigint FROM pg_database),
     'libc_locales', ({_libc_locales(major)}),
     'hba', ({_HBA}), 'roles', ({_ROLES}), 'slots', ({_slots(major)}), 'senders', ({_SENDERS}),
@@ -254,6 +264,4 @@ def finished_segment(end: Lsn, timeline: Timeline, segment_bytes: int) -> str:
     from 17 on. And a switch record that fills a segment to its last byte is reported as ending behind the long header
     of the next one (XLogInsertRecord): only what lies beyond that header is in the segment that the position is in.
     """
-    segment = (end.position - _LONG_PAGE_HEADER_BYTES - 1) // segment_bytes
-    per_log = (1 << 32) // segment_bytes
-    return f"{timeline:08X}{segment // per_log:08X}{segment % per_log:08X}"
+    return segment_name(timeline, (end.position - _LONG_PAGE_HEADER_BYTES - 1) // segment_bytes, segment_bytes)

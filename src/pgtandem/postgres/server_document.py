@@ -8,6 +8,7 @@ from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import REPLICATION_ROLE, Secret
 from pgtandem.model.observed import Archiver, HbaRule, Receiver, Role, Sender, Server, Setting, Slot
 from pgtandem.postgres import scram
+from pgtandem.postgres.segments import segment_number
 
 Document = Mapping[str, Any]
 
@@ -33,6 +34,7 @@ def parse_server(
         replay_age_seconds=_seconds(document["replay_age_seconds"]),
         replay_paused=document["replay_paused"],
         recovery_unread=bool(document["recovery_unread"]),
+        oldest_lsn=_oldest(document["oldest_wal"]),
         size_bytes=document["size_bytes"],
         libc_locales=tuple(document["libc_locales"] or ()),
         # Names in lower case, as everywhere: the server shows DateStyle, IntervalStyle and TimeZone.
@@ -49,6 +51,12 @@ def parse_server(
 
 def _lsn(text: str | None) -> Lsn | None:
     return None if text is None else Lsn.parse(text)
+
+
+def _oldest(row: Document) -> Lsn | None:
+    name, size = row["name"], row["segment_bytes"]
+    number = None if name is None else segment_number(f"{0:08X}{name}", size)
+    return None if number is None else Lsn(number * size)
 
 
 def _seconds(number: float | None) -> float | None:

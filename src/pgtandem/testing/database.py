@@ -87,6 +87,7 @@ class SimSession:
             replay_age_seconds=(0.0 if storage.caught_up else 0.1) if standby else None,
             replay_paused=server.paused,
             recovery_unread=standby and server.recovery_unread,
+            oldest_lsn=Lsn(storage.oldest // SEGMENT * SEGMENT),
             size_bytes=24 * 1024 * 1024,
             settings=_shown_settings(server),
             hba=parse_hba(server.folder.text("pg_hba.conf") or ""),

@@ -49,11 +49,14 @@ class Hand:
         self.pending = waiting
 
     def write_much(self, path: str, count: int) -> None:
-        """An application writes so many bytes of WAL."""
+        """An application writes so many bytes of WAL, and a checkpoint removes what is not needed any more."""
         server = self.world.server(path)
         if server is not None and server.is_primary:
+            # No record crosses a boundary: who has a segment has all records that begin in it.
+            server.storage.write("switch")
             for size in [SEGMENT] * (count // SEGMENT) + [count % SEGMENT]:
                 server.storage.write("message", size=size)
+            self.world.pass_time(1)
             server.storage.write("checkpoint")
             server.recycle()
 

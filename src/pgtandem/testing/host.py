@@ -13,6 +13,7 @@ from pgtandem.testing.files import SimFile, SimFolder
 from pgtandem.testing.network import SimMachine, SimNetwork
 from pgtandem.testing.probe import Probe, port_call
 from pgtandem.testing.programs import PROGRAMS, Program, Running
+from pgtandem.testing.wal_files import wal_files
 
 _ANSWER_SECONDS = 10.0
 
@@ -129,6 +130,9 @@ class SimHost:
     async def list_directory(self, path: str) -> tuple[str, ...] | None:
         await self._reach()
         with self._failing(f"could not list {_shown(path)}"):
+            segments = wal_files(self.machine.files, _checked(path))
+            if segments is not None:
+                return tuple(sorted(segments))
             if self.machine.files.find(_checked(path)) is None:
                 return None
             return tuple(sorted(self.machine.files.folder(path).entries))
@@ -222,7 +226,7 @@ class SimHost:
 
     def _program(self, name: str) -> Program | None:
         if "/" not in name:
-            return Program(name, 0) if name in ("tail", "rmdir", "id", "echo") else None
+            return Program(name, 0) if name in ("tail", "head", "rmdir", "id", "echo") else None
         found = self.machine.files.find(name)
         usable = isinstance(found, SimFile) and isinstance(found.payload, Program) and not self._hidden(name)
         return found.payload if usable and isinstance(found, SimFile) and isinstance(found.payload, Program) else None

@@ -173,7 +173,7 @@ class SimNetwork:
             self._restore(server)
             trouble = self._connect(server)
             if trouble:
-                server.log(f"FATAL:  could not connect to the primary server: {trouble}")
+                server.log(f"FATAL:  {trouble}")
         self.flow(server)
 
     def _connect(self, server: SimServer) -> str:
@@ -185,7 +185,7 @@ class SimNetwork:
         root = server.file(parse_conninfo(conninfo).get("sslrootcert", ""))
         found = self.connect_as_client(server.machine, conninfo, passfile, root)
         if isinstance(found, str):
-            return found
+            return f"could not connect to the primary server: {found}"
         mine, theirs = server.storage, found.storage
         if mine.system_identifier != theirs.system_identifier:
             return "database system identifier differs between the primary and standby"
@@ -202,9 +202,12 @@ class SimNetwork:
             if mine.timeline == theirs.timeline:
                 self.violate(f"{server.title} and {found.title} have different WAL on one timeline")
             return "requested starting point is not in this server's history"
-        following = theirs.wal[len(mine.wal) : len(mine.wal) + 1]
-        if following and following[0].lsn <= theirs.oldest:
-            return "ERROR:  requested WAL segment has already been removed"
+        # It asks from the beginning of the segment in which its own WAL ends.
+        if mine.end // SEGMENT < theirs.oldest // SEGMENT:
+            name = segment_name(mine.timeline, mine.end // SEGMENT)
+            return (
+                f"could not receive data from WAL stream: ERROR:  requested WAL segment {name} has already been removed"
+            )
         server.upstream, server.slot, server.encrypted = found, name or None, found.certificate is not None
         if slot:
             slot.holder = server
@@ -221,21 +224,21 @@ class SimNetwork:
             slot.restart_lsn = server.storage.end
 
     def _restore(self, server: SimServer) -> None:
-        """restore_command, as long as the archive has what comes next. A record that goes on in the next segment is
-        counted to that: then the segment in which it begins has nothing new, and is passed over."""
+        """restore_command, as long as the archive has what comes next."""
         command = shlex.split(server.source("restore_command"))
         if len(command) != 5 or server.file(RESTORE_SCRIPT) is None:
             return
         storage = server.storage
         folder = f"{command[4]}/{(server.file(SYSTEM_FILE) or '').strip()}"
-        number = storage.end // SEGMENT
         while True:
-            found = server.machine.files.find(f"{folder}/{segment_name(storage.timeline, number)}")
+            found = server.machine.files.find(f"{folder}/{segment_name(storage.timeline, storage.end // SEGMENT)}")
             segment = getattr(found, "payload", None)
             if not isinstance(segment, ArchivedSegment) or segment.first > len(storage.wal):
                 return
-            storage.receive(list(segment.records[len(storage.wal) - segment.first :]))
-            number += 1
+            new = segment.records[len(storage.wal) - segment.first :]
+            if not new:
+                return
+            storage.receive(list(new))
 
     # --- the archiver
 
@@ -243,6 +246,8 @@ class SimNetwork:
         storage, now = server.storage, self.clock.monotonic()
         if server.value("archive_mode") != "on" or now < server.next_archiving:
             return
+        # What was removed while it did not archive is not archived any more.
+        storage.archived_to = max(storage.archived_to, storage.oldest // SEGMENT)
         while storage.archived_to < storage.end // SEGMENT:
             name = segment_name(storage.timeline, storage.archived_to)
             if not self._archive_one(server, name):

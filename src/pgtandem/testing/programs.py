@@ -16,6 +16,7 @@ from pgtandem.testing.network import SimMachine, SimNetwork
 from pgtandem.testing.probe import Call, Moment, Probe
 from pgtandem.testing.servers import SimServer
 from pgtandem.testing.storage import CONTROL_FILE, SimRole, Storage, control_text
+from pgtandem.testing.wal_files import wal_files
 
 #: The latest minor versions.
 MINOR = {10: 23, 11: 22, 12: 22, 13: 23, 14: 20, 15: 15, 16: 11, 17: 7, 18: 4}
@@ -207,6 +208,18 @@ async def _tail(running: Running) -> Completed:
     return Completed(0, b"".join(lines[-int(running.argv[2]) :]))
 
 
+async def _head(running: Running) -> Completed:
+    """The first bytes of segments in pg_wal: -q -c COUNT PATH..."""
+    count, found = int(running.argv[3]), b""
+    for path in running.argv[4:]:
+        folder, name = posixpath.split(path)
+        segments = wal_files(running.machine.files, folder) or {}
+        if name not in segments:
+            return _failed(f"head: cannot open '{path}' for reading: No such file or directory")
+        found += segments[name][:count]
+    return Completed(0, found)
+
+
 async def _rmdir(running: Running) -> Completed:
     path = running.argv[-1]
     try:
@@ -233,6 +246,7 @@ PROGRAMS: Mapping[str, Callable[[Running], Awaitable[Completed]]] = {
     "pg_ctl": _pg_ctl,
     "pg_basebackup": _pg_basebackup,
     "tail": _tail,
+    "head": _head,
     "rmdir": _rmdir,
     "id": _id,
     "echo": _echo,

@@ -11,7 +11,7 @@ from pgtandem.postgres.versions import STANDBY_FLOOR, has_standby_signal
 from pgtandem.testing.certificates import fits
 from pgtandem.testing.configuration import Misconfigured, default_settings, parse_hba, read_settings
 from pgtandem.testing.files import SimFile, SimFolder
-from pgtandem.testing.storage import CONTROL_FILE, Storage
+from pgtandem.testing.storage import CONTROL_FILE, SEGMENT, Storage
 
 if TYPE_CHECKING:
     from pgtandem.testing.network import SimMachine, SimNetwork
@@ -253,6 +253,8 @@ class SimServer:
         if "max_slot_wal_keep_size" in self.settings and int(self.value("max_slot_wal_keep_size")) >= 0:
             cap = int(self.value("max_slot_wal_keep_size")) * 1024 * 1024
         keep = int(self.settings["wal_keep_size"].value) * 1024 * 1024 if "wal_keep_size" in self.settings else 0
+        if not self.in_recovery and self.value("archive_mode") == "on":
+            keep = max(keep, self.storage.end - self.storage.archived_to * SEGMENT)
         self.storage.recycle(cap, keep)
 
     # --- ending

@@ -1,0 +1,47 @@
+"""Where WAL is: in a standby's own pg_wal, and in the archive. Only looked at for standbys that do not stream."""
+
+import posixpath
+
+from pgtandem.model.facts import ABSENT, Fact, Known, Unknown
+from pgtandem.model.observed import ControlData, LocalWal
+from pgtandem.model.topology import Archive
+from pgtandem.ports import Host, HostFailure, HostUnreachable
+from pgtandem.postgres.segments import HEADER_BYTES, Runs, holds_its_segment, runs_of, segment_number
+
+#: A server prepares hardly more segments than this ahead.
+_MOST_FILES = 1000
+
+
+async def observe_local_wal(host: Host, directory: str, control: ControlData) -> Fact[LocalWal]:
+    """Up to which segment a data directory has WAL of its own; Absent where it has none."""
+    folder, size = posixpath.join(directory, "pg_wal"), control.wal_segment_bytes
+    try:
+        names = await host.list_directory(folder) or ()
+        numbered = [(number, name) for name in names if (number := segment_number(name, size)) is not None]
+        newest = sorted(numbered)[-_MOST_FILES:]
+        if not newest:
+            return ABSENT
+        paths = [posixpath.join(folder, name) for _, name in newest]
+        done = await host.run(["head", "-q", "-c", str(HEADER_BYTES), *paths], deadline_seconds=30)
+    except (HostFailure, HostUnreachable) as failure:
+        return Unknown(f"{failure.what}: {failure.why}")
+    heads = done.stdout
+    if done.exit_code or len(heads) != HEADER_BYTES * len(newest):
+        # A running server may have renamed one meanwhile.
+        return Unknown(f"the WAL in {folder} could not be read: {done.complaint}")
+    held = [
+        number
+        for place, (number, _) in enumerate(newest)
+        if holds_its_segment(heads[place * HEADER_BYTES : (place + 1) * HEADER_BYTES], number, size)
+    ]
+    return Known(LocalWal(max(held))) if held else ABSENT
+
+
+async def observe_archived(host: Host, archive: Archive, system_identifier: str, segment_bytes: int) -> Fact[Runs]:
+    """The segments that the archive has of a cluster, by number."""
+    try:
+        names = await host.list_directory(posixpath.join(archive.directory, system_identifier)) or ()
+    except (HostFailure, HostUnreachable) as failure:
+        return Unknown(f"{failure.what}: {failure.why}")
+    numbers = (segment_number(name, segment_bytes) for name in names)
+    return Known(runs_of(number for number in numbers if number is not None))

@@ -96,7 +96,7 @@ def test_accident_is_mended_or_refused_for_its_reason(accident: str, victim: str
     assert mend(simulation, topology) == EXPECTED[accident][("db1", "db2").index(victim)]
 
 
-@examples(100)
+@examples(70)
 @given(wanted(), st.lists(st.tuples(st.sampled_from(sorted(ACCIDENTS)), st.integers(0, 4)), min_size=1, max_size=3))
 def test_any_accidents_are_mended_or_refused(want: Wanted, accidents: list[tuple[str, int]]) -> None:
     simulation, topology = standing(want)

@@ -8,7 +8,7 @@ from .runs import Simulation, examples, require_right
 from .topologies import Wanted, changed, wanted
 
 
-@examples(40)
+@examples(30)
 @given(wanted())
 def test_any_topology_is_built_from_nothing_and_then_nothing_is_left_to_do(want: Wanted) -> None:
     simulation, topology = Simulation.new(), want.topology()
@@ -18,7 +18,7 @@ def test_any_topology_is_built_from_nothing_and_then_nothing_is_left_to_do(want:
     assert simulation.apply(topology).steps_done == 0
 
 
-@examples(70)
+@examples(50)
 @given(wanted(), wanted())
 def test_any_topology_becomes_any_other_with_the_same_primary(before: Wanted, after: Wanted) -> None:
     topology = changed(before, after).topology()
@@ -30,7 +30,7 @@ def test_any_topology_becomes_any_other_with_the_same_primary(before: Wanted, af
     require_right(simulation, topology)
 
 
-@examples(40)
+@examples(30)
 @given(wanted(), wanted())
 def test_ports_are_given_anew_or_that_is_refused(before: Wanted, after: Wanted) -> None:
     topology = changed(before, after, keep_ports=False).topology()

@@ -174,7 +174,7 @@ def test_any_effect_may_fail_and_the_next_run_converges(scenario: str, moment: s
             raise AssertionError(f"effect {number} failed {moment}") from error
 
 
-@examples(60)
+@examples(40)
 @given(wanted(), wanted(), st.booleans(), st.integers(1, 2500), st.sampled_from(["before", "after"]), st.booleans())
 def test_killed_at_any_call_of_any_change_the_next_run_converges(
     before: Wanted, after: Wanted, from_nothing: bool, number: int, moment: str, power: bool

@@ -45,6 +45,8 @@ class SessionContract:
         assert server.receiver is None
         assert int(server.system_identifier) > 0
         assert server.settings["wal_level"].value in ("replica", "logical")
+        assert server.settings["datestyle"].value.upper().startswith("ISO")
+        assert all(name == name.lower() for name in server.settings)
         assert server.roles["postgres"].superuser
         assert server.size_bytes > 0
         assert server.proof_token is None

@@ -204,7 +204,7 @@ def _shown_settings(server: SimServer) -> dict[str, Setting]:
     if server.value("archive_mode") == "off":
         command = settings["archive_command"]
         settings["archive_command"] = Setting("(disabled)", command.source, command.source_file)
-    return settings
+    return {name.lower(): setting for name, setting in settings.items()}
 
 
 def _role(name: str, role: SimRole, password: Secret | None) -> Role:

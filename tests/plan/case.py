@@ -4,7 +4,8 @@ observed.toml:
 
     built = "nothing"           or "topology.toml", or "earlier.toml" (a third file): a healthy cluster of that file
     primary = "db2"             where it is another than the first node
-    question = "down"           or "destroy"; the usual question is what `pgtandem plan` asks
+    question = "down"           or "destroy", "switchover", "switchover to db2"; the usual question is what
+                                `pgtandem plan` asks
 
     [nodes.db2]                 what differs on a node, also on one that only earlier.toml has
     is = "stopped"              one of the words in `healthy`
@@ -27,8 +28,10 @@ from pgtandem.model.names import NodeName
 from pgtandem.model.observed import Observed
 from pgtandem.model.plan import Plan
 from pgtandem.model.topology import Topology
+from pgtandem.plan.candidates import Limits
 from pgtandem.plan.converge import plan_converge
 from pgtandem.plan.stop import plan_destroy, plan_down
+from pgtandem.plan.switchover import choose_successor, plan_switchover
 from pgtandem.topology.load import load_topology
 
 from .healthy import healthy, look, nothing
@@ -36,7 +39,14 @@ from .overlay import overlaid
 
 FOLDER = "/srv/shop"
 COLUMNS = 100
-QUESTIONS = {"converge": plan_converge, "down": plan_down, "destroy": plan_destroy}
+
+
+def _switchover(topology: Topology, observed: Observed) -> Plan:
+    """As `pgtandem switchover` asks where nobody named a node."""
+    return plan_switchover(topology, observed, choose_successor(topology, observed, Limits()), Limits())
+
+
+QUESTIONS = {"converge": plan_converge, "down": plan_down, "destroy": plan_destroy, "switchover": _switchover}
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,10 @@ class Case:
 
     def plan(self) -> Plan:
         """Raises PgtandemError where the planner refuses."""
-        return QUESTIONS[self.question](self.topology, self.observed)
+        question, _, to = self.question.partition(" to ")
+        if to:
+            return plan_switchover(self.topology, self.observed, NodeName(to), Limits())
+        return QUESTIONS[question](self.topology, self.observed)
 
     def refusal(self) -> PgtandemError | None:
         try:

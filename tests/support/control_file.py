@@ -109,6 +109,7 @@ def script(major: int) -> str:
         ("Latest checkpoint location", lsn("checkpoint")),
         ("Latest checkpoint's TimeLineID", word("timeline")),
         ("Minimum recovery ending location", lsn("min_recovery")),
+        ("Min recovery ending loc's timeline", word("min_recovery_timeline")),
         ("max_connections setting", word("max_connections")),
         ("max_worker_processes setting", word("max_worker_processes")),
         *([("max_wal_senders setting", word("max_wal_senders"))] if major >= 12 else []),

@@ -192,6 +192,19 @@ class PsycopgSession:
             await self._connection.execute(queries.MAKE_KNOWN, (name, name))
         await self._connection.execute(sql.SQL(queries.RESET_SETTING).format(name=words))
 
+    @_call("make a checkpoint")
+    async def checkpoint(self) -> None:
+        await self._connection.execute(queries.CHECKPOINT)
+
+    @_call("tell its position")
+    async def position(self) -> tuple[bool, Lsn | None]:
+        in_recovery, lsn = await _row(self._connection, queries.POSITION) or (False, None)
+        return in_recovery, None if lsn is None else Lsn.parse(lsn)
+
+    @_call("be promoted")
+    async def promote(self) -> None:
+        await self._connection.execute(queries.PROMOTE)
+
     @_call("switch to a new WAL segment")
     async def finish_segment(self) -> tuple[str, Lsn]:
         await self._connection.execute(queries.WRITE_SOMETHING)

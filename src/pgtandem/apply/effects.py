@@ -3,7 +3,16 @@
 import posixpath
 from collections.abc import Awaitable, Callable, Mapping
 
-from pgtandem.apply import archives, certificates, copies, databases, registrations, removal, servers
+from pgtandem.apply import (
+    archives,
+    certificates,
+    copies,
+    databases,
+    registrations,
+    removal,
+    role_changes,
+    servers,
+)
 from pgtandem.apply.context import Context
 from pgtandem.apply.node_files import write_node_files
 from pgtandem.errors import PgtandemError
@@ -76,6 +85,13 @@ EFFECTS: Mapping[StepKind, Effect] = {
     StepKind.PROVE_REPLICATION: databases.prove_replication,
     StepKind.REGISTER: registrations.register,
     StepKind.UNREGISTER: registrations.unregister,
+    StepKind.CHECKPOINT: role_changes.checkpoint,
+    StepKind.FENCE: role_changes.fence,
+    StepKind.UNFENCE: role_changes.unfence,
+    StepKind.SETTLE_WAL: role_changes.settle_wal,
+    StepKind.CONFIRM_RECEIVED: role_changes.confirm_received,
+    StepKind.PROMOTE: role_changes.promote,
+    StepKind.FORGET_PROMOTION: role_changes.forget_promotion,
     StepKind.REMOVE_DATA_DIRECTORY: removal.remove_data_directory,
     StepKind.REMOVE_ARCHIVE: archives.remove_archive,
     StepKind.FORGET_NODE: removal.forget_node,

@@ -24,7 +24,7 @@ async def start(context: Context, step: Step) -> str:
     began = clock.monotonic()
     _remember(context, name)
     while True:
-        await _shutdown_ended(context, name)
+        await shutdown_ended(context, name)
         known = await context.log_lines(name)
         if await context.postmaster(name) is None:
             await _launch(context, step)
@@ -43,7 +43,7 @@ def _remember(context: Context, name: NodeName) -> None:
         workspace.remember_node(built)
 
 
-async def _shutdown_ended(context: Context, name: NodeName) -> None:
+async def shutdown_ended(context: Context, name: NodeName) -> None:
     """A server that somebody told to stop (an interrupted run, say) is not waited for: it is started once it ended."""
 
     async def test() -> bool | None:

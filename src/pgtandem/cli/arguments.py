@@ -51,6 +51,12 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "It shows the plan and asks first. Stopped half way, the same command goes on where it was.",
         ("pgtandem apply", "pgtandem -f shop.toml apply --yes"),
     ),
+    "switchover": (
+        "make another node the primary, without losing a row",
+        "The primary is stopped, the other node has everything and takes over, and every node follows it. "
+        "It shows the plan and asks first. Stopped half way, the same command goes on where it was.",
+        ("pgtandem switchover", "pgtandem switchover --to db2 --yes"),
+    ),
     "init": (
         "write a commented pgtandem.toml to begin with",
         "It overwrites nothing and builds nothing.",
@@ -77,6 +83,9 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         ("pgtandem down", "pgtandem down --destroy demo"),
     ),
 }
+
+#: Those that change the cluster.
+CHANGING = ("up", "apply", "switchover", "down")
 
 #: What belongs to pgtandem between "psql" and the first word that is psql's own.
 _PSQL_FLAGS = ("--read-write", "--read-only")
@@ -139,13 +148,13 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
         _ADD.get(name, _nothing_more)(sub)
         if name in ("status", "plan", "uri"):
             sub.add_argument("--json", action="store_true", help="print JSON (docs/json.md)")
-        if name in ("up", "apply", "down", "plan", "status"):
+        if name in (*CHANGING, "plan", "status"):
             sub.add_argument(
                 "--accept-new-host-keys",
                 action="store_true",
                 help="take the SSH key of a host that is not known yet without asking",
             )
-        if name in ("up", "apply", "down"):
+        if name in CHANGING:
             sub.add_argument("-y", "--yes", action="store_true", help="do not ask")
         subs[name] = sub
     return top, subs
@@ -162,6 +171,14 @@ def _up(sub: argparse.ArgumentParser) -> None:
 def _down(sub: argparse.ArgumentParser) -> None:
     _up(sub)
     sub.add_argument("--destroy", action="store_true", help="remove the data and the archive that pgtandem made")
+
+
+def _switchover(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--to", metavar="NODE", help="the new primary (the best standby by default)")
+    sub.add_argument(
+        "--max-lag-bytes", type=_number, metavar="N", help="how far it may be behind when this begins (16 MB)"
+    )
+    sub.add_argument("--max-lag-seconds", type=_number, metavar="S", help="the same in time (10 s)")
 
 
 def _init(sub: argparse.ArgumentParser) -> None:
@@ -201,7 +218,7 @@ def _psql(sub: argparse.ArgumentParser) -> None:
     )
 
 
-_ADD = {"up": _up, "down": _down, "init": _init, "uri": _uri, "psql": _psql}
+_ADD = {"up": _up, "switchover": _switchover, "down": _down, "init": _init, "uri": _uri, "psql": _psql}
 
 
 def _number(text: str) -> int:

@@ -1,10 +1,10 @@
 """How a client reaches the cluster."""
 
-import difflib
 import socket
 
+from pgtandem.cli.named import named_node
 from pgtandem.errors import PgtandemError
-from pgtandem.model.names import SUPERUSER, NodeName
+from pgtandem.model.names import SUPERUSER
 from pgtandem.model.topology import Node, Topology
 from pgtandem.ports import World
 from pgtandem.postgres.certificates import VERIFY
@@ -114,11 +114,6 @@ def _target(read_only: bool) -> str:
 def _nodes(topology: Topology, node: str | None) -> tuple[Node, ...]:
     if node is None:
         return topology.nodes
-    if node not in topology.names:
-        close = difflib.get_close_matches(node, topology.names, 1)
-        raise PgtandemError(
-            "PT-1006",
-            f'cluster {topology.cluster} has no node "{node}"',
-            next_step=f'did you mean "{close[0]}"?' if close else f"its nodes are {', '.join(topology.names)}",
-        )
-    return (topology.node(NodeName(node)),)
+    found = named_node(topology, node)
+    assert found is not None
+    return (topology.node(found),)

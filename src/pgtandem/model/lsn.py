@@ -31,3 +31,11 @@ class Lsn:
     def __sub__(self, other: "Lsn") -> int:
         """The number of bytes between two positions."""
         return self.position - other.position
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineSwitch:
+    """One line of a history file: the timeline that was left, and where (manual, 26.3.5)."""
+
+    timeline: Timeline
+    at: Lsn

@@ -10,7 +10,7 @@ from enum import Enum
 
 from pgtandem.model.facts import ABSENT, Fact, Unknown, value_or_none
 from pgtandem.model.layout import HostCluster, Registration, Service
-from pgtandem.model.lsn import Lsn, Timeline
+from pgtandem.model.lsn import Lsn, Timeline, TimelineSwitch
 from pgtandem.model.names import NodeName
 
 NOT_LOOKED = Unknown("it was not looked at")
@@ -85,6 +85,7 @@ class ControlData:
     checksums: bool
     wal_segment_bytes: int
     settings: Mapping[str, str] = field(default_factory=dict)
+    min_recovery_timeline: Timeline | None = None
 
     @property
     def was_standby(self) -> bool:
@@ -106,7 +107,8 @@ class DataDirectory:
 
     `files` holds pgtandem's own files in it by their relative path, None for one that is missing; `passfile_ok` says
     whether the passfile has the lines that this cluster's nodes need. `hba_block` and `settings_included` tell of the
-    owned block in pg_hba.conf and of the include line in postgresql.conf.
+    owned block in pg_hba.conf and of the include line in postgresql.conf. `promotion` is the timeline on which this
+    node was chosen to be promoted: the note that is written before a server is told to.
     """
 
     entries: tuple[str, ...]
@@ -121,6 +123,7 @@ class DataDirectory:
     recovery_signal: bool = False
     backup_label: bool = False
     auto_settings: Mapping[str, str] = field(default_factory=dict)
+    promotion: Timeline | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +272,7 @@ class Server:
     """What a running server says of itself over SQL. `settings` are by their names in lower case. `recovery_unread`
     says that recovery.conf (up to 11) was written after the server started: it is read at a start only. `libc_locales`
     are the locales of its databases whose order of texts comes from the C library. `oldest_lsn` is where the WAL begins
-    that it still has."""
+    that it still has. `history` are the timelines that a primary's own one came from, oldest first."""
 
     version_number: int
     system_identifier: str
@@ -292,6 +295,7 @@ class Server:
     receiver: Receiver | None = None
     archiver: Archiver | None = None
     proof_token: str | None = None
+    history: tuple[TimelineSwitch, ...] = ()
 
     @property
     def major(self) -> int:

@@ -8,6 +8,7 @@ from pgtandem.model.names import REPLICATION_ROLE, NodeName, Secret
 from pgtandem.model.observed import ControlData, DataDirectory, Marker, Postmaster, PostmasterState
 from pgtandem.model.topology import Topology
 from pgtandem.plan.desired import MARKER_FILE, PASSFILE
+from pgtandem.plan.promotion import PROMOTION_FILE, parse_promotion
 from pgtandem.ports import Host, HostFailure
 from pgtandem.postgres.archive_scripts import ARCHIVE_SCRIPT, RESTORE_SCRIPT, SYSTEM_FILE
 from pgtandem.postgres.certificates import CERTIFICATE_FILE, ROOT_FILE
@@ -36,6 +37,7 @@ async def observe_directory(
             for name in (
                 *OWN_FILES,
                 PASSFILE,
+                PROMOTION_FILE,
                 "PG_VERSION",
                 "pg_hba.conf",
                 "postgresql.conf",
@@ -56,6 +58,7 @@ async def observe_directory(
                 recovery_signal="recovery.signal" in entries,
                 backup_label="backup_label" in entries,
                 auto_settings=parse_settings(texts["postgresql.auto.conf"] or ""),
+                promotion=parse_promotion(texts[PROMOTION_FILE], _marker(texts[MARKER_FILE])),
             )
         )
     except HostFailure as failure:

@@ -23,6 +23,7 @@ from pgtandem.plan.hosts import create_account, missing_programs, reachable_prog
 from pgtandem.plan.layout import register, remarks
 from pgtandem.plan.order import ordered
 from pgtandem.plan.primary import plan_primary, restart_primary, sync_last
+from pgtandem.plan.promotion import finish_promotion, forget_promotions, promotion_pending
 from pgtandem.plan.refusals import refuse_closed, refuse_foreign, refuse_unreadable, refuse_unsafe
 from pgtandem.plan.roles import decide_primary
 from pgtandem.plan.slots import needless_slots
@@ -51,6 +52,8 @@ def plan_converge(topology: Topology, observed: Observed) -> Plan:
 
 def _converge(draft: Draft) -> Plan:
     wish = draft.wish
+    if promotion_pending(draft):
+        return finish_promotion(draft)
     standbys = cascade_order(wish)[1:]
     create_account(draft)
     for name in cascade_order(wish):
@@ -67,6 +70,7 @@ def _converge(draft: Draft) -> Plan:
     sync_last(draft)
     needless_slots(draft)
     former_nodes(draft)
+    forget_promotions(draft)
     if draft.steps:
         draft.notes += [note for name in wish.topology.names for note in remarks(wish.topology, name, wish.seen(name))]
     if confirming(wish) or draft.steps:

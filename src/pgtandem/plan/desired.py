@@ -18,7 +18,7 @@ from pgtandem.postgres.conninfo import render_conninfo
 from pgtandem.postgres.hba import NO_PLAIN, HbaLine, render_block
 from pgtandem.postgres.settings import canonical, setting_spec
 from pgtandem.postgres.sync_names import render_sync_names
-from pgtandem.postgres.versions import STANDBY_FLOOR, has_slot_cap, has_standby_signal
+from pgtandem.postgres.versions import STANDBY_FLOOR, has_slot_cap, has_standby_signal, reloads_upstream
 
 MARKER_FILE = "pgtandem/node.json"
 PASSFILE = "pgtandem/passfile"
@@ -138,6 +138,10 @@ def _recovery_settings(wish: Wish, name: NodeName) -> dict[str, str]:
     if upstream is not None:
         settings["primary_conninfo"] = _conninfo(wish.node(upstream), name, verify=verifies_upstream(wish, name))
         settings["primary_slot_name"] = slot_name(name)
+    elif not reloads_upstream(wish.topology.postgresql):
+        # A primary does not read them. Taking them away after a promotion would only leave a restart pending.
+        in_place = settings_in_place(wish.seen(name))
+        settings |= {key: in_place[key] for key in ("primary_conninfo", "primary_slot_name") if key in in_place}
     return settings
 
 

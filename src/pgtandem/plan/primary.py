@@ -9,6 +9,7 @@ from pgtandem.plan.conditions import judge
 from pgtandem.plan.desired import confirming, desired_files, kept_above_wish, streams
 from pgtandem.plan.draft import Draft, cascade_order
 from pgtandem.plan.drift import drift_of, unanswered
+from pgtandem.plan.promotion import unfence
 from pgtandem.plan.slots import slot
 from pgtandem.plan.standbys import prove
 from pgtandem.postgres.conf import SETTINGS_FILE, parse_settings
@@ -30,10 +31,11 @@ def plan_primary(draft: Draft) -> None:
     if draft.builds(name):
         create_data_directory(draft, files)
     else:
+        unfence(draft)
         change(draft, name, files, drift_of(wish, name, keep_sync=sync_later(draft)))
     archive_folder(draft)
     if not isinstance(wish.seen(name).postmaster, Known) or unanswered(wish.seen(name)):
-        start(draft, name, "is_primary", (f"{name}.data", f"{name}.files", "archive.folder"))
+        start(draft, name, "is_primary", (f"{name}.data", f"{name}.unfence", f"{name}.files", "archive.folder"))
     replication_role(draft)
     for standby in wish.topology.standbys_of(name, name):
         slot(draft, name, standby)

@@ -13,7 +13,8 @@ from pgtandem.plan.catching_up import gaps
 from pgtandem.plan.certificates import tls_findings
 from pgtandem.plan.desired import Wish, neighbour_at_port
 from pgtandem.plan.layout import taken_names
-from pgtandem.plan.roles import claims_primary
+from pgtandem.plan.roles import claims_primary, timeline_of
+from pgtandem.plan.timelines import parted
 from pgtandem.postgres.places import install_hint
 from pgtandem.postgres.versions import OLDEST, untested
 
@@ -317,6 +318,7 @@ def _existing_standby(wish: Wish, name: NodeName, node: ObservedNode) -> Iterato
                 anew,
             ),
         )
+    yield from _parted(wish, name, node)
     gap = gaps(wish).get(name)
     if gap and not gap.replaceable:
         yield (
@@ -328,6 +330,19 @@ def _existing_standby(wish: Wish, name: NodeName, node: ObservedNode) -> Iterato
                 anew,
             ),
         )
+
+
+def _parted(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
+    """A node whose WAL went on where the primary's timeline left it cannot simply follow."""
+    primary = wish.seen(wish.primary).running
+    how = parted(node, primary) if primary is not None and timeline_of(node) < primary.timeline else None
+    if how is None:
+        return
+    if isinstance(how, Unknown):
+        why = f"It last was a primary, and {how.reason}."
+    else:
+        why = f"Its WAL goes beyond {how.at}, where {wish.primary} left timeline {how.timeline}."
+    yield "PT-3041", Problem(name, f"{name} has parted from {wish.primary}", why, f"pgtandem rejoin {name}")
 
 
 def _port(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[Finding]:

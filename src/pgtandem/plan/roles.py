@@ -1,7 +1,7 @@
 """Who is the primary, or becomes it: what the servers say, and the file's first node only where there is nothing."""
 
 from pgtandem.errors import PgtandemError, Problem
-from pgtandem.model.facts import Known, Unknown
+from pgtandem.model.facts import Absent, Known, Unknown
 from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import Observed, ObservedNode, PostmasterState
@@ -21,10 +21,19 @@ def decide_primary(topology: Topology, observed: Observed) -> NodeName:
         return running[0]
     _refuse_unknown(observed)
     claims = tuple(name for name, node in observed.nodes.items() if claims_primary(node))
+    promised = promised_primaries(observed)
+    if promised:
+        # Somebody may have told it to promote itself, and that may be under way: nobody else may be the primary now.
+        if len(promised) > 1 or set(claims) - set(promised):
+            raise _two_promised(promised, claims)
+        return promised[0]
     if len(claims) == 1:
         return claims[0]
     if len(claims) > 1:
         raise _two_primaries(claims, observed)
+    resting = resting_primary(observed)
+    if resting is not None:
+        return resting
     standbys = tuple(name for name, node in observed.nodes.items() if node.directory)
     _refuse_left_out(topology, observed, standbys)
     if standbys:
@@ -85,6 +94,58 @@ def claims_primary(node: ObservedNode) -> bool:
     return not data.standby_signal and not data.recovery_signal and not control.was_standby
 
 
+def is_fenced(node: ObservedNode) -> bool:
+    """Whether a node last ran as a primary, does not run now, and would start as a standby: a role change was cut off
+    after the primary was stopped. A copy that never ran has a backup_label and is none."""
+    data, control = node.directory, node.control
+    if data is None or control is None or data.marker is None or not data.standby_signal or data.backup_label:
+        return False
+    stopping = isinstance(node.postmaster, Known) and node.postmaster.value.state is PostmasterState.STOPPING
+    return not control.was_standby and (isinstance(node.postmaster, Absent) or stopping)
+
+
+def resting_primary(observed: Observed) -> NodeName | None:
+    """The fenced primary that can go on, because nobody was promoted since: no node is on a later timeline.
+
+    Only for a look in which everything is known and nobody runs as a primary or was chosen to be promoted.
+    """
+    latest = max((timeline_of(node) for node in observed.nodes.values()), default=0)
+    found = [name for name, node in observed.nodes.items() if is_fenced(node) and timeline_of(node) == latest]
+    return found[0] if len(found) == 1 else None
+
+
+def promised_primaries(observed: Observed) -> tuple[NodeName, ...]:
+    """The nodes that were chosen to be promoted and may be about to: nobody, they themselves neither, is on a later
+    timeline than the note names."""
+    latest = max((timeline_of(node) for node in observed.nodes.values()), default=0)
+    return tuple(
+        name
+        for name, node in observed.nodes.items()
+        if node.directory is not None and (node.directory.promotion or 0) >= latest > 0
+    )
+
+
+def timeline_of(node: ObservedNode) -> int:
+    """The timeline of a server or of its data, 0 where there is none."""
+    if node.running is not None:
+        return node.running.timeline
+    control = node.control
+    return max(control.timeline, control.min_recovery_timeline or 0) if control else 0
+
+
+def _two_promised(promised: tuple[NodeName, ...], claims: tuple[NodeName, ...]) -> PgtandemError:
+    names = tuple(dict.fromkeys((*promised, *claims)))
+    problems = [Problem(name, f"{name} was chosen to be promoted") for name in promised]
+    problems += [Problem(name, f"{name} would start as a primary") for name in claims if name not in promised]
+    return PgtandemError(
+        "PT-3001",
+        f"{_names(names)} could each become the primary",
+        why="A failover was cut off. Whichever is started, the other must not be able to start as a primary any more.",
+        next_step=f"pgtandem failover --to {promised[0]}",
+        problems=tuple(problems),
+    )
+
+
 def _refuse_unknown(observed: Observed) -> None:
     """Without a running primary, a node that could not be looked at may be it."""
     problems = []
@@ -113,7 +174,9 @@ def _on_its_way(node: ObservedNode) -> bool:
 
 
 def _surely_standby(node: ObservedNode) -> bool:
-    return bool(node.directory and node.directory.standby_signal)
+    """A primary that is to be stopped has the signal too: what it was when it last ran is in its control file."""
+    signal = bool(node.directory and node.directory.standby_signal)
+    return signal and (node.control is None or node.control.was_standby)
 
 
 def _two_primaries(names: tuple[NodeName, ...], observed: Observed) -> PgtandemError:

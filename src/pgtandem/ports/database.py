@@ -86,6 +86,18 @@ class Session(Protocol):
         """ALTER SYSTEM RESET: takes the setting out of postgresql.auto.conf."""
         ...
 
+    async def checkpoint(self) -> None:
+        """An immediate checkpoint; on a standby a restartpoint. Returns when it is done."""
+        ...
+
+    async def position(self) -> tuple[bool, Lsn | None]:
+        """Whether it is in recovery, and up to where it has replayed whole records, or written WAL to disk."""
+        ...
+
+    async def promote(self) -> None:
+        """Tells a standby to become the primary, and does not wait for that. From 12 on."""
+        ...
+
     async def finish_segment(self) -> tuple[str, Lsn]:
         """Writes something small and switches to a new segment: the finished segment's name, and where it ended."""
         ...

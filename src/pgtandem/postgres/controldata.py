@@ -33,5 +33,6 @@ def parse_control_data(text: str) -> ControlData:
         min_recovery_lsn=Lsn.parse(line_of("Minimum recovery ending location")),
         checksums=line_of("Data page checksum version") != "0",
         wal_segment_bytes=int(line_of("Bytes per WAL segment")),
+        min_recovery_timeline=Timeline(int(line_of("Min recovery ending loc's timeline"))),
         settings={name: lines[key] for key, name in _SETTINGS.items() if key in lines},
     )

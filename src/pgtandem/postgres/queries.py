@@ -71,11 +71,18 @@ FROM (SELECT pg_is_in_recovery() AS in_recovery OFFSET 0) AS state
 """
 
 # A primary's timeline is that which it writes: right after a promotion the control file still has the old one.
-# In recovery no function tells it; each of these three says which timeline was reached at least.
+# In recovery no function tells it; each of these says which timeline was reached at least, and the last one, the
+# newest timeline of which there is the segment that is being replayed, is exact.
 _STANDBY_TIMELINE = """
 SELECT greatest(point.timeline_id, recovery.min_recovery_end_timeline,
-                (SELECT max(received_tli) FROM pg_stat_wal_receiver))
-FROM pg_control_checkpoint() AS point, pg_control_recovery() AS recovery
+                (SELECT max(received_tli) FROM pg_stat_wal_receiver),
+                (SELECT max(('x' || substr(file.name, 1, 8))::bit(32)::int) FROM pg_ls_dir('pg_wal') AS file(name)
+                 WHERE file.name ~ '^[0-9A-F]{24}$' AND substr(file.name, 9) = upper(
+                     lpad(to_hex(segment.number / segment.per_log), 8, '0')
+                     || lpad(to_hex(segment.number % segment.per_log), 8, '0'))))
+FROM pg_control_checkpoint() AS point, pg_control_recovery() AS recovery,
+     LATERAL (SELECT div(here.replay_lsn - '0/1'::pg_lsn, bytes_per_wal_segment)::bigint AS number,
+                     4294967296 / bytes_per_wal_segment AS per_log FROM pg_control_init()) AS segment
 """
 
 _HBA = """
@@ -186,6 +193,8 @@ SELECT json_build_object(
     'hba', ({_HBA}), 'roles', ({_ROLES}), 'slots', ({_slots(major)}), 'senders', ({_SENDERS}),
     'receiver', CASE WHEN here.in_recovery THEN ({_receiver(major)}) END,
     'archiver', CASE WHEN current_setting('archive_mode') <> 'off' THEN ({_ARCHIVER}) END,
+    'history', CASE WHEN NOT here.in_recovery THEN pg_read_file(
+        'pg_wal/' || substr(pg_walfile_name(here.current_lsn), 1, 8) || '.history', 0, 1000000, true) END,
     'has_proof', {HAS_PROOF})
 FROM here
 """
@@ -265,3 +274,13 @@ def finished_segment(end: Lsn, timeline: Timeline, segment_bytes: int) -> str:
     of the next one (XLogInsertRecord): only what lies beyond that header is in the segment that the position is in.
     """
     return segment_name(timeline, (end.position - _LONG_PAGE_HEADER_BYTES - 1) // segment_bytes, segment_bytes)
+
+
+CHECKPOINT = "CHECKPOINT"
+POSITION = """
+SELECT state.in_recovery,
+       CASE WHEN state.in_recovery THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END::text
+FROM (SELECT pg_is_in_recovery() AS in_recovery OFFSET 0) AS state
+"""
+# Not waited for: the caller looks for itself, more often than the server does (every 100 ms).
+PROMOTE = "SELECT pg_promote(false)"

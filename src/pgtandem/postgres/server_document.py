@@ -8,6 +8,7 @@ from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import REPLICATION_ROLE, Secret
 from pgtandem.model.observed import Archiver, HbaRule, Receiver, Role, Sender, Server, Setting, Slot
 from pgtandem.postgres import scram
+from pgtandem.postgres.history import parse_history
 from pgtandem.postgres.segments import segment_number
 
 Document = Mapping[str, Any]
@@ -46,6 +47,7 @@ def parse_server(
         receiver=_receiver(document["receiver"]) if document["receiver"] else None,
         archiver=_archiver(document["archiver"]) if document["archiver"] else None,
         proof_token=proof_token,
+        history=parse_history(document.get("history") or ""),
     )
 
 

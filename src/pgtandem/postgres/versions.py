@@ -39,6 +39,16 @@ def initdb_takes_verifier(major: int) -> bool:
     return major >= 14
 
 
+def reloads_upstream(major: int) -> bool:
+    """primary_conninfo and primary_slot_name are read again at a reload from 13 on, at a start before."""
+    return major >= 13
+
+
+def promotes_by_function(major: int) -> bool:
+    """pg_promote() came with 12."""
+    return major >= 12
+
+
 def has_sender_host(major: int) -> bool:
     """pg_stat_wal_receiver names the sender from 11 on."""
     return major >= 11

@@ -161,18 +161,8 @@ class Hand:
     def promote(self, path: str) -> None:
         """pg_ctl promote: a new timeline begins."""
         server = self.world.server(path)
-        if server is None or not server.in_recovery:
-            return
-        server.hang_up()
-        storage = server.storage
-        while storage.replay():
-            pass
-        server.in_recovery = False
-        storage.timeline += 1
-        storage.state = "in production"
-        storage.write("checkpoint")
-        for signal in ("standby.signal", "recovery.conf"):
-            self.world.folder(path).entries.pop(signal, None)
+        if server is not None:
+            server.promote()
 
     def swap_in(self, source: str, target: str) -> None:
         """Puts a copy of a folder in another's place."""

@@ -155,6 +155,10 @@ async def _pg_ctl(running: Running) -> Completed:
         if server is None:
             return _failed(f'pg_ctl: PID file "{path}/postmaster.pid" does not exist\nIs server running?')
         server.request_stop()
+    elif action == "promote":
+        if server is None or not server.in_recovery:
+            return _failed("pg_ctl: cannot promote server; server is not in standby mode")
+        server.promote()
     elif action == "start":
         if folder.text("PG_VERSION") is None:
             return _failed(f'pg_ctl: directory "{path}" is not a database cluster directory')

@@ -239,6 +239,22 @@ class SimServer:
         else:
             self.settings[name] = new
 
+    def promote(self) -> None:
+        """pg_ctl promote, or pg_promote(): a new timeline begins."""
+        if not self.in_recovery or self.phase is not Phase.RUNNING:
+            return
+        self.hang_up()
+        while self.storage.replay():
+            pass
+        self.in_recovery = False
+        self.storage.state = "in production"
+        self.storage.begin_timeline()
+        if RECOVERY_FILE in self.folder.entries:
+            self.folder.put("recovery.done", SimFile((self.folder.text(RECOVERY_FILE) or "").encode()))
+        for signal in ("standby.signal", RECOVERY_FILE):
+            self.folder.entries.pop(signal, None)
+        self._write_pid_file("ready   ")
+
     def hang_up(self) -> None:
         """The walreceiver's connection ends."""
         if self.upstream is not None and self.slot is not None:

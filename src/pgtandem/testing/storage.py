@@ -4,11 +4,12 @@ import copy
 from dataclasses import dataclass, field
 from typing import Any
 
-from pgtandem.model.lsn import Lsn
+from pgtandem.model.lsn import Lsn, Timeline, TimelineSwitch
 
 SEGMENT = 16 * 1024 * 1024
 CONTROL_FILE = "global/pg_control"
 _FIRST_LSN = 1024 * 1024
+RECORD = 104
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,6 +93,7 @@ class Storage:
     content: Content = field(default_factory=Content)
     slots: dict[str, SimSlot] = field(default_factory=dict)
     statistics: Statistics = field(default_factory=Statistics)
+    history: list[TimelineSwitch] = field(default_factory=list)
 
     @property
     def end(self) -> int:
@@ -106,7 +108,7 @@ class Storage:
     def caught_up(self) -> bool:
         return self.replayed == len(self.wal)
 
-    def write(self, kind: str, name: str = "", value: Any = None, size: int = 104) -> Record:
+    def write(self, kind: str, name: str = "", value: Any = None, size: int = RECORD) -> Record:
         """A primary writes a record, which is in force at once."""
         lsn = self.end + size
         if kind == "switch":
@@ -115,6 +117,12 @@ class Storage:
         self.wal.append(record)
         self.replay()
         return record
+
+    def begin_timeline(self) -> None:
+        """What a promotion does: a new timeline begins where the last record ends."""
+        switches = [*self.history, TimelineSwitch(Timeline(self.timeline), Lsn(self.end))]
+        self.timeline += 1
+        self.write("timeline", value=tuple(switches))
 
     def receive(self, records: list[Record]) -> None:
         self.wal += records
@@ -127,6 +135,8 @@ class Storage:
         self.replayed += 1
         self.content.apply(record)
         self.timeline = max(self.timeline, record.timeline)
+        if record.kind == "timeline":
+            self.history = list(record.value)
         if record.kind == "parameters":
             self.parameters = dict(record.value)
         elif record.kind == "checkpoint":
@@ -165,6 +175,7 @@ class Storage:
             checkpoint=self.checkpoint,
             archived_to=self.end // SEGMENT,
             content=copy.deepcopy(self.content),
+            history=list(self.history),
         )
 
 
@@ -210,7 +221,7 @@ def control_text(storage: Storage) -> str:
         major=storage.major,
         system_identifier=storage.system_identifier,
         state=storage.state,
-        checkpoint=Lsn(storage.checkpoint),
+        checkpoint=Lsn(storage.checkpoint - RECORD),  # where its record begins
         timeline=storage.timeline,
         minimum=Lsn(storage.replay_lsn if recovering else 0),
         minimum_timeline=storage.timeline if recovering else 0,

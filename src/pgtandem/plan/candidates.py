@@ -1,0 +1,173 @@
+"""Which standby may become the primary: a table of rules, each with the value seen, the threshold and the verdict.
+
+Values in, values out: commands show the table, the later failover agent decides by it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from pgtandem.model.facts import Unknown
+from pgtandem.model.lsn import Lsn
+from pgtandem.model.names import NodeName
+from pgtandem.model.observed import Observed, ObservedNode, Sender, Server
+from pgtandem.model.topology import Topology
+from pgtandem.postgres.versions import STANDBY_FLOOR
+
+MEGABYTE = 1024 * 1024
+
+
+class Verdict(Enum):
+    GOOD = "ok"
+    BAD = "no"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One rule about one standby: what was seen, what must be, and whether that holds. `advice` is what to do."""
+
+    rule: str
+    value: str
+    threshold: str
+    verdict: Verdict
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A standby with every rule about it. `received` is how far it has WAL; `rank` sorts candidates, best first."""
+
+    name: NodeName
+    checks: tuple[Check, ...]
+    received: Lsn | None = None
+    rank: tuple[int, ...] = ()
+
+    @property
+    def fit(self) -> bool:
+        return all(check.verdict is Verdict.GOOD for check in self.checks)
+
+    @property
+    def objections(self) -> tuple[Check, ...]:
+        return tuple(check for check in self.checks if check.verdict is not Verdict.GOOD)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How far a candidate may be behind when a switchover begins: writes pause until it has everything."""
+
+    lag_bytes: int = 16 * MEGABYTE
+    lag_seconds: float = 10.0
+
+
+def switchover_candidates(
+    topology: Topology, observed: Observed, primary: NodeName, limits: Limits
+) -> tuple[Candidate, ...]:
+    """Every other node as a successor of a primary that runs, the best one first."""
+    found = [
+        switchover_candidate(topology, observed, primary, name, limits) for name in topology.names if name != primary
+    ]
+    return tuple(sorted(found, key=lambda candidate: (not candidate.fit, candidate.rank)))
+
+
+def switchover_candidate(
+    topology: Topology, observed: Observed, primary: NodeName, name: NodeName, limits: Limits
+) -> Candidate:
+    """One node as the successor of a primary that runs."""
+    node, top = observed.nodes[name], observed.nodes[primary].running
+    assert top is not None
+    sender = _sender(top, name)
+    checks = (
+        *_standby_checks(node),
+        _streaming(sender, primary),
+        *_lag(node, sender, top, limits),
+        *_settings(topology, observed, name),
+    )
+    synchronous = sender is not None and sender.sync_state in ("sync", "quorum")
+    same_zone = topology.node(name).zone == topology.node(primary).zone
+    rank = (not synchronous, not same_zone, topology.names.index(name))
+    return Candidate(name, checks, received_lsn(node), tuple(map(int, rank)))
+
+
+def received_lsn(node: ObservedNode) -> Lsn | None:
+    """How far a standby that runs has WAL: streamed, or replayed from the archive."""
+    server = node.running
+    if server is None:
+        return None
+    return max((lsn for lsn in (server.receive_lsn, server.replay_lsn) if lsn is not None), default=None)
+
+
+def _standby_checks(node: ObservedNode) -> Iterator[Check]:
+    server = node.running
+    if server is None:
+        reasons = [fact.reason for fact in (node.reachable, node.postmaster, node.server) if isinstance(fact, Unknown)]
+        verdict = Verdict.UNKNOWN if reasons else Verdict.BAD
+        yield Check("server", reasons[0] if reasons else "does not run", "runs", verdict, "pgtandem apply")
+        return
+    yield Check("server", "runs", "runs", Verdict.GOOD)
+    role = "standby" if server.in_recovery else "primary"
+    yield _holds("role", role, "standby", server.in_recovery, "pgtandem status")
+    yield _holds("replay", "paused" if server.replay_paused else "goes on", "goes on", not server.replay_paused,
+                 "SELECT pg_wal_replay_resume()")  # fmt: skip
+    delay = server.settings.get("recovery_min_apply_delay")
+    delayed = delay is not None and delay.value not in ("0", "")
+    yield _holds("delay", f"{delay.value} ms" if delay and delayed else "none", "none", not delayed,
+                 "name another standby; this one is late on purpose")  # fmt: skip
+
+
+def _streaming(sender: Sender | None, primary: NodeName) -> Check:
+    state = "nothing" if sender is None else sender.state
+    return _holds(
+        "stream", state, f"streaming from {primary}", sender is not None and sender.state == "streaming",
+        "pgtandem status",
+    )  # fmt: skip
+
+
+def _lag(node: ObservedNode, sender: Sender | None, top: Server, limits: Limits) -> Iterator[Check]:
+    server = node.running
+    if server is None or sender is None:
+        return
+    if server.replay_lsn is None or top.current_lsn is None:
+        yield Check("lag", "unknown", f"at most {limits.lag_bytes} bytes", Verdict.UNKNOWN)
+        return
+    behind = max(top.current_lsn - server.replay_lsn, 0)
+    yield _holds("lag", f"{behind} bytes", f"at most {limits.lag_bytes} bytes", behind <= limits.lag_bytes,
+                 "wait until it has caught up, or --max-lag-bytes")  # fmt: skip
+    seconds = 0.0 if behind == 0 else sender.replay_lag_seconds or 0.0
+    yield _holds("replay lag", f"{seconds:.1f} s", f"at most {limits.lag_seconds:g} s", seconds <= limits.lag_seconds,
+                 "wait until it has caught up, or --max-lag-seconds")  # fmt: skip
+
+
+def _settings(topology: Topology, observed: Observed, name: NodeName) -> Iterator[Check]:
+    """Once it is the primary, no other node may have less of what a standby must have (manual, 26.4.3)."""
+    server = observed.nodes[name].running
+    if server is None:
+        return
+    for other in topology.names:
+        there = observed.nodes[other].running
+        if there is None or other == name:
+            continue
+        for key in STANDBY_FLOOR:
+            mine, theirs = _number(server, key), _number(there, key)
+            if mine > theirs:
+                yield Check(
+                    key,
+                    f"{mine}, and {theirs} on {other}",
+                    "not above any other node's",
+                    Verdict.BAD,
+                    f"write {key} = {mine} for all nodes, then pgtandem apply",
+                )
+
+
+def _number(server: Server, key: str) -> int:
+    setting = server.settings.get(key)
+    return int(setting.value) if setting is not None and setting.value.isdigit() else 0
+
+
+def _sender(server: Server, name: NodeName) -> Sender | None:
+    found = [sender for sender in server.senders if sender.application_name == name]
+    return next((sender for sender in found if sender.state == "streaming"), found[0] if found else None)
+
+
+def _holds(rule: str, value: str, threshold: str, holds: bool, advice: str) -> Check:
+    return Check(rule, value, threshold, Verdict.GOOD if holds else Verdict.BAD, advice)

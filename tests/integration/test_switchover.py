@@ -1,0 +1,195 @@
+"""A planned change of the primary on real servers, with a client that writes through all of it."""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from support.clusters import Cluster
+from support.installations import Installation, installations
+from support.servers import wait_until
+from support.writer import Writer
+
+
+@pytest.fixture(scope="module")
+def trio() -> Iterator[Cluster]:
+    with Cluster(standbys=2, replication={"synchronous": "any 1"}) as cluster:
+        cluster.up()
+        yield cluster
+
+
+def primary_of(cluster: Cluster) -> str:
+    (name,) = [name for name, (role, _) in cluster.states().items() if role == "primary"]
+    return name
+
+
+def switch(cluster: Cluster, to: str) -> None:
+    cluster.ok("switchover", "--to", to, "--yes")
+    assert primary_of(cluster) == to
+    cluster.converged()
+
+
+def one_primary(cluster: Cluster) -> None:
+    """Never more than one server accepts writes, whatever pgtandem thinks."""
+    primaries = [node for node in cluster.nodes if cluster.pid(node) and writable(cluster, node)]
+    assert len(primaries) <= 1, primaries
+
+
+def writable(cluster: Cluster, node: str) -> bool:
+    import psycopg
+
+    try:
+        return not cluster.sql(node, "SELECT pg_is_in_recovery()")
+    except psycopg.OperationalError:
+        return False
+
+
+@pytest.mark.parametrize("on", installations(), ids=lambda found: found.name)
+def test_there_and_back_under_a_writer_loses_nothing(on: Installation) -> None:
+    with Cluster(standbys=2, on=on) as cluster:
+        cluster.nodes["db3"]["upstream"] = "db2"
+        cluster.write()
+        cluster.up()
+        with Writer(cluster) as writer:
+            switch(cluster, "db2")
+            writer.goes_on()
+            assert cluster.streams("db2") == ["db1", "db3"]
+            assert cluster.slots("db2") == ["pgtandem_db1", "pgtandem_db3"]
+            assert cluster.slots("db1") == []
+            switch(cluster, "db1")
+            writer.goes_on()
+            assert cluster.streams("db1") == ["db2"]
+            assert cluster.streams("db2") == ["db3"]
+        writer.everything_is_on("db1", "db2", "db3")
+        assert {"00000002.history", "00000003.history"} <= set(cluster.archived())
+
+
+def test_synchronous_commits_survive_switchovers_to_every_node(trio: Cluster) -> None:
+    with Writer(trio) as writer:
+        for node in ("db2", "db3", "db1"):
+            switch(trio, node)
+            writer.goes_on()
+            assert trio.setting(node, "synchronous_standby_names").startswith("ANY 1 (")
+    assert writer.warnings == []
+    writer.everything_is_on("db1", "db2", "db3")
+
+
+def test_the_best_standby_is_chosen_and_a_second_run_switches_again(trio: Cluster) -> None:
+    before = primary_of(trio)
+    trio.ok("switchover", "--yes")
+    assert primary_of(trio) != before
+    trio.converged()
+    done = trio.ok("switchover", "--to", primary_of(trio), "--yes")
+    assert "nothing to do" in done.out
+
+
+def test_what_stands_in_the_way_is_told_at_once_and_nothing_is_changed(trio: Cluster) -> None:
+    switch(trio, "db1")
+    trio.sql("db2", "SELECT pg_wal_replay_pause()")
+    trio.sql("db1", "CREATE TABLE big AS SELECT repeat('x', 900) FROM generate_series(1, 300)")
+    trio.topology["parameters"]["work_mem"] = "9MB"
+    trio.write()
+    try:
+        with trio.unchanged(servers_run=True):
+            words = trio.run("switchover", "--to", "db2", "--max-lag-bytes", "1000", "--yes").refused("PT-3042", 12)
+        assert "replay of db2: paused" in words
+        assert "lag of db2" in words
+        assert "the cluster is not what the topology file says" in words
+        refused = trio.run("switchover", "--to", "db9", "--yes").refused("PT-1006", 10)
+        assert "db9" in refused
+    finally:
+        trio.sql("db2", "SELECT pg_wal_replay_resume()")
+        del trio.topology["parameters"]["work_mem"]
+        trio.apply()
+    assert primary_of(trio) == "db1"
+
+
+def test_a_successor_that_dies_in_the_middle_leaves_the_old_primary_at_work(trio: Cluster) -> None:
+    switch(trio, "db1")
+    with Writer(trio) as writer:
+        running = trio.start("switchover", "--to", "db2", "--yes")
+        wait_until(lambda: '"db1.stop"' in journal_of(trio) or not running.alive, "the stop has begun", 60)
+        trio.kill_server("db2")
+        done = running.end(120)
+        if done.exit_code:
+            assert done.exit_code in (11, 13), done.said
+            assert primary_of(trio) == "db1", done.said
+        writer.goes_on()
+        trio.apply()
+    writer.everything_is_on("db1", "db2", "db3")
+    switch(trio, "db1")
+
+
+def journal_of(cluster: Cluster) -> str:
+    """The journal since the last plan."""
+    text = (cluster.workspace / "journal.jsonl").read_text()
+    return text[text.rfind('"plan"') :]
+
+
+def killed_at(cluster: Cluster, to: str, lines: int) -> bool:
+    """A switchover, killed (kill -9) once it has written so many lines. False when it was done before."""
+    before = cluster.journal_lines()
+    running = cluster.start("switchover", "--to", to, "--yes")
+    wait_until(lambda: cluster.journal_lines() - before >= lines or not running.alive, f"line {lines}", 120)
+    was_alive = running.alive
+    running.kill()
+    return was_alive
+
+
+def holds(cluster: Cluster, first: int, every: int) -> None:
+    """Killed at line `first`, and every so many further, and completed: by the same command, or by apply."""
+    lines, turn = first, 0
+    while True:
+        old = primary_of(cluster)
+        to = "db2" if old == "db1" else "db1"
+        with Writer(cluster) as writer:
+            cut_off = killed_at(cluster, to, lines)
+            one_primary(cluster)
+            again = ("apply", "--yes") if turn % 2 else ("switchover", "--to", to, "--yes")
+            cluster.ok(*again)
+            one_primary(cluster)
+            assert again[0] == "apply" or primary_of(cluster) == to
+            writer.goes_on()
+        cluster.converged()
+        assert writer.warnings == []
+        writer.everything_is_on(*cluster.nodes)
+        if not cut_off:
+            return
+        lines, turn = lines + every, turn + 1
+
+
+def test_killed_at_some_lines_of_the_journal_it_is_completed(trio: Cluster) -> None:
+    holds(trio, first=6, every=5)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("synchronous", ["none", "any 1"])
+def test_killed_at_every_line_of_the_journal_it_is_completed(synchronous: str) -> None:
+    with Cluster(standbys=2, replication={"synchronous": synchronous}) as cluster:
+        cluster.up()
+        for first in (1, 2):  # so that each line is followed by the same command once, and by apply once
+            holds(cluster, first=first, every=1)
+
+
+def test_a_primary_that_was_stopped_by_a_cut_off_switchover_goes_on_even_after_a_crash(trio: Cluster) -> None:
+    switch(trio, "db1")
+    with Writer(trio) as writer:
+        running = trio.start("switchover", "--to", "db2", "--yes")
+        wait_until(
+            lambda: ('"db1.fence"' in journal_of(trio) and fenced(trio)) or not running.alive, "db1 is fenced", 60
+        )
+        running.kill()
+        pid = trio.pid("db1")
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: trio.pid("db1") is None, "db1 is gone", 30)
+        trio.ok("apply", "--yes")
+        writer.goes_on()
+        one_primary(trio)
+    trio.converged()
+    writer.everything_is_on("db1", "db2", "db3")
+
+
+def fenced(cluster: Cluster) -> bool:
+    return (cluster.data("db1") / "standby.signal").exists()

@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from support.clusters import REPLICATION_ROLE, Cluster
+from support.servers import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,47 @@ def test_settings_that_the_server_spells_in_its_own_way_converge_and_are_seen_wh
         del three.topology["parameters"][name]
     three.apply()
     assert three.setting("db3", "DateStyle") == "ISO, MDY"
+
+
+def test_what_the_superuser_has_for_itself_hides_nothing_of_the_servers(three: Cluster) -> None:
+    """ALTER ROLE and ALTER DATABASE reach pgtandem's own sessions: the values there are not what clients get."""
+    own = "-c default_transaction_read_only=off -c role=none"
+    three.topology["parameters"] |= {"statement_timeout": "2min", "temp_buffers": "16MB"}
+    three.apply()
+    for words in ("ROLE postgres", "DATABASE postgres", "ROLE postgres IN DATABASE postgres"):
+        for setting in (
+            "work_mem = '99MB'", "statement_timeout = '1s'", "synchronous_commit = off", "temp_buffers = '32MB'",
+            "search_path = nowhere", "datestyle = 'german'", "default_transaction_read_only = on",
+            "role = pg_monitor",
+        ):  # fmt: skip
+            three.sql("db1", f"ALTER {words} SET {setting}", options=own)
+    assert three.setting("db1", "work_mem") == "99MB"
+    three.wait_for("db3", "SELECT count(*) = 3 FROM pg_db_role_setting")
+    three.converged()
+    # The other way round: what is seen is what is wished, and clients get something else.
+    three.topology["parameters"]["work_mem"] = "99MB"
+    three.write()
+    assert ("write_files", "db3") in three.step_kinds()
+    three.apply()
+    path = three.data("db3") / "pgtandem" / "settings.conf"
+    whole = path.read_text()
+    path.write_text(whole.replace("'99MB'", "'98MB'"))
+    written = three.sql("db3", "SELECT extract(epoch FROM pg_postmaster_start_time())::float - 5")
+    os.utime(path, (written, written))
+    before = three.sql("db3", "SELECT pg_conf_load_time()::text")
+    three.sql("db3", "SELECT pg_reload_conf()", options=own)
+    three.wait_for("db3", f"SELECT pg_conf_load_time() > '{before}'")
+    ahead = float(three.sql("db3", "SELECT extract(epoch FROM clock_timestamp())::float"))
+    wait_until(lambda: path.write_text(whole) and path.stat().st_mtime > ahead + 1, "the file is a second younger")
+    assert ("reload", "db3") in three.step_kinds(), three.run("plan").out
+    three.apply()
+    for words in ("ROLE postgres", "DATABASE postgres", "ROLE postgres IN DATABASE postgres"):
+        three.sql("db1", f"ALTER {words} RESET ALL", options=own)
+    for name in ("statement_timeout", "temp_buffers"):
+        del three.topology["parameters"][name]
+    three.topology["parameters"]["work_mem"] = "6MB"
+    three.apply()
+    assert three.setting("db3", "work_mem") == "6MB"
 
 
 def test_lines_of_pg_hba_conf_that_match_nobody_or_cannot_be_read_are_told_and_stay(three: Cluster) -> None:

@@ -11,7 +11,7 @@ from pgtandem.adapters.session import PsycopgSession
 from pgtandem.model.names import REPLICATION_ROLE, Secret
 from pgtandem.ports.database import Access, DatabaseRefused, DatabaseUnreachable
 from pgtandem.postgres import scram
-from support.servers import RealServer
+from support.servers import RealServer, wait_until
 
 pytest_plugins = ["support.one_server"]
 pytestmark = pytest.mark.real
@@ -265,3 +265,31 @@ def test_observing_is_quick(runner: asyncio.Runner, session: PsycopgSession) -> 
 
     # 5 ms where this was written; a busy machine may have its pauses.
     assert min(runner.run(durations())) < 0.015
+
+
+def test_what_the_superuser_has_for_itself_is_not_taken_for_the_servers(
+    runner: asyncio.Runner, server: RealServer, access: Access
+) -> None:
+    server.sql("ALTER SYSTEM SET work_mem = '7MB'")
+    server.sql("ALTER ROLE postgres SET work_mem = '99MB'")
+    server.sql("ALTER DATABASE postgres SET temp_buffers = '33MB'")
+    server.sql("ALTER ROLE postgres SET role = pg_monitor")
+    try:
+        session = runner.run(PsycopgDatabase().connect(access))
+        runner.run(session.reload())
+        settings = runner.run(session.observe(None)).settings
+        assert (settings["work_mem"].value, settings["work_mem"].source) == ("7168", "configuration file")
+        assert (settings["work_mem"].source_file or "").endswith("postgresql.auto.conf")
+        assert (settings["temp_buffers"].value, settings["temp_buffers"].source) == ("1024", "default")
+        # Written and not read: nobody can tell what the server has.
+        path = server.data / "postgresql.auto.conf"
+        loaded = server.sql("SELECT extract(epoch FROM pg_conf_load_time())::float")
+        wait_until(lambda: path.touch() or path.stat().st_mtime > loaded + 1, "the file is a second younger")
+        assert runner.run(session.observe(None)).settings["work_mem"].source == "unknown"
+        runner.run(session.reset_setting("work_mem"))
+        runner.run(session.reload())
+        assert runner.run(session.observe(None)).settings["work_mem"].value == "4096"
+        runner.run(session.close())
+    finally:
+        for words in ("ROLE postgres", "DATABASE postgres"):
+            server.sql(f"SET ROLE NONE; ALTER {words} RESET ALL")

@@ -41,7 +41,8 @@ def session_settings(major: int) -> Mapping[str, str]:
 
 def prepare_session(major: int) -> str:
     """Statements that a new session begins with."""
-    return "; ".join(f"SET {name} = '{value}'" for name, value in session_settings(major).items())
+    own = "; ".join(f"SET {name} = '{value}'" for name, value in session_settings(major).items())
+    return f"SET ROLE NONE; {own}"  # the superuser's own settings (ALTER ROLE) may name a role
 
 
 def observe(major: int) -> str:
@@ -57,8 +58,23 @@ def observe(major: int) -> str:
     return f"BEGIN; {without_ours}; {_SETTINGS}; ROLLBACK; {_document(major)}"
 
 
+# What ALTER ROLE or ALTER DATABASE sets for our own sessions hides the server's value, which no session can then show.
+# It is what the files said when they were read last, as long as none of them was written since (their times are in
+# whole seconds, rounded down; a time to come tells nothing). Where a mistake keeps all of them from being read, or one
+# was written since, the value is not known.
 _SETTINGS = """
-SELECT json_agg(json_build_array(name, setting, source, sourcefile, pending_restart)) FROM pg_settings
+SELECT json_agg(json_build_array(name, setting, source, sourcefile, pending_restart,
+    CASE WHEN source IN ('database', 'user', 'database user') THEN (
+        SELECT json_build_array(
+            (SELECT bool_or(applied) FROM pg_file_settings)
+            AND (SELECT bool_and(written <= pg_conf_load_time() OR written > clock_timestamp())
+                 FROM (SELECT DISTINCT sourcefile FROM pg_file_settings WHERE sourcefile IS NOT NULL) AS file,
+                      LATERAL (SELECT modification FROM pg_stat_file(file.sourcefile, true)) AS stat(written)),
+            (SELECT json_build_array(line.setting, line.sourcefile) FROM pg_file_settings AS line
+             WHERE lower(line.name) = lower(shown.name) AND line.applied ORDER BY seqno DESC LIMIT 1),
+            boot_val))
+    END))
+FROM pg_settings AS shown
 """
 
 # The replay position is read before the receive position: both only grow, so equal means caught up.

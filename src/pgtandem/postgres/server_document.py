@@ -1,6 +1,7 @@
 """What a server answered to `queries.observe`, read into a Server: JSON documents in, values out."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any
 
@@ -10,6 +11,7 @@ from pgtandem.model.observed import Archiver, HbaRule, Receiver, Role, Sender, S
 from pgtandem.postgres import scram
 from pgtandem.postgres.history import parse_history
 from pgtandem.postgres.segments import segment_number
+from pgtandem.postgres.settings import canonical, setting_spec
 
 Document = Mapping[str, Any]
 
@@ -39,7 +41,7 @@ def parse_server(
         size_bytes=document["size_bytes"],
         libc_locales=tuple(document["libc_locales"] or ()),
         # Names in lower case, as everywhere: the server shows DateStyle, IntervalStyle and TimeZone.
-        settings={row[0].lower(): Setting(row[1] or "", row[2], row[3], row[4]) for row in settings},
+        settings={row[0].lower(): _setting(row, document["version_number"] // 10000) for row in settings},
         hba=tuple(_hba_rule(row) for row in document["hba"] or ()),
         roles={row["name"]: _role(row, replication_password) for row in document["roles"] or ()},
         slots={row["name"]: _slot(row) for row in document["slots"] or ()},
@@ -49,6 +51,22 @@ def parse_server(
         proof_token=proof_token,
         history=parse_history(document.get("history") or ""),
     )
+
+
+def _setting(row: Sequence[Any], major: int) -> Setting:
+    """The server's own value: what ALTER ROLE or ALTER DATABASE set for our sessions is nobody else's."""
+    name, shown, source, file, pending, hidden = row
+    if hidden is None:
+        return Setting(shown or "", source, file, pending)
+    known, in_files, boot_value = hidden
+    if not known:
+        return Setting("", "unknown", None, pending)
+    if in_files is None:
+        return Setting(boot_value or "", "default", None, pending)
+    text, spec = in_files[0] or "", setting_spec(major, name)
+    with suppress(ValueError):
+        text = canonical(spec, text) if spec else text
+    return Setting(text, "configuration file", in_files[1], pending)
 
 
 def _lsn(text: str | None) -> Lsn | None:

@@ -1,13 +1,19 @@
 """How PostgreSQL lies on real hosts: what its packages bring, and what of it pgtandem goes by."""
 
+import os
 import shutil
+import signal
+import subprocess
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from support.clusters import PROGRAM, free_ports
 from support.hosts import Hosts, why_no_hosts
 from support.remote import BIN, RemoteCluster
-from support.servers import wait_until
+from support.servers import server_account, wait_until
 from support.systemctl import Systemd
 
 _missing = why_no_hosts()
@@ -235,3 +241,98 @@ def test_without_the_right_to_systemctl_servers_run_and_the_reader_is_told(
     ]
     assert debian.run("status").exit_code == 0
     assert [system.calls() for system in two_ways] == [[], []]
+
+
+# --- folders outside the data directory
+
+
+def test_wal_elsewhere_and_tablespaces_are_copied_to_another_host_and_go_with_the_node(
+    hosts: Hosts, cluster: RemoteCluster
+) -> None:
+    wal, place = f"{cluster.base}/wal disk/shop", f"{cluster.base}/big"
+    second = cluster.nodes.pop("db2")
+    cluster.nodes["db1"]["wal_directory"] = wal
+    cluster.apply()
+    data = cluster.nodes["db1"]["data_directory"]
+    assert _ok(hosts, "h1", "readlink", f"{data}/pg_wal").strip() == wal
+    _ok(hosts, "h1", "mkdir", place, user="postgres")
+    cluster.psql("db1", f"CREATE TABLESPACE big LOCATION '{place}'")
+    cluster.psql("db1", "CREATE TABLE note (text text) TABLESPACE big")
+    cluster.converged()
+
+    # The same place on the other host must be free, or be the rest of an interrupted copy.
+    cluster.nodes["db2"] = {**second, "wal_directory": wal}
+    _ok(hosts, "h2", "mkdir", "-p", f"{place}/PG_15_202209061/5", user="postgres")
+    said = cluster.run("plan").refused("PT-3023", 12)
+    assert f"the tablespace in {place} cannot be copied to db2" in said
+    claims = f"{second['data_directory']}.pgtandem-new.0a1b2c.places"
+    _ok(hosts, "h2", "sh", "-c", f"echo '{place}' >'{claims}'", user="postgres")
+    cluster.apply()
+    cluster.converged()
+    cluster.write_row("in a tablespace")
+    cluster.shows_row("db2", "in a tablespace")
+    assert _ok(hosts, "h2", "ls", "-A", cluster.base).split("\n")[:-1] == ["big", "db2", "db2.log", "wal disk"]
+    assert "000000010000000000000003" in _ok(hosts, "h2", "ls", wal)
+
+    cluster.nodes["db2"]["wal_directory"] = f"{cluster.base}/other"
+    said = cluster.run("plan").refused("PT-3024", 12)
+    assert f"WAL of db2 is written in {wal}, and the topology file says {cluster.base}/other" in " ".join(said.split())
+
+    cluster.nodes["db2"]["wal_directory"] = wal
+    _ok(hosts, "h1", "touch", f"{place}/somebody-elses", user="postgres")
+    cluster.ok("down", "--destroy", "--yes")
+    assert _ok(hosts, "h1", "find", cluster.base).splitlines()[1:] == [
+        f"{cluster.base}/wal disk",
+        place,
+        f"{place}/somebody-elses",
+    ]
+
+
+@needs_debian
+def test_on_this_machine_debians_programs_know_the_cluster_too() -> None:
+    """In a mount namespace, so that this machine's own clusters are not seen."""
+    shared = Path(tempfile.mkdtemp(prefix="pgtandem-test-"))
+    shared.chmod(0o755)
+    account = server_account() or ""
+    for part in ("etc", "lib"):
+        (shared / part).mkdir()
+        shutil.chown(shared / part, account, account)
+    mounts = f"mount --bind '{shared}/etc' /etc/postgresql && mount --bind '{shared}/lib' /var/lib/postgresql"
+
+    def inside(*argv: object) -> str:
+        command = ["unshare", "--mount", "sh", "-c", f'{mounts} && exec "$@"', "sh", *map(str, argv)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=shared, timeout=60)
+        assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    ports = free_ports(2)
+    node = f'[nodes.db1]\nport = {ports[0]}\ndata_directory = "/var/lib/postgresql/15/shop"\n'
+    (shared / "pgtandem.toml").write_text(f'[cluster]\nname = "shop"\npostgresql = 15\nbinaries = "system"\n{node}')
+    try:
+        inside(PROGRAM, "apply", "--yes")
+        assert inside("pg_lsclusters", "-h").split()[:4] == ["15", "shop", str(ports[0]), "online"]
+        assert "nothing to do" in inside(PROGRAM, "plan")
+        inside("pg_ctlcluster", "15", "shop", "stop")
+        inside("pg_ctlcluster", "--skip-systemctl-redirect", "15", "shop", "start")
+        assert "nothing to do" in inside(PROGRAM, "plan")
+
+        # A tablespace has one path, so a standby on the same machine cannot have it.
+        place = shared / "lib/big"
+        place.mkdir()
+        shutil.chown(place, account, account)
+        inside(PROGRAM, "psql", "--", "-c", "CREATE TABLESPACE big LOCATION '/var/lib/postgresql/big'")
+        topology = (shared / "pgtandem.toml").read_text()
+        (shared / "pgtandem.toml").write_text(f"{topology}[nodes.db2]\nport = {ports[1]}\n")
+        with pytest.raises(AssertionError, match="it is that of db1"):
+            inside(PROGRAM, "plan")
+        (shared / "pgtandem.toml").write_text(topology)
+
+        inside(PROGRAM, "down", "--destroy", "--yes")
+        assert list((shared / "etc").glob("15/*")) == []
+        assert [path.name for path in (shared / "lib").iterdir()] == ["big"]
+    finally:
+        pid_file = shared / "lib/15/shop/postmaster.pid"
+        if pid_file.exists():
+            os.kill(int(pid_file.read_text().split()[0]), signal.SIGQUIT)
+            wait_until(lambda: not pid_file.exists(), "the server has ended", 10)
+        shutil.rmtree(shared)

@@ -289,6 +289,17 @@ class HostBasicsContract:
 class HostProgramsContract:
     """Programs and processes. The host needs a POSIX shell, which only the tests use."""
 
+    def test_link_is_read_as_it_stands_and_what_is_none_is_none(self, host: Host, place: str) -> None:
+        async def scenario() -> None:
+            target = "/no such/place $HOME\né"
+            await host.run(["ln", "-s", target, f"{place}/link"])
+            await host.write_file(f"{place}/file", b"")
+            assert await host.read_link(f"{place}/link") == target
+            for name in ("file", "missing", "file/below", "."):
+                assert await host.read_link(f"{place}/{name}") is None
+
+        finish(scenario())
+
     def test_program_runs_as_who_logged_in(self, host: Host, login: str) -> None:
         """`login` is a fixture of each adapter's: who pgtandem is on the host."""
         done = finish(host.run_as_login(["sh", "-c", "id -un; exit 3"]))

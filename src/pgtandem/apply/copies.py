@@ -9,6 +9,7 @@ import posixpath
 import re
 from collections.abc import Callable
 
+from pgtandem.apply import outside
 from pgtandem.apply.certificates import equip, root_certificates
 from pgtandem.apply.context import Context
 from pgtandem.apply.node_files import write_node_files
@@ -18,6 +19,7 @@ from pgtandem.model.observed import Marker
 from pgtandem.model.plan import Step
 from pgtandem.observe.directory import observe_marker
 from pgtandem.observe.paths import replaced_directory, staging_directory
+from pgtandem.observe.places import FILE_ENDINGS
 from pgtandem.ports import SUPERUSER_SECRET, BuiltNode, Completed
 from pgtandem.postgres.certificates import VERIFY
 from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings
@@ -52,6 +54,7 @@ async def create_data_directory(context: Context, step: Step) -> str:
                 *("-D", staging, "-U", SUPERUSER, "--pwfile=/dev/stdin"),
                 *("--auth-local=scram-sha-256", "--auth-host=scram-sha-256"),
                 *("--data-checksums", "--encoding=UTF8", "--no-locale", "--no-clean", "--no-sync"),
+                *_wal_option(context, step),
             ],
             stdin=password.encode() + b"\n",
             deadline_seconds=_INITDB_SECONDS,
@@ -103,6 +106,7 @@ async def _copy(context: Context, step: Step, *, set_aside: bool) -> str:
                 context.program(step, "pg_basebackup"),
                 *("-d", render_conninfo(conninfo), "-D", staging, "-X", "stream", "--checkpoint=fast"),
                 *("--label", f"pgtandem {step.node}", "--progress", "--no-clean", "--no-sync", "--no-password"),
+                *_wal_option(context, step),
             ],
             deadline_seconds=_COPY_SECONDS,
             on_output=_progress_reader(lambda done, total: context.report.step_progress(step, done, total)),
@@ -126,9 +130,11 @@ def _verifies(step: Step) -> bool:
 
 
 async def remove_leftovers(context: Context, step: Step) -> str:
+    """What they filled outside comes first: they are what tells of it."""
     host = context.host(step.node)
+    await outside.empty(host, step.places, context.topology.postgresql)
     for path in step.names:
-        if path.endswith((".passfile", ".ca.crt")):
+        if path.endswith(FILE_ENDINGS):
             await host.remove_file(path)
         else:
             await host.remove_tree(path)
@@ -141,14 +147,25 @@ async def _staging(context: Context, step: Step) -> tuple[str, str]:
     # postgresql-common must be able to look at the data directory from outside.
     debians = registration_directory(final, context.topology.postgresql) is not None
     await context.host(step.node).make_directory(posixpath.dirname(final), 0o755 if debians else 0o700)
-    return final, staging_directory(final, context.world.workspace.token())
+    staging = staging_directory(final, context.world.workspace.token())
+    await outside.claim(context.host(step.node), staging, step.places)
+    return final, staging
+
+
+def _wal_option(context: Context, step: Step) -> list[str]:
+    """The same option of initdb and of pg_basebackup."""
+    directory = context.node(step.node).wal_directory
+    return [f"--waldir={directory}"] if directory else []
 
 
 async def _finish(context: Context, step: Step, staging: str, final: str, *, set_aside: bool = False) -> None:
     host, node = context.host(step.node), context.node(step.node)
     await write_node_files(context, step, staging)
     await equip(context, step.node, staging)
-    await host.sync_tree(staging)
+    for place in (staging, *step.places):
+        await host.sync_tree(place)
+    if step.places:
+        await outside.release(host, staging)
     context.world.workspace.remember_node(BuiltNode(node.name, node.host.url, node.address, node.port, final))
     if set_aside:
         await _set_aside(context, step, final)
@@ -172,9 +189,17 @@ async def _set_aside(context: Context, step: Step, final: str) -> None:
 async def _tidy(context: Context, step: Step, staging: str) -> None:
     """A failed copy gives its disk space back at once; where even that fails, the next run removes it."""
     try:
-        await asyncio.shield(context.host(step.node).remove_tree(staging))
+        await asyncio.shield(_remove(context, step, staging))
     except PgtandemError:
         return
+
+
+async def _remove(context: Context, step: Step, staging: str) -> None:
+    host = context.host(step.node)
+    await outside.empty(host, step.places, context.topology.postgresql)
+    await host.remove_tree(staging)
+    if step.places:
+        await outside.release(host, staging)
 
 
 def _succeeded(done: Completed, code: str, what: str) -> None:

@@ -2,10 +2,13 @@
 
 import posixpath
 
+from pgtandem.apply import outside
 from pgtandem.apply.context import Context
+from pgtandem.apply.copies import remove_leftovers
 from pgtandem.errors import PgtandemError
 from pgtandem.model.plan import Step
 from pgtandem.observe.paths import log_file, staging_directory
+from pgtandem.observe.places import places_outside
 
 
 async def remove_data_directory(context: Context, step: Step) -> str:
@@ -22,12 +25,9 @@ async def remove_data_directory(context: Context, step: Step) -> str:
             )
         doomed = staging_directory(path, context.world.workspace.token())
         await host.rename(path, doomed)
+        await outside.empty(host, tuple((await places_outside(host, doomed)).values()), context.topology.postgresql)
         await host.remove_tree(doomed)
-    for leftover in step.names:
-        if leftover.endswith(".passfile"):
-            await host.remove_file(leftover)
-        else:
-            await host.remove_tree(leftover)
+    await remove_leftovers(context, step)
     await host.remove_file(log_file(path))
     if await host.list_directory(posixpath.dirname(path)) == ():
         await host.run(["rmdir", posixpath.dirname(path)], deadline_seconds=10)

@@ -89,6 +89,8 @@ CODES = _table(
     (3017, Family.PLAN, "A certificate, its private key or the CA cannot be used."),
     (3021, Family.PLAN, "A node cannot reach the node that it is to follow."),
     (3022, Family.PLAN, "The hosts of two nodes order texts differently."),
+    (3023, Family.PLAN, "A WAL directory or a tablespace cannot be made where it would have to lie."),
+    (3024, Family.PLAN, "WAL is written elsewhere than the topology file says."),
     (3041, Family.PLAN, "A node's data went another way than the primary's."),
     (3042, Family.PLAN, "What a role change needs does not hold; each thing is listed."),
     (4001, Family.APPLY, "A program that a step ran failed."),

@@ -108,7 +108,8 @@ class DataDirectory:
     `files` holds pgtandem's own files in it by their relative path, None for one that is missing; `passfile_ok` says
     whether the passfile has the lines that this cluster's nodes need. `hba_block` and `settings_included` tell of the
     owned block in pg_hba.conf and of the include line in postgresql.conf. `promotion` is the timeline on which this
-    node was chosen to be promoted: the note that is written before a server is told to.
+    node was chosen to be promoted: the note that is written before a server is told to. `outside` are the folders
+    that its symbolic links lead to, by the link: "pg_wal", and "pg_tblspc/OID" of each tablespace.
     """
 
     entries: tuple[str, ...]
@@ -124,6 +125,12 @@ class DataDirectory:
     backup_label: bool = False
     auto_settings: Mapping[str, str] = field(default_factory=dict)
     promotion: Timeline | None = None
+    outside: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def tablespaces(self) -> tuple[str, ...]:
+        """Where its tablespaces are."""
+        return tuple(target for link, target in self.outside.items() if link.startswith("pg_tblspc/"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,7 +362,8 @@ class ObservedNode:
     looked for where there is no data to be seen. `registration` is what postgresql-common has about it, Absent where
     that does not concern the node; `service` is the systemd unit of its server. `replaced` are data
     directories of this node that a new copy took the place of. `wal` is looked at only where a standby does not
-    stream."""
+    stream. `claimed` are folders outside that the leftovers had begun to fill. `blocked` says of folders outside,
+    which a node without data would get, why it cannot have them."""
 
     reachable: Fact[bool] = NOT_LOOKED
     account: Fact[str] = NOT_LOOKED
@@ -373,6 +381,8 @@ class ObservedNode:
     tls: Fact[NodeTls] = ABSENT
     replaced: tuple[str, ...] = ()
     wal: Fact[LocalWal] = NOT_LOOKED
+    claimed: tuple[str, ...] = ()
+    blocked: Mapping[str, Obstacle] = field(default_factory=dict)
 
     @property
     def running(self) -> Server | None:

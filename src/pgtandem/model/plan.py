@@ -98,7 +98,8 @@ class Step:
     that must be done before. `expects` must hold before the effect, `proves` after it. `undo` says how to go back.
     The remaining fields are what some kinds need: `programs` the folder of the PostgreSQL programs, `files` what is
     written, `names` the slots, settings or paths that the step is about, `upstream` whom a standby copies from,
-    `service` the systemd unit through which a server is started and stopped.
+    `service` the systemd unit through which a server is started and stopped, `places` folders outside the data
+    directory that are filled or emptied with it.
     """
 
     id: str
@@ -116,6 +117,7 @@ class Step:
     names: tuple[str, ...] = ()
     upstream: NodeName | None = None
     service: str = ""
+    places: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

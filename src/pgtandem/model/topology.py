@@ -81,7 +81,8 @@ class Tls:
 @dataclass(frozen=True, slots=True)
 class Node:
     """One PostgreSQL server. `upstream` is None where it follows whoever is the primary. `certificate` and
-    `certificate_key` are files of somebody else's on the node's host, for TLS with certificates of one's own."""
+    `certificate_key` are files of somebody else's on the node's host, for TLS with certificates of one's own.
+    `wal_directory` is None where WAL is written in the data directory."""
 
     name: NodeName
     port: int
@@ -93,6 +94,7 @@ class Node:
     certificate: str | None = None
     certificate_key: str | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
+    wal_directory: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pgtandem.errors import PgtandemError
@@ -30,6 +30,7 @@ from pgtandem.observe.hosts import observe_host
 from pgtandem.observe.layout import observe_layout
 from pgtandem.observe.parts import EVERYTHING, Part, Parts
 from pgtandem.observe.paths import is_leftover, is_replaced
+from pgtandem.observe.places import blocked_places, claimed_places
 from pgtandem.observe.programs import observe_programs
 from pgtandem.observe.system import observe_system
 from pgtandem.observe.tls import observe_authority, observe_tls, open_session
@@ -66,13 +67,26 @@ class Observer:
             asyncio.gather(*(self.node(name) for name in names)), self.archive(), self._former(), self._all_hosts()
         )
         obstacle, authority = await self._before_archive(archive), observe_authority(self.topology, self.world)
-        seen = dict(zip(names, nodes, strict=True))
+        seen = dict(zip(names, await self._places(nodes), strict=True))
         astray = [name for name in names if _astray(seen, name)]
         if astray:
             looks = await asyncio.gather(*(self._with_wal(name, seen[name]) for name in astray))
             seen |= dict(zip(astray, looks, strict=True))
             archive = await self._with_segments(archive, seen[astray[0]])
         return Observed(seen, archive, former, obstacle, hosts, authority, self.world.clock.now())
+
+    async def _places(self, nodes: Sequence[ObservedNode]) -> list[ObservedNode]:
+        """What stands where nodes without data would get folders outside their data directory."""
+        tablespaces = {place: None for seen in nodes if seen.directory for place in seen.directory.tablespaces}
+
+        async def looked(node: Node, seen: ObservedNode) -> ObservedNode:
+            wanted = [*([node.wal_directory] if node.wal_directory else []), *tablespaces]
+            if not isinstance(seen.data, Absent) or not wanted:
+                return seen
+            blocked = await blocked_places(self.world.host(node.host), wanted, seen.claimed)
+            return replace(seen, blocked=blocked)
+
+        return list(await asyncio.gather(*map(looked, self.topology.nodes, nodes)))
 
     async def nodes(self, wanted: Mapping[NodeName, Parts]) -> Observed:
         """Only these nodes and parts, and no archive: what a step needs to be judged. The rest is Unknown."""
@@ -143,6 +157,7 @@ class Observer:
                 await observe_layout(host, node, system, self.topology) if around else (ABSENT, ABSENT)
             )
             seen = isinstance(data, Known) or not around
+            leftovers = await _leftovers(host, node.data_directory) if around else ()
             return ObservedNode(
                 reachable=Known(True),
                 account=account,
@@ -152,8 +167,9 @@ class Observer:
                 server=server,
                 port_holder=port_holder,
                 disk=await _disk(host, node.data_directory) if around else NOT_LOOKED,
-                leftovers=await _leftovers(host, node.data_directory) if around else (),
                 replaced=await _replaced(host, node, self.topology.cluster) if around else (),
+                leftovers=leftovers,
+                claimed=await claimed_places(host, leftovers),
                 obstacle=ABSENT if seen else await _obstacle(host, posixpath.dirname(node.data_directory)),
                 system=system,
                 registration=registration,

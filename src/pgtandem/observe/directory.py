@@ -7,6 +7,7 @@ from pgtandem.model.facts import ABSENT, Fact, Known, Unknown
 from pgtandem.model.names import REPLICATION_ROLE, NodeName, Secret
 from pgtandem.model.observed import ControlData, DataDirectory, Marker, Postmaster, PostmasterState
 from pgtandem.model.topology import Topology
+from pgtandem.observe.places import places_outside
 from pgtandem.plan.desired import MARKER_FILE, PASSFILE
 from pgtandem.plan.promotion import PROMOTION_FILE, parse_promotion
 from pgtandem.ports import Host, HostFailure
@@ -57,6 +58,7 @@ async def observe_directory(
                 standby_signal=_is_standby(topology.postgresql, entries, texts[RECOVERY_FILE]),
                 recovery_signal="recovery.signal" in entries,
                 backup_label="backup_label" in entries,
+                outside=await places_outside(host, path),
                 auto_settings=parse_settings(texts["postgresql.auto.conf"] or ""),
                 promotion=parse_promotion(texts[PROMOTION_FILE], _marker(texts[MARKER_FILE])),
             )

@@ -8,6 +8,7 @@ from pgtandem.model.topology import Topology
 from pgtandem.plan.desired import Wish
 from pgtandem.plan.draft import Draft
 from pgtandem.plan.order import ordered
+from pgtandem.plan.outside import places_to_empty
 
 _UNTIL_RESTARTED = " What runs goes on with the older copy until it is restarted."
 
@@ -76,5 +77,6 @@ def remove_leftovers(draft: Draft, name: NodeName) -> None:
                 "They were never in use: a copy gets its final name only when it is whole.",
                 Risk.CREATE,
                 names=leftovers,
+                places=places_to_empty(draft.wish.topology, draft.wish.observed, name, draft.wish.seen(name)),
             )
         )

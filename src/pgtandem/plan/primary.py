@@ -9,6 +9,7 @@ from pgtandem.plan.conditions import judge
 from pgtandem.plan.desired import confirming, desired_files, kept_above_wish, streams
 from pgtandem.plan.draft import Draft, cascade_order
 from pgtandem.plan.drift import drift_of, unanswered
+from pgtandem.plan.outside import places_to_fill
 from pgtandem.plan.promotion import unfence
 from pgtandem.plan.slots import slot
 from pgtandem.plan.standbys import prove
@@ -58,6 +59,7 @@ def create_data_directory(draft: Draft, files: NodeFiles) -> None:
             proves=(Condition("data_is_ours", name, name),),
             undo="pgtandem down --destroy",
             files=files,
+            places=places_to_fill(draft.wish, name),
         )
     )
 

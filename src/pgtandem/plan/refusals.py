@@ -13,6 +13,7 @@ from pgtandem.plan.catching_up import gaps
 from pgtandem.plan.certificates import tls_findings
 from pgtandem.plan.desired import Wish, neighbour_at_port
 from pgtandem.plan.layout import taken_names
+from pgtandem.plan.outside import outside_findings
 from pgtandem.plan.roles import claims_primary, timeline_of
 from pgtandem.plan.timelines import parted
 from pgtandem.postgres.places import install_hint
@@ -78,6 +79,7 @@ def _findings(wish: Wish) -> Iterator[Finding]:
         yield from _programs(wish.topology, name, node)
         if isinstance(node.data, Known):
             yield from _existing_data(wish, name, node)
+        yield from outside_findings(wish, name, node)
         yield from taken_names(wish.topology, name, node)
         yield from _port(wish, name, node)
         yield from _disk(wish, name, node)
@@ -328,6 +330,17 @@ def _existing_standby(wish: Wish, name: NodeName, node: ObservedNode) -> Iterato
                 f"{name} needs WAL segment {gap.segment}, which it can get from nowhere",
                 f"{gap.why} {name} may have WAL that {wish.primary} does not have, so its data is not replaced.",
                 anew,
+            ),
+        )
+    elif gap and node.directory and node.directory.outside:
+        places = _listed(sorted(set(node.directory.outside.values())))
+        yield (
+            "PT-3023",
+            Problem(
+                name,
+                f"{name} needs WAL segment {gap.segment}, which it can get from nowhere, and a new copy needs {places}",
+                f"{gap.why} The new copy cannot be made beside the old one: these folders are outside of it.",
+                f"stop {name}, move {where} and {places} away and run pgtandem apply: it is copied anew",
             ),
         )
 

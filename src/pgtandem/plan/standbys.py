@@ -8,6 +8,7 @@ from pgtandem.plan.changes import change, restart, start
 from pgtandem.plan.desired import desired_files, streams
 from pgtandem.plan.draft import Draft
 from pgtandem.plan.drift import drift_of, unanswered
+from pgtandem.plan.outside import places_to_fill
 from pgtandem.plan.packaged import service_of
 from pgtandem.plan.slots import slot
 
@@ -90,6 +91,7 @@ def _replace(draft: Draft, name: NodeName, upstream: NodeName, files: NodeFiles)
             undo=f"while {name} is stopped, put the directory back that stands beside {directory}",
             files=files,
             upstream=upstream,
+            places=places_to_fill(draft.wish, name),
         )
     )
 
@@ -147,6 +149,7 @@ def _base_backup(draft: Draft, name: NodeName, upstream: NodeName, files: NodeFi
             undo=f"remove {draft.wish.node(name).data_directory}",
             files=files,
             upstream=upstream,
+            places=places_to_fill(draft.wish, name),
         )
     )
 

@@ -8,6 +8,7 @@ from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
 from pgtandem.model.topology import Topology
 from pgtandem.plan.layout import unregister
 from pgtandem.plan.order import ordered
+from pgtandem.plan.outside import places_to_empty
 from pgtandem.plan.packaged import service_of
 from pgtandem.plan.refusals import MEND, raise_findings, refuse_closed, refuse_foreign, unseen_archive
 from pgtandem.plan.roles import claims_primary
@@ -70,6 +71,7 @@ def plan_destroy(topology: Topology, observed: Observed) -> Plan:
                     expects=(Condition("stopped", name),),
                     proves=(Condition("data_absent", name),),
                     names=(*node.leftovers, *node.replaced),
+                    places=places_to_empty(topology, observed, name, node),
                 )
             )
     return Plan(primary=None, steps=ordered(steps))

@@ -136,6 +136,10 @@ class Host(Protocol):
         """Sorted names, None where there is no such folder. Raises HostFailure."""
         ...
 
+    async def read_link(self, path: str) -> str | None:
+        """Where a symbolic link leads, as it says; None for what is no link or is not there. Raises HostFailure."""
+        ...
+
     async def make_directory(self, path: str, mode: int = 0o700) -> None:
         """Makes a folder and its missing parents, owned by the account; there already is fine. Raises HostFailure."""
         ...

@@ -137,6 +137,12 @@ class SimHost:
                 return None
             return tuple(sorted(self.machine.files.folder(path).entries))
 
+    @port_call(changes=False)
+    async def read_link(self, path: str) -> str | None:
+        await self._reach()
+        _checked(path)
+        return None  # nothing here is a link
+
     @port_call(changes=True)
     async def make_directory(self, path: str, mode: int = 0o700) -> None:
         await self._reach()

@@ -102,6 +102,7 @@ def check_directories(problems: Problems, nodes: Nodes, archive: Archive | None,
                 what = f'data directory "{own}" {relation} {theirs}'
                 problems.add(path, what, "", "give every node a directory of its own")
                 break
+    _check_wal_directories(problems, sound, archive)
     if archive is None or problems.has("archive", "host") or problems.has("archive", "directory"):
         return
     for node in sound:
@@ -111,6 +112,24 @@ def check_directories(problems: Problems, nodes: Nodes, archive: Archive | None,
             why = "What becomes of one of them must never touch the other."
             problems.add(("archive", "directory"), what, why, "give the archive a directory of its own")
             return
+
+
+def _check_wal_directories(problems: Problems, nodes: list[Node], archive: Archive | None) -> None:
+    """Each is apart from every other directory of its host."""
+    taken = [(node.host, node.data_directory, f'the data directory of node "{node.name}"') for node in nodes]
+    if archive is not None:
+        taken.append((archive.host, archive.directory, "the WAL archive"))
+    for node in nodes:
+        own = node.wal_directory
+        if own is None or not _sound(problems, node, "wal_directory"):
+            continue
+        for host, directory, whose in taken:
+            if host == node.host and (relation := _relation(own, directory)):
+                what = f'WAL directory "{own}" {relation} {whose}, "{directory}"'
+                why = "It is made and removed with its node alone."
+                problems.add(("nodes", node.name, "wal_directory"), what, why, "name a directory of its own")
+                break
+        taken.append((node.host, own, f'the WAL directory of node "{node.name}"'))
 
 
 def _relation(one: str, other: str) -> str:

@@ -117,6 +117,14 @@ _NODE_KEYS = (
         '"/var/lib/postgresql/18/shop"',
         default_words="`data/NAME` in this file's folder; over SSH `/var/lib/postgresql/MAJOR/CLUSTER`",
     ),
+    Key(
+        NODE,
+        "wal_directory",
+        Kind.TEXT,
+        "where WAL is written (pg_wal), on another disk for instance",
+        '"/fast/shop/wal"',
+        default_words="in the data directory",
+    ),
     Key(NODE, "zone", Kind.TEXT, "a label: nodes with the same zone can fail together", '"tokyo-a"'),
     Key(
         NODE,

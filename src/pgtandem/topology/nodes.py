@@ -72,6 +72,7 @@ def _read_node(table: Table, name: NodeName, folder: str, cluster: Cluster) -> N
         zone=table.text("zone"),
         certificate=read_file(table, "certificate"),
         certificate_key=read_file(table, "certificate_key"),
+        wal_directory=read_directory(table, "wal_directory", folder, "", host) if table.text("wal_directory") else None,
     )
 
 

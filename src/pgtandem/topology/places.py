@@ -69,7 +69,7 @@ def read_directory(table: Table, name: str, folder: str, default: str, host: Hos
         table.report(name, f"{describe(text)} is the root directory", next_step="name a directory of its own")
     elif host.is_local and has_control_characters(folder):
         table.report(name, f"the folder of the topology file, {describe(folder)}, has a control character")
-    elif name == "data_directory" and (found := next((c for c in '"$`\\' if c in directory), None)):
+    elif name in ("data_directory", "wal_directory") and (found := next((c for c in '"$`\\' if c in directory), None)):
         why = "pg_ctl starts the server through a shell and does not quote that character."
         table.report(name, f"{describe(directory)} has a {found} in it", why, "name another directory")
     return directory

@@ -68,6 +68,8 @@ def _node(node: Node, folder: str, first: bool) -> str:
         lines.append(_line(NODE, "address", quote_text(node.address), first))
     lines.append(_line(NODE, "port", str(node.port), first))
     lines.append(_line(NODE, "data_directory", quote_text(_path(node.data_directory, node.host, folder)), first))
+    if node.wal_directory is not None:
+        lines.append(_line(NODE, "wal_directory", quote_text(_path(node.wal_directory, node.host, folder))))
     if node.upstream is not None:
         lines.append(_line(NODE, "upstream", quote_text(node.upstream)))
     if node.zone is not None:

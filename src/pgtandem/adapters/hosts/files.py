@@ -73,6 +73,18 @@ def remove_file(path: str) -> None:
     sync_folder(os.path.dirname(path))
 
 
+def read_link(path: str) -> str | None:
+    """Where a symbolic link leads; None for what is no link or is not there. Raises OSError."""
+    try:
+        return os.readlink(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOTDIR):
+            return None
+        raise
+
+
 def is_executable(path: str) -> bool:
     """Whether it is a file that may be executed from here, by the effective ids."""
     return os.path.isfile(path) and may(path, os.X_OK)

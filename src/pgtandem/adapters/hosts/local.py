@@ -138,6 +138,10 @@ class LocalHost:
             except FileNotFoundError:
                 return None
 
+    async def read_link(self, path: str) -> str | None:
+        with self._looking(f"could not look at {shown(path)}"):
+            return files.read_link(absolute(path))
+
     async def make_directory(self, path: str, mode: int = 0o700) -> None:
         what = f"could not make folder {shown(path)}"
         account = self._account_to_change(what)

@@ -185,6 +185,14 @@ class SshHost:
             return None
         return tuple(sorted(name.decode("utf-8", "surrogateescape") for name in answer.stdout.split(b"/")[:-1]))
 
+    async def read_link(self, path: str) -> str | None:
+        what = f"could not look at {shown(path)}"
+        with self._naming(what):
+            answer = await self._ask("looking at a link", "link", absolute(path))
+        if not self._there(what, answer):
+            return None
+        return answer.stdout.removesuffix(b"\n").decode("utf-8", "surrogateescape")
+
     async def make_directory(self, path: str, mode: int = 0o700) -> None:
         what = f"could not make folder {shown(path)}"
         with self._naming(what):

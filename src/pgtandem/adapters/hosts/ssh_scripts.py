@@ -130,6 +130,9 @@ o_list() {
     done
   )
 }
+o_link() {
+  if [ -h "$1" ]; then readlink "$1"; else return 44; fi
+}
 o_write() { # path, hidden file beside it, mode, content
   folder "$1"
   there "$p" || { [ $? = 44 ] && no "No such file or directory: $p"; return 1; }

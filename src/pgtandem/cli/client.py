@@ -1,11 +1,13 @@
 """How a client reaches the cluster."""
 
 import socket
+from dataclasses import replace
 
 from pgtandem.cli.named import named_node
 from pgtandem.errors import PgtandemError
 from pgtandem.model.names import SUPERUSER
 from pgtandem.model.topology import Node, Topology
+from pgtandem.observe.cluster import Observer
 from pgtandem.ports import World
 from pgtandem.postgres.certificates import VERIFY
 from pgtandem.postgres.conninfo import render_uri
@@ -25,14 +27,15 @@ def client_uri(
     root: str | None = None,
     node: str | None = None,
     read_only: bool = False,
+    old_client: bool = False,
 ) -> str:
     """A libpq URI over all nodes, or one. The password is not in it: the passfile has it. `root` is the file with the
-    certificates of the cluster's CA.
+    certificates of the cluster's CA. `old_client` says that it is for a client before 14 (`is_old`).
 
     Raises PgtandemError PT-1006 for a node that the topology does not have.
     """
     nodes = _nodes(topology, node)
-    parameters = {} if node else {"target_session_attrs": _target(read_only)}
+    parameters = {} if node else {"target_session_attrs": _target(read_only, old_client)}
     parameters["connect_timeout"] = _CONNECT_SECONDS
     if passfile is not None:
         parameters["passfile"] = passfile
@@ -51,6 +54,7 @@ def client_environment(
     root: str | None = None,
     node: str | None = None,
     read_only: bool = False,
+    old_client: bool = False,
 ) -> dict[str, str]:
     """The same as variables of libpq: a client's own options (a database, a user) still win over them.
 
@@ -64,7 +68,7 @@ def client_environment(
         "PGUSER": SUPERUSER,
         "PGDATABASE": _DATABASE,
         "PGCONNECT_TIMEOUT": _CONNECT_SECONDS,
-        "PGTARGETSESSIONATTRS": "any" if node else _target(read_only),
+        "PGTARGETSESSIONATTRS": "any" if node else _target(read_only, old_client),
     }
     if passfile is not None:
         variables["PGPASSFILE"] = passfile
@@ -107,8 +111,27 @@ def _listens(node: Node) -> bool:
     return True
 
 
-def _target(read_only: bool) -> str:
-    return "prefer-standby" if read_only else "read-write"
+def _target(read_only: bool, old_client: bool) -> str:
+    """Before 14 libpq has no word for standbys: the first host that answers then, of `standbys_first`."""
+    if not read_only:
+        return "read-write"
+    return "any" if old_client else "prefer-standby"
+
+
+def is_old(major: int) -> bool:
+    """Whether a client of this major may not know target_session_attrs=prefer-standby (manual of 14, 34.1.2)."""
+    return major < 14
+
+
+async def standbys_first(topology: Topology, world: World) -> Topology:
+    """The topology with its nodes in another order: standbys that run, then those that do not, the primary last."""
+    observed = await Observer(topology, world).cluster()
+
+    def rank(node: Node) -> int:
+        server = observed.nodes[node.name].running
+        return 1 if server is None else 0 if server.in_recovery else 2
+
+    return replace(topology, nodes=tuple(sorted(topology.nodes, key=rank)))
 
 
 def _nodes(topology: Topology, node: str | None) -> tuple[Node, ...]:

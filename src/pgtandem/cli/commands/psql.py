@@ -2,17 +2,22 @@
 
 import argparse
 import os
+import re
 import shutil
+import subprocess
 import sys
+from functools import partial
 
 from pgtandem.cli.changing import write_client_passfile, write_client_root
-from pgtandem.cli.client import client_environment, client_uri, refuse_silent, refuse_unbuilt
+from pgtandem.cli.client import client_environment, client_uri, is_old, refuse_silent, refuse_unbuilt, standbys_first
 from pgtandem.cli.workbench import in_world, open_world, read_topology, topology_path
 from pgtandem.errors import PgtandemError
 from pgtandem.model.facts import Known
 from pgtandem.model.topology import LOCAL, Topology
 from pgtandem.observe.programs import observe_programs
 from pgtandem.ports import World
+
+_VERSION_SECONDS = 20
 
 
 def run(options: argparse.Namespace) -> int:
@@ -37,25 +42,39 @@ def run(options: argparse.Namespace) -> int:
     if not all(node.host.is_local for node in topology.nodes):
         return _over_ssh(program, path, topology, options)
     refuse_silent(topology, node=options.node)
+    old = options.read_only and is_old(_major(program))
     environment = client_environment(
-        topology,
+        in_world(path, topology, partial(standbys_first, topology)) if old else topology,
         passfile,
         dict(os.environ),
         root=write_client_root(topology, world),
         node=options.node,
         read_only=options.read_only,
+        old_client=old,
     )
     sys.stdout.flush()
     os.execve(program, [program, *options.arguments], environment)
+
+
+def _major(program: str) -> int:
+    """The major version of a psql; 0 where it does not say."""
+    try:
+        done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=_VERSION_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    match = re.search(r"\) (\d+)", done.stdout)
+    return int(match[1]) if match else 0
 
 
 def _over_ssh(program: str, path: str, topology: Topology, options: argparse.Namespace) -> int:
     from pgtandem.cli.client_over_ssh import reachable_nodes, run_client
 
     async def work(world: World) -> int:
-        ways = await reachable_nodes(topology, world, options.node)
         node, read_only = options.node, options.read_only
-        environment = client_environment(ways, None, dict(os.environ), node=node, read_only=read_only)
+        old = read_only and is_old(_major(program))
+        ordered = await standbys_first(topology, world) if old else topology
+        ways = await reachable_nodes(ordered, world, node)
+        environment = client_environment(ways, None, dict(os.environ), node=node, read_only=read_only, old_client=old)
         sys.stdout.flush()
         return await run_client([program, *options.arguments], environment, ways.nodes, world)
 

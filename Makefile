@@ -5,6 +5,8 @@ BIN := .venv/bin
 RUN := .venv/.installed-run
 DEV := .venv/.installed-dev
 DEMO ?= demo
+# Most tests wait for servers: two processes keep two cores busy.
+TESTS_AT_ONCE ?= 2
 
 .PHONY: help setup dev demo demo-down test simulate chaos majors lint format bench lock clean
 
@@ -30,7 +32,7 @@ demo-down: $(RUN) ## stops the demo and removes what it made
 test: $(DEV) ## the whole test suite, on real servers
 	@sh scripts/test-packages.sh
 	@"$(BIN)/python" scripts/postgresql_packages.py
-	@"$(BIN)/python" -m pytest
+	@"$(BIN)/python" -m pytest -n $(TESTS_AT_ONCE) --dist loadfile
 
 simulate: $(DEV) ## the properties over the simulated world with many more examples, new ones at every run
 	@PGTANDEM_SIMULATE=$${PGTANDEM_SIMULATE:-20} "$(BIN)/python" -m pytest tests/properties --timeout 3600

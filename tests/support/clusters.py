@@ -34,7 +34,9 @@ HOST = "127.0.0.1"
 PROGRAM = Path(sys.executable).parent / "pgtandem"
 REPLICATION_ROLE = "pgtandem_replication"
 
-_PORTS = range(15000, 32000)
+#: A part of them for each of the processes that tests run in side by side.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
+_PORTS = range(15000 + 2000 * _WORKER, 15000 + 2000 * (_WORKER + 1))
 _given: set[int] = set()
 
 #: What a running server writes by itself; left out where a test proves that nothing was changed.

@@ -12,5 +12,6 @@ def test_each_record_has_its_own_number_and_stands_in_the_list() -> None:
     assert numbers == [f"{number:04}" for number in range(1, len(records) + 1)]
     for path in records:
         assert path.read_text(encoding="utf-8").startswith(f"# {path.name[:4]} "), path.name
-    listed = re.findall(r"^\| \[(\d{4})\]\((\S+)\) \|", (FOLDER / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| \[(\d{4})\]\((\S+)\) \|", text, re.MULTILINE)
     assert listed == [(path.name[:4], path.name) for path in records]

@@ -70,6 +70,11 @@ def test_a_line_that_somebody_doubled_is_one_again() -> None:
     assert with_grant(text, grant()) == grant().render() + b"\n# between\n"
 
 
+def test_a_line_that_lost_its_restrictions_is_replaced() -> None:
+    for weakened in (grant().render().removeprefix(b"restrict,"), f"{KEY} pgtandem:shop:db1".encode()):
+        assert with_grant(b"# first\n" + weakened + b"\n", grant()) == b"# first\n" + grant().render() + b"\n"
+
+
 def test_each_cluster_has_its_own_lines() -> None:
     text = with_grant(with_grant(b"", grant()), grant(cluster="bank"))
     assert granted_nodes(text, "shop") == granted_nodes(text, "bank") == ("db1",)

@@ -15,6 +15,7 @@ from pgtandem.model.observed import (
     DataDirectory,
     DiskSpace,
     FormerNode,
+    KeysOnHost,
     Marker,
     NodeTls,
     Observed,
@@ -28,10 +29,12 @@ from pgtandem.model.observed import (
     Server,
     Setting,
     Slot,
+    WalWay,
 )
 from pgtandem.model.topology import Node, Topology
 from pgtandem.plan.desired import Wish, desired_files, desired_settings
 from pgtandem.plan.tls import certificate_names
+from pgtandem.plan.wal_sources import granted_on, sources_of
 from pgtandem.postgres.archive_scripts import SYSTEM_FILE
 from pgtandem.postgres.certificates import CERTIFICATE_FILE, ROOT_FILE
 from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings
@@ -136,7 +139,24 @@ def look(topology: Topology, built: Topology, nodes: Mapping[NodeName, ObservedN
         ),
         authority=Known(CA) if topology.tls and (had_tls or own) else ABSENT,
         now=NOW,
+        ways={
+            node.name: tuple(WalWay(source.name, Known(source.rights)) for source in sources_of(built, node))
+            for node in topology.nodes
+            if node in built.nodes and sources_of(built, node)
+        },
+        keys=_keys(built),
     )
+
+
+def _keys(built: Topology) -> dict[str, KeysOnHost]:
+    """What the nodes' keys left on each host."""
+    urls = {node.host.url for node in built.nodes} | {host.url for host in built.archive_hosts}
+    made = {
+        url: tuple(node.name for node in built.nodes if node.host.url == url and sources_of(built, node))
+        for url in sorted(urls)
+    }
+    keys = {url: KeysOnHost(tuple(sorted(granted_on(built, url))), names) for url, names in made.items()}
+    return {url: found for url, found in keys.items() if found.granted or found.made}
 
 
 def _lines_of_passfile(topology: Topology) -> list[tuple[str, int]]:

@@ -50,7 +50,7 @@ class WalLink:
         for path, text in (
             (FETCH_SCRIPT, FETCH_TEXT),
             (PUSH_SCRIPT, PUSH_TEXT),
-            (HOSTS_FILE, render_hosts(folder, self.sources)),
+            (HOSTS_FILE, render_hosts(f"shop/{node}", self.sources)),
             ("postmaster.pid", "4711\n/data\n1700000000\n"),
             ("standby.signal", ""),
         ):

@@ -208,10 +208,19 @@ def test_archive_without_directory_is_refused() -> None:
     assert (problem.where, problem.what) == ("archive.directory", 'the key "directory" is missing')
 
 
-def test_archive_on_another_host_is_refused_for_now() -> None:
-    problem = only_problem(PAIR + '[archive]\ndirectory = "/srv/wal"\nhost = "ssh://archive@10.0.0.9"\n')
-    assert problem.where == "archive.host"
-    assert "is not supported yet" in problem.what
+def test_archive_on_a_host_of_its_own() -> None:
+    topology = load(PAIR + '[archive]\ndirectory = "/srv/wal"\nhost = "ssh://archive@10.0.0.9"\n')
+    assert [host.url for host in topology.archive_hosts] == ["ssh://archive@10.0.0.9"]
+
+
+def test_archive_without_a_host_is_on_each_of_several_hosts() -> None:
+    text = PAIR.replace("port = 5432", 'port = 5432\nhost = "ssh://h1"').replace("port = 5433", 'host = "ssh://h2"')
+    topology = load(text + '[archive]\ndirectory = "/srv/wal"\n')
+    assert topology.archive is not None
+    assert topology.archive.host is None
+    assert [host.url for host in topology.archive_hosts] == ["ssh://h1", "ssh://h2"]
+    relative = problems_of(text + '[archive]\ndirectory = "wal"\n')
+    assert '"wal" is not an absolute path' in [problem.what for problem in relative]
 
 
 def test_archive_over_ssh_needs_an_absolute_path() -> None:

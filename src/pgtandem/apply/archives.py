@@ -17,9 +17,10 @@ async def create_archive(context: Context, step: Step) -> str:
     archive = context.topology.archive
     assert archive is not None
     system = await system_identifier(context, step, context.node(step.node).data_directory)
-    host = context.world.host(archive.host)
-    await host.make_directory(archive.directory)
-    await host.make_directory(posixpath.join(archive.directory, system))
+    for address in context.topology.archive_hosts:
+        host = context.world.host(address)
+        await host.make_directory(archive.directory)
+        await host.make_directory(posixpath.join(archive.directory, system))
     return ""
 
 
@@ -43,7 +44,8 @@ async def check_archive(context: Context, step: Step) -> str:
     arrived = await context.wait(test, _ARCHIVE_SECONDS)
     if arrived:
         system = await system_identifier(context, step, context.node(step.node).data_directory)
-        names = await context.world.host(archive.host).list_directory(posixpath.join(archive.directory, system))
+        host = context.world.host(archive.host or context.node(step.node).host)
+        names = await host.list_directory(posixpath.join(archive.directory, system))
         if names is not None and segment in names:
             return f"{segment} is in the archive"
     tail = await context.log_tail(step.node)
@@ -60,10 +62,11 @@ async def remove_archive(context: Context, step: Step) -> str:
     account may: one that somebody made for it stays."""
     archive = context.topology.archive
     assert archive is not None
-    host = context.world.host(archive.host)
-    for system in step.names:
-        await host.remove_tree(posixpath.join(archive.directory, system))
-    if not await host.list_directory(archive.directory):
-        with contextlib.suppress(HostFailure):
-            await host.remove_tree(archive.directory)
+    for address in context.topology.archive_hosts:
+        host = context.world.host(address)
+        for system in step.names:
+            await host.remove_tree(posixpath.join(archive.directory, system))
+        if not await host.list_directory(archive.directory):
+            with contextlib.suppress(HostFailure):
+                await host.remove_tree(archive.directory)
     return ""

@@ -12,6 +12,7 @@ from pgtandem.apply import (
     removal,
     role_changes,
     servers,
+    wal_ways,
 )
 from pgtandem.apply.context import Context
 from pgtandem.apply.node_files import write_node_files
@@ -94,5 +95,7 @@ EFFECTS: Mapping[StepKind, Effect] = {
     StepKind.FORGET_PROMOTION: role_changes.forget_promotion,
     StepKind.REMOVE_DATA_DIRECTORY: removal.remove_data_directory,
     StepKind.REMOVE_ARCHIVE: archives.remove_archive,
+    StepKind.OPEN_WAL_WAYS: wal_ways.open_wal_ways,
+    StepKind.REVOKE_KEYS: wal_ways.revoke_keys,
     StepKind.FORGET_NODE: removal.forget_node,
 }

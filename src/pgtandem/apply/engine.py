@@ -6,7 +6,7 @@ before and after; a run that was cut off needs no repair, since the next one sta
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pgtandem.apply.context import Context
 from pgtandem.apply.effects import EFFECTS
@@ -194,6 +194,8 @@ class _Run:
             observed = await self.context.observer.nodes(parts_read_by(conditions))
             if any(condition.kind == "archive_ready" for condition in conditions):
                 observed = Observed(observed.nodes, await self.context.observer.archive(), observed.former)
+            if any(condition.kind == "wal_way_open" for condition in conditions):
+                observed = replace(observed, ways=await self.context.observer.ways())
             missing = [
                 _in_words(condition, observed) for condition in conditions if judge(condition, observed) is not True
             ]

@@ -70,17 +70,19 @@ def open_world(path: str, topology: Topology, *, accept_new_host_keys: bool = Fa
 
     workspace = FolderWorkspace(os.path.dirname(path))
     hosts: dict[str, Host] = {"local": LocalHost()}
-    urls = [node.host.url for node in topology.nodes] + [built.host for built in workspace.built_nodes()]
-    if topology.archive is not None:
-        urls.append(topology.archive.host.url)
+    servers = [node.host.url for node in topology.nodes] + [built.host for built in workspace.built_nodes()]
+    urls = servers + [host.url for host in topology.archive_hosts]
     remote = [url for url in dict.fromkeys(urls) if url not in hosts]
     if remote:
         from pgtandem.adapters.hosts.ssh import SshHost
+        from pgtandem.adapters.hosts.ssh_address import parse_ssh_url
         from pgtandem.cli.host_keys import ask_for_key
 
         ask = ask_for_key()
         for url in remote:
-            hosts[url] = SshHost(url, accept_new_host_keys=accept_new_host_keys, ask=ask)
+            # Where no server runs there need be no account postgres: the archive belongs to who logs in.
+            account = "postgres" if url in servers else parse_ssh_url(url).user or "postgres"
+            hosts[url] = SshHost(url, account, accept_new_host_keys=accept_new_host_keys, ask=ask)
     database, certificates = PsycopgDatabase(), X509Certificates()
     return World(hosts=hosts, database=database, workspace=workspace, clock=SystemClock(), certificates=certificates)
 

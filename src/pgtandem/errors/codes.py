@@ -105,6 +105,7 @@ CODES = _table(
     (4010, Family.APPLY, "A record of pg_hba.conf cannot be read by the server."),
     (4011, Family.APPLY, "The certificate of the cluster's CA cannot be read any more."),
     (4012, Family.APPLY, "A standby waits for WAL that is gone."),
+    (4013, Family.APPLY, "An SSH key between hosts could not be made or let in."),
     (4041, Family.APPLY, "The successor does not have everything that the old primary wrote."),
     (4042, Family.APPLY, "A standby did not become the primary."),
     (5001, Family.LOCK, "Another pgtandem holds the lock of this cluster."),

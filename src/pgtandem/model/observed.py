@@ -345,12 +345,42 @@ class NodeTls:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveFolder:
-    """The WAL archive on its host. `systems` are the system identifiers that have a folder in it; `segments` are this
-    cluster's, as runs of numbers, looked at only where a standby does not stream."""
+    """The WAL archive. `systems` are the system identifiers that have a folder in it; where there is one on each of
+    several hosts, on all of them, and `elsewhere` those that only some have. `segments` are this cluster's, as runs of
+    numbers, looked at only where a standby does not stream."""
 
     systems: tuple[str, ...]
     disk: DiskSpace | None = None
     segments: Fact[tuple[tuple[int, int], ...]] = NOT_LOOKED
+    elsewhere: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SshHome:
+    """What the account has for SSH on one host: who it is, its home, its file authorized_keys (what a link leads to),
+    and the host's own public keys (type and key)."""
+
+    account: str
+    path: str
+    authorized_keys: str
+    host_keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WalWay:
+    """How a node gets to the WAL of another host, by that host's name in the node's ssh configuration. `answer` is what
+    a real ssh was told there (the rights), Unknown with the reason where it is not as it should be."""
+
+    source: str
+    answer: Fact[str]
+
+
+@dataclass(frozen=True, slots=True)
+class KeysOnHost:
+    """The nodes of the cluster whose keys are let in on one host, and those that have a key made there."""
+
+    granted: tuple[str, ...] = ()
+    made: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,7 +453,8 @@ class FormerNode:
 class Observed:
     """The whole look: the topology's nodes, the archive (or what keeps the account from making it), the nodes that were
     built earlier and removed since, the hosts by their URL where there are several, the CA; and when it was taken
-    (seconds since 1970)."""
+    (seconds since 1970). `ways` are the ones that the nodes' WAL takes over SSH, `keys` what there is of keys for that,
+    by the host's URL."""
 
     nodes: Mapping[NodeName, ObservedNode]
     archive: Fact[ArchiveFolder] = ABSENT
@@ -432,6 +463,8 @@ class Observed:
     hosts: Mapping[str, ObservedHost] = field(default_factory=dict)
     authority: Fact[Authority] = ABSENT
     now: float = 0.0
+    ways: Mapping[NodeName, tuple[WalWay, ...]] = field(default_factory=dict)
+    keys: Mapping[str, KeysOnHost] = field(default_factory=dict)
 
     def primaries(self) -> tuple[NodeName, ...]:
         """The nodes whose server runs and is not in recovery."""

@@ -69,6 +69,8 @@ class StepKind(Enum):
     FORGET_PROMOTION = "forget_promotion"
     REMOVE_DATA_DIRECTORY = "remove_data_directory"
     REMOVE_ARCHIVE = "remove_archive"
+    OPEN_WAL_WAYS = "open_wal_ways"
+    REVOKE_KEYS = "revoke_keys"
     FORGET_NODE = "forget_node"
 
 

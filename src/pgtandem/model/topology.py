@@ -105,10 +105,13 @@ class Replication:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """The WAL archive: a directory that holds one folder per system identifier."""
+    """The WAL archive: a directory that holds one folder per system identifier.
+
+    `host` is None where each node archives on its own host, and fetches what it lacks from the others.
+    """
 
     directory: str
-    host: HostAddress = LOCAL
+    host: HostAddress | None = LOCAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,13 @@ class Topology:
             if node.name == name:
                 return node
         raise KeyError(name)
+
+    @property
+    def archive_hosts(self) -> tuple[HostAddress, ...]:
+        """Where WAL is archived, or will be after a role change."""
+        if self.archive is None:
+            return ()
+        return (self.archive.host,) if self.archive.host else tuple(dict.fromkeys(node.host for node in self.nodes))
 
     @property
     def names(self) -> tuple[NodeName, ...]:

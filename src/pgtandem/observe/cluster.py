@@ -14,6 +14,7 @@ from pgtandem.model.observed import (
     DataDirectory,
     DiskSpace,
     FormerNode,
+    KeysOnHost,
     Marker,
     Observed,
     ObservedHost,
@@ -23,6 +24,7 @@ from pgtandem.model.observed import (
     Programs,
     Server,
     System,
+    WalWay,
 )
 from pgtandem.model.topology import Archive, HostAddress, Node, Topology
 from pgtandem.observe.directory import observe_directory, observe_marker, observe_postmaster
@@ -35,6 +37,7 @@ from pgtandem.observe.programs import observe_programs
 from pgtandem.observe.system import observe_system
 from pgtandem.observe.tls import observe_authority, observe_tls, open_session
 from pgtandem.observe.wal import observe_archived, observe_local_wal
+from pgtandem.observe.wal_ways import observe_keys, observe_ways
 from pgtandem.ports import (
     REPLICATION_SECRET,
     DatabaseRefused,
@@ -73,7 +76,8 @@ class Observer:
             looks = await asyncio.gather(*(self._with_wal(name, seen[name]) for name in astray))
             seen |= dict(zip(astray, looks, strict=True))
             archive = await self._with_segments(archive, seen[astray[0]])
-        return Observed(seen, archive, former, obstacle, hosts, authority, self.world.clock.now())
+        ways, keys = await asyncio.gather(self.ways(), self._keys())
+        return Observed(seen, archive, former, obstacle, hosts, authority, self.world.clock.now(), ways, keys)
 
     async def _places(self, nodes: Sequence[ObservedNode]) -> list[ObservedNode]:
         """What stands where nodes without data would get folders outside their data directory."""
@@ -105,13 +109,28 @@ class Observer:
 
     async def archive(self) -> Fact[ArchiveFolder]:
         archive = self.topology.archive
-        return ABSENT if archive is None else await _archive(self.world.host(archive.host), archive)
+        if archive is None:
+            return ABSENT
+        hosts = self.topology.archive_hosts
+        return _together(await asyncio.gather(*(_archive(self.world.host(host), archive) for host in hosts)))
+
+    async def ways(self) -> Mapping[NodeName, tuple[WalWay, ...]]:
+        """Asked by real connections, so only for plans."""
+        return await observe_ways(self.topology, self.world) if self._try_paths else {}
+
+    async def _keys(self) -> Mapping[str, KeysOnHost]:
+        """Only where there may be keys: on hosts of which there are several."""
+        hosts = {node.host.url for node in self.topology.nodes} | {host.url for host in self.topology.archive_hosts}
+        hosts |= {built.host for built in self.world.workspace.built_nodes()}
+        return await observe_keys(self.topology, self.world, hosts) if self._try_paths and len(hosts) > 1 else {}
 
     async def _before_archive(self, archive: Fact[ArchiveFolder]) -> Fact[Obstacle]:
         wanted = self.topology.archive
-        if wanted is None or isinstance(archive, Known):
+        if wanted is None or (isinstance(archive, Known) and not archive.value.elsewhere):
             return ABSENT
-        return await _obstacle(self.world.host(wanted.host), wanted.directory)
+        hosts = [self.world.host(host) for host in self.topology.archive_hosts]
+        found = await asyncio.gather(*(_obstacle(host, wanted.directory) for host in hosts))
+        return next((fact for fact in found if isinstance(fact, Known)), found[0])
 
     async def _all_hosts(self) -> Mapping[str, ObservedHost]:
         """Looked at once in a command, and not at all where there is only one."""
@@ -137,7 +156,8 @@ class Observer:
         if archive is None or control is None or not isinstance(found, Known):
             return found
         system, size = control.system_identifier, control.wal_segment_bytes
-        segments = await observe_archived(self.world.host(archive.host), archive, system, size)
+        hosts = [self.world.host(host) for host in self.topology.archive_hosts]
+        segments = await observe_archived(hosts, archive, system, size)
         return Known(replace(found.value, segments=segments))
 
     async def _look(self, node: Node, parts: Parts = EVERYTHING) -> ObservedNode:
@@ -329,6 +349,26 @@ async def _replaced(host: Host, node: Node, cluster: str) -> tuple[str, ...]:
     paths = [posixpath.join(parent, name) for name in names if is_replaced(name, node.data_directory)]
     markers = [await observe_marker(host, path) for path in paths]
     return tuple(path for path, marker in zip(paths, markers, strict=True) if marker == Marker(cluster, node.name))
+
+
+def _together(folders: Sequence[Fact[ArchiveFolder]]) -> Fact[ArchiveFolder]:
+    """One fact of the archives on several hosts."""
+    for fact in folders:
+        if isinstance(fact, Unknown):
+            return fact
+    known = [fact.value for fact in folders if isinstance(fact, Known)]
+    if not known:
+        return ABSENT
+    anywhere = dict.fromkeys(system for folder in known for system in folder.systems)
+    everywhere = [s for s in anywhere if len(known) == len(folders) and all(s in folder.systems for folder in known)]
+    disks = [folder.disk for folder in known if folder.disk]
+    return Known(
+        ArchiveFolder(
+            tuple(everywhere),
+            min(disks, key=lambda disk: disk.free_bytes, default=None),
+            elsewhere=tuple(system for system in anywhere if system not in everywhere),
+        )
+    )
 
 
 async def _archive(host: Host, archive: Archive) -> Fact[ArchiveFolder]:

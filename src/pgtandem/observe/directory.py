@@ -18,9 +18,11 @@ from pgtandem.postgres.conninfo import render_passfile
 from pgtandem.postgres.controldata import parse_control_data
 from pgtandem.postgres.hba import find_block
 from pgtandem.postgres.versions import has_standby_signal
+from pgtandem.postgres.wal_over_ssh import FETCH_SCRIPT, HOSTS_FILE, PUSH_SCRIPT
 
 OWN_FILES = (
     *(MARKER_FILE, SETTINGS_FILE, ARCHIVE_SCRIPT, RESTORE_SCRIPT, SYSTEM_FILE, RECOVERY_FILE),
+    *(FETCH_SCRIPT, PUSH_SCRIPT, HOSTS_FILE),
     *(CERTIFICATE_FILE, ROOT_FILE),
 )
 

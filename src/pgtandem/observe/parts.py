@@ -36,6 +36,7 @@ _READ: Mapping[str, Parts] = {
     "control_at_most": _DATA,
     "stopped": _NOTHING,
     "archive_ready": _NOTHING,
+    "wal_way_open": _NOTHING,
     "port_free": frozenset({Part.PORT}),
     "nothing_replaced": frozenset({Part.SURROUNDINGS}),
     "answers": SERVER,

@@ -1,6 +1,7 @@
 """Where WAL is: in a standby's own pg_wal, and in the archive. Only looked at for standbys that do not stream."""
 
 import posixpath
+from collections.abc import Sequence
 
 from pgtandem.model.facts import ABSENT, Fact, Known, Unknown
 from pgtandem.model.observed import ControlData, LocalWal
@@ -37,10 +38,14 @@ async def observe_local_wal(host: Host, directory: str, control: ControlData) ->
     return Known(LocalWal(max(held))) if held else ABSENT
 
 
-async def observe_archived(host: Host, archive: Archive, system_identifier: str, segment_bytes: int) -> Fact[Runs]:
-    """The segments that the archive has of a cluster, by number."""
+async def observe_archived(
+    hosts: Sequence[Host], archive: Archive, system_identifier: str, segment_bytes: int
+) -> Fact[Runs]:
+    """The segments that the archive has of a cluster, by number; a standby asks all hosts that have a part of it."""
+    names: set[str] = set()
     try:
-        names = await host.list_directory(posixpath.join(archive.directory, system_identifier)) or ()
+        for host in hosts:
+            names.update(await host.list_directory(posixpath.join(archive.directory, system_identifier)) or ())
     except (HostFailure, HostUnreachable) as failure:
         return Unknown(f"{failure.what}: {failure.why}")
     numbers = (segment_number(name, segment_bytes) for name in names)

@@ -6,7 +6,7 @@ Everything is bytes: what others wrote need not be text in any encoding, and sta
 import shlex
 from dataclasses import dataclass
 
-_BEGIN = b'restrict,command="'
+_COMMAND = b'command="sh '
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,11 @@ class Grant:
 def with_grant(text: bytes, grant: Grant) -> bytes:
     """The file with exactly this line of the node's, where the node's line was, or at the end."""
     line, lines, placed = grant.render(), [], False
+    key = grant.public_key.encode()
+    comment = b" " + _comment(grant.cluster, grant.node).encode()
     for other in text.split(b"\n"):
-        if not is_of(other, grant.cluster, grant.node):
+        # sshd takes the first line with a key: one that lost its restrictions must not stay above.
+        if not is_of(other, grant.cluster, grant.node) and not (key in other and other.endswith(comment)):
             lines.append(other)
         elif not placed:
             lines.append(line)
@@ -54,15 +57,15 @@ def without_grant(text: bytes, cluster: str, node: str) -> bytes:
 def granted_nodes(text: bytes, cluster: str) -> tuple[str, ...]:
     """The nodes of a cluster that have a line, in the file's order."""
     start = _comment(cluster, "").encode()
-    names = [line.rpartition(b" ")[2] for line in text.split(b"\n") if line.startswith(_BEGIN)]
+    names = [line.rpartition(b" ")[2] for line in text.split(b"\n") if _COMMAND in line]
     return tuple(
         dict.fromkeys(name.removeprefix(start).decode("utf-8", "replace") for name in names if name.startswith(start))
     )
 
 
 def is_of(line: bytes, cluster: str, node: str) -> bool:
-    """Whether a line is one that pgtandem wrote for this node: by its beginning and its comment."""
-    return line.startswith(_BEGIN) and line.endswith(b" " + _comment(cluster, node).encode())
+    """Whether a line is one that pgtandem wrote for this node: by its comment, which must not be all."""
+    return _COMMAND in line and line.endswith(b" " + _comment(cluster, node).encode())
 
 
 def _comment(cluster: str, node: str) -> str:

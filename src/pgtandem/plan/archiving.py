@@ -54,6 +54,7 @@ def check_archive(draft: Draft) -> None:
             Risk.READ,
             needs=(
                 "archive.folder",
+                f"{name}.keys",
                 f"{name}.start",
                 f"{name}.files",
                 f"{name}.restart",

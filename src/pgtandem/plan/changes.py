@@ -50,7 +50,8 @@ def change(draft: Draft, name: NodeName, files: NodeFiles, drift: Drift) -> None
                 + (" and reload" if load else ""),
                 "They differ from what the topology file says.",
                 Risk.RELOAD,
-                needs=("host.account", "archive.folder", f"{name}.reset", f"{name}.certificate"),
+                # A server that is told to push its WAL to another host must find the way there open.
+                needs=("host.account", "archive.folder", f"{name}.reset", f"{name}.keys", f"{name}.certificate"),
                 expects=(Condition("data_is_ours", name, name),),
                 proves=(
                     *loaded(draft, name, wanted, (*drift.written, *drift.loaded)),

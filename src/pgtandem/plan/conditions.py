@@ -26,6 +26,8 @@ def judge(condition: Condition, observed: Observed) -> Verdict:
         return isinstance(observed.archive, Known) or (
             observed.archive if isinstance(observed.archive, Unknown) else False
         )
+    if condition.kind == "wal_way_open":
+        return _wal_way_open(condition, observed)
     return _KINDS[condition.kind](node, condition.argument)
 
 
@@ -120,6 +122,15 @@ def _serves_certificate(node: ObservedNode, _: str) -> Verdict:
     if not isinstance(here, Known) or not isinstance(there, Known):
         return there if isinstance(there, Unknown) else False
     return here.value.fingerprint == there.value.fingerprint
+
+
+def _wal_way_open(condition: Condition, observed: Observed) -> Verdict:
+    """The argument is the host's name in the node's ssh configuration, and what the node is allowed there."""
+    source, _, rights = condition.argument.partition(" ")
+    for way in observed.ways.get(condition.node, ()):
+        if way.source == source:
+            return way.answer if isinstance(way.answer, Unknown) else way.answer == Known(rights)
+    return Unknown("it was not tried")
 
 
 _KINDS: Mapping[str, Callable[[ObservedNode, str], Verdict]] = {

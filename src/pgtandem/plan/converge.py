@@ -28,6 +28,7 @@ from pgtandem.plan.refusals import refuse_closed, refuse_foreign, refuse_unreada
 from pgtandem.plan.roles import decide_primary
 from pgtandem.plan.slots import needless_slots
 from pgtandem.plan.standbys import plan_standby
+from pgtandem.plan.wal_ways import close_ways, open_ways
 from pgtandem.postgres.versions import untested
 
 
@@ -61,6 +62,7 @@ def _converge(draft: Draft) -> Plan:
         remove_leftovers(draft, name)
     plan_certificates(draft)
     plan_primary(draft)
+    open_ways(draft)
     for name in standbys:
         plan_standby(draft, name)
     restart_primary(draft)
@@ -69,7 +71,7 @@ def _converge(draft: Draft) -> Plan:
     check_archive(draft)
     sync_last(draft)
     needless_slots(draft)
-    former_nodes(draft)
+    former_nodes(draft, close_ways(draft))
     forget_promotions(draft)
     if draft.steps:
         draft.notes += [note for name in wish.topology.names for note in remarks(wish.topology, name, wish.seen(name))]

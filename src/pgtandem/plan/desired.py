@@ -11,7 +11,8 @@ from pgtandem.model.topology import Method, Node, Topology
 from pgtandem.plan.packaged import kept_by_debian
 from pgtandem.plan.slot_cap import slot_cap_megabytes
 from pgtandem.plan.tls import refuses_plain, tls_settings, verifies_upstream
-from pgtandem.postgres import archive_scripts
+from pgtandem.plan.wal_sources import sources_of
+from pgtandem.postgres import archive_scripts, wal_over_ssh
 from pgtandem.postgres.certificates import ROOT_FILE, VERIFY
 from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings, render_settings
 from pgtandem.postgres.conninfo import render_conninfo
@@ -96,7 +97,7 @@ def desired_settings(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> 
         "cluster_name": f"{topology.cluster}/{name}",
         "hot_standby": "on",
     }
-    settings |= _archive_settings(topology)
+    settings |= _archive_settings(topology, node)
     settings |= tls_settings(wish, name)
     if has_standby_signal(topology.postgresql):
         settings |= _recovery_settings(wish, name)
@@ -119,21 +120,23 @@ def _listens_at(node: Node) -> str:
     return node.address if node.host.is_local else f"localhost,{node.address}"
 
 
-def _archive_settings(topology: Topology) -> dict[str, str]:
-    if topology.archive is None:
+def _archive_settings(topology: Topology, node: Node) -> dict[str, str]:
+    archive = topology.archive
+    if archive is None:
         return {}
-    directory = topology.archive.directory
-    return {
-        "archive_mode": "on",
-        "archive_command": archive_scripts.archive_command(directory),
-    }
+    here = archive.host in (None, node.host)
+    command = archive_scripts.archive_command(archive.directory) if here else wal_over_ssh.PUSH_COMMAND
+    return {"archive_mode": "on", "archive_command": command}
 
 
 def _recovery_settings(wish: Wish, name: NodeName) -> dict[str, str]:
     """Where WAL comes from. Ordinary settings from 12 on, the content of recovery.conf before."""
     settings: dict[str, str] = {}
-    if wish.topology.archive is not None:
-        settings["restore_command"] = archive_scripts.restore_command(wish.topology.archive.directory)
+    archive = wish.topology.archive
+    if archive is not None:
+        here = archive.host in (None, wish.node(name).host)
+        command = archive_scripts.restore_command(archive.directory) if here else wal_over_ssh.FETCH_COMMAND
+        settings["restore_command"] = command
     upstream = wish.upstream(name)
     if upstream is not None:
         settings["primary_conninfo"] = _conninfo(wish.node(upstream), name, verify=verifies_upstream(wish, name))
@@ -263,6 +266,15 @@ def desired_files(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> Nod
         archive_scripts.ARCHIVE_SCRIPT: archive_scripts.ARCHIVE_TEXT,
         archive_scripts.RESTORE_SCRIPT: archive_scripts.RESTORE_TEXT,
     }
+    if topology.archive is not None and len({*topology.archive_hosts, *(node.host for node in topology.nodes)}) > 1:
+        hosts = [source.name for source in sources_of(topology, wish.node(name))]
+        texts |= {
+            wal_over_ssh.FETCH_SCRIPT: wal_over_ssh.FETCH_TEXT,
+            wal_over_ssh.PUSH_SCRIPT: wal_over_ssh.PUSH_TEXT,
+            wal_over_ssh.HOSTS_FILE: wal_over_ssh.render_hosts(f"{topology.cluster}/{name}", hosts),
+        }
+    elif (data := wish.seen(name).directory) and data.files.get(wal_over_ssh.HOSTS_FILE):
+        texts[wal_over_ssh.HOSTS_FILE] = ""  # nobody else is asked any more
     if wish.upstream(name) is not None and not has_standby_signal(topology.postgresql):
         texts[RECOVERY_FILE] = recovery_file(wish, name)
     return NodeFiles(

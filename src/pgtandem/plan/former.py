@@ -16,7 +16,7 @@ def _moved_away(draft: Draft) -> tuple[str, ...]:
     return tuple(f"{name}.proof" for name in wish.topology.names)
 
 
-def former_nodes(draft: Draft) -> None:
+def former_nodes(draft: Draft, revoked: tuple[str, ...] = ()) -> None:
     """They are stopped, and their data is left where it is.
 
     Only after the primary no longer waits for their confirmation: otherwise commits would wait for a stopped server.
@@ -49,6 +49,6 @@ def former_nodes(draft: Draft) -> None:
                 f"forget {former.name}",
                 f"Its data stays in {former.data_directory}." if left else "Its data directory is gone.",
                 Risk.CREATE,
-                needs=(f"{former.name}.stop", f"{former.name}.unregister"),
+                needs=(f"{former.name}.stop", f"{former.name}.unregister", *revoked),
             )
         )

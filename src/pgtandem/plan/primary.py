@@ -36,7 +36,8 @@ def plan_primary(draft: Draft) -> None:
         change(draft, name, files, drift_of(wish, name, keep_sync=sync_later(draft)))
     archive_folder(draft)
     if not isinstance(wish.seen(name).postmaster, Known) or unanswered(wish.seen(name)):
-        start(draft, name, "is_primary", (f"{name}.data", f"{name}.unfence", f"{name}.files", "archive.folder"))
+        after = (f"{name}.data", f"{name}.unfence", f"{name}.files", "archive.folder", f"{name}.keys")
+        start(draft, name, "is_primary", after)
     replication_role(draft)
     for standby in wish.topology.standbys_of(name, name):
         slot(draft, name, standby)

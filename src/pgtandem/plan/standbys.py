@@ -27,14 +27,14 @@ def plan_standby(draft: Draft, name: NodeName) -> None:
             _replace(draft, name, upstream, files)
         else:
             _base_backup(draft, name, upstream, files)
-        start(draft, name, "is_standby", (f"{name}.data",))
+        start(draft, name, "is_standby", (f"{name}.data", f"{name}.keys"))
     else:
         drift = drift_of(wish, name)
         change(draft, name, files, drift)
         if seen.running is not None:
             restart(draft, name, drift, ())
         if not isinstance(seen.postmaster, Known) or unanswered(seen):
-            start(draft, name, "is_standby", (f"{name}.files",))
+            start(draft, name, "is_standby", (f"{name}.files", f"{name}.keys"))
     for below in wish.topology.standbys_of(name, wish.primary):
         slot(draft, name, below)
     touched = draft.has(f"{name}.start") or draft.has(f"{name}.restart") or _moves(draft, name)

@@ -1,5 +1,7 @@
 """Stopping a cluster, and removing it: the primary first, so that every standby still gets its last record."""
 
+from dataclasses import replace
+
 from pgtandem.errors import Problem
 from pgtandem.model.facts import Known, Unknown
 from pgtandem.model.names import NodeName
@@ -12,6 +14,7 @@ from pgtandem.plan.outside import places_to_empty
 from pgtandem.plan.packaged import service_of
 from pgtandem.plan.refusals import MEND, raise_findings, refuse_closed, refuse_foreign, unseen_archive
 from pgtandem.plan.roles import claims_primary
+from pgtandem.plan.wal_ways import revoke
 
 
 def plan_down(topology: Topology, observed: Observed) -> Plan:
@@ -34,7 +37,8 @@ def plan_destroy(topology: Topology, observed: Observed) -> Plan:
     stops = tuple(step.id for step in steps)
     systems = tuple(sorted(set(observed.system_identifiers().values())))
     if isinstance(observed.archive, Known) and topology.archive is not None:
-        ours = tuple(name for name in systems if name in observed.archive.value.systems)
+        there = (*observed.archive.value.systems, *observed.archive.value.elsewhere)
+        ours = tuple(name for name in systems if name in there)
         if ours:
             steps.append(
                 Step(
@@ -48,6 +52,10 @@ def plan_destroy(topology: Topology, observed: Observed) -> Plan:
                     names=ours,
                 )
             )
+    for number, (url, keys) in enumerate(observed.keys.items(), 1):
+        first, why = _order(topology, observed)[0], "Asked for by --destroy."
+        step = revoke(f"keys.{number}.remove", first, url, keys.granted, keys.made, why)
+        steps.append(replace(step, risk=Risk.REMOVE, needs=stops))
     # The data of standbys goes first: should the run stop half way, what is left is the primary's.
     for name in reversed(_order(topology, observed)):
         node = observed.nodes[name]

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 FETCH_SCRIPT = "pgtandem/fetch-wal"
 PUSH_SCRIPT = "pgtandem/push-wal"
 
-#: First line: the folder with the key and ssh's configuration. Then one host per line, by its name there.
+#: First line: CLUSTER/NODE, which leads to the folder with the key and ssh's configuration, below the account's home.
+#: Then one host per line, by its name in that configuration.
 HOSTS_FILE = "pgtandem/wal-hosts"
 
 FETCH_COMMAND = f'sh {FETCH_SCRIPT} "%f" "%p"'
@@ -30,9 +31,19 @@ SPOOL = "pg_wal/pgtandem"
 MARK = "\036pgtandem-wal"
 
 
-def render_hosts(folder: str, hosts: Sequence[str]) -> str:
-    return "".join(f"{line}\n" for line in (folder, *hosts))
+def render_hosts(place: str, hosts: Sequence[str]) -> str:
+    """`place` is CLUSTER/NODE."""
+    return "".join(f"{line}\n" for line in (place, *hosts))
 
+
+# As ssh does it: HOME may be missing or another one in a server's environment.
+_FOLDER = r"""
+find_folder() { # sets folder: where ssh works
+    user=$(id -un)
+    case $user in '' | *[!A-Za-z0-9_.-]*) folder=${HOME-} ;; *) eval "folder=~$user" ;; esac
+    folder=$folder/.ssh/pgtandem/$place
+}
+"""
 
 _NAMES = r"""
 is_segment() {
@@ -144,12 +155,16 @@ esac
 """
 )
 
-PUSH_TEXT = r"""#!/bin/sh
+PUSH_TEXT = (
+    r"""#!/bin/sh
 # push-wal PATH NAME: puts one WAL file into the archive on another host, the first of pgtandem/wal-hosts. Made by
 # pgtandem. Answers 0 only when that host has said that the file is there, whole and durable.
 set -u
 path=$1 name=$2
-{ IFS= read -r folder && read -r host; } <pgtandem/wal-hosts || exit 1
+"""
+    + _FOLDER.lstrip()
+    + r"""{ read -r place && read -r host; } <pgtandem/wal-hosts || exit 1
+find_folder
 bytes=$(($(wc -c <"$path"))) || exit 1
 answer=$( (cd "$folder" && exec ssh -F ssh_config -- "$host" "put $name $bytes") <"$path")
 case $answer in
@@ -159,6 +174,7 @@ case $answer in
 esac
 exit 1
 """
+)
 
 FETCH_TEXT = (
     r"""#!/bin/sh
@@ -176,6 +192,7 @@ name=$1 path=$2 spool=pg_wal/pgtandem ahead=134217728
 any=[0-9A-F]??????????????????????? # as a pattern: a segment
 """
     + _NAMES.lstrip()
+    + _FOLDER.lstrip()
     + r"""is_standby() {
     [ -f standby.signal ] || grep -Eisq "^ *standby_mode *=? *'?(on|true|yes|1)" recovery.conf
 }
@@ -248,6 +265,7 @@ fetch() {
     rm -f "$spool/$name.wanted"
 }
 launch() {
+    find_folder
     rm -f "$spool/failed.$kind"
     # What is there belongs to another part of the WAL, or the server would have taken it.
     [ "$kind" = other ] || rm -f "$spool"/$any "$spool"/$any.wanted
@@ -279,7 +297,8 @@ await() { # 0: taken; 1: the fetch is over; 2: a standby has better things to do
     take
 }
 
-{ IFS= read -r folder && list=$(tr '\n' ' '); } 2>/dev/null <pgtandem/wal-hosts || exit 1
+{ read -r place && list=$(tr '\n' ' '); } 2>/dev/null <pgtandem/wal-hosts || exit 1
+[ -n "$list" ] || exit 1
 mark=$(printf '\036pgtandem-wal')
 if is_segment "$name"; then kind=segment count=9999; else kind=other count=1; fi
 if is_standby; then patient=no; else patient=yes; fi

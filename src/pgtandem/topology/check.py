@@ -107,7 +107,7 @@ def check_directories(problems: Problems, nodes: Nodes, archive: Archive | None,
         return
     for node in sound:
         relation = _relation(archive.directory, node.data_directory)
-        if relation and node.host == archive.host:
+        if relation and archive.host in (None, node.host):
             what = f'WAL archive "{archive.directory}" {relation} the data directory of node "{node.name}"'
             why = "What becomes of one of them must never touch the other."
             problems.add(("archive", "directory"), what, why, "give the archive a directory of its own")

@@ -203,7 +203,7 @@ _ARCHIVE_KEYS = (
         Kind.TEXT,
         "the machine that the WAL archive is on",
         '"local"',
-        default_words="the host of the nodes",
+        default_words="each node's own host",
         values='"local", "ssh://[user@]address[:port]"',
     ),
 )

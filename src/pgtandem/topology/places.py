@@ -50,6 +50,12 @@ def host_name(host: HostAddress) -> str:
     return found[2].strip("[]") if found else ""
 
 
+def ssh_port(host: HostAddress) -> int:
+    """The port in an SSH URL, and SSH's own where it names none."""
+    found = _SSH.fullmatch(host.url)
+    return int(found[3]) if found and found[3] else 22
+
+
 def read_directory(table: Table, name: str, folder: str, default: str, host: HostAddress) -> str:
     """A directory, absolute and in its shortest form; a relative one begins at `folder`, which is on this machine."""
     text = table.text(name) or default

@@ -110,12 +110,12 @@ def _replication(replication: Replication) -> str:
 
 def _archive(archive: Archive | None, folder: str) -> str:
     off = archive is None
-    directory = "archive" if archive is None else _path(archive.directory, archive.host, folder)
+    directory = "archive" if archive is None else _path(archive.directory, archive.host or HostAddress(""), folder)
     lines = [
         "# [archive]" if off else "[archive]",
         _line(ARCHIVE, "directory", quote_text(directory), off=off),
     ]
-    if archive is not None and archive.host != LOCAL:
+    if archive is not None and archive.host not in (None, LOCAL):
         lines.append(_line(ARCHIVE, "host", quote_text(archive.host.url)))
     return _text(lines)
 

@@ -146,11 +146,11 @@ def read_pg_hba(table: Table) -> tuple[str, ...]:
 
 
 def read_archive(table: Table, folder: str, nodes: Sequence[Node]) -> Archive:
-    """The WAL archive, on the nodes' own host where the file does not say otherwise."""
+    """The WAL archive, on each node's own host where the file does not say otherwise."""
     hosts = list(dict.fromkeys(node.host for node in nodes)) or [LOCAL]
-    named = table.text("host") is not None
-    host = read_host(table) if named else hosts[0]
-    if table.sound("host") and hosts != [host]:
-        what = "a WAL archive for nodes on other hosts is not supported yet"
-        table.report("host", what, "All nodes and the archive are on one host so far.", "remove the table [archive]")
-    return Archive(read_directory(table, "directory", folder, folder, host), host)
+    if table.text("host") is not None:
+        host = read_host(table)
+        return Archive(read_directory(table, "directory", folder, folder, host), host)
+    # A path that means the same on every host.
+    away = next((host for host in hosts if not host.is_local), LOCAL)
+    return Archive(read_directory(table, "directory", folder, folder, away), hosts[0] if len(hosts) == 1 else None)

@@ -9,7 +9,7 @@ from pgtandem.apply.engine import Outcome
 from pgtandem.cli.changing import change
 from pgtandem.cli.invocation import short, spelled
 from pgtandem.cli.workbench import in_world, read_topology, topology_path
-from pgtandem.model.topology import Topology
+from pgtandem.model.topology import LOCAL, Topology
 from pgtandem.plan.stop import plan_destroy, plan_down
 from pgtandem.ports import World
 
@@ -49,7 +49,7 @@ def _remove_empty_folders(topology: Topology, folder: str) -> None:
     An earlier run that was cut off may have left them: what was in them is gone, so no plan names them any more.
     """
     folders = {os.path.dirname(node.data_directory) for node in topology.nodes if node.host.is_local}
-    if topology.archive is not None and topology.archive.host.is_local:
+    if topology.archive is not None and LOCAL in topology.archive_hosts:
         folders.add(topology.archive.directory)
     for parent in folders:
         if parent.startswith(folder + os.sep):

@@ -1,0 +1,145 @@
+"""The ways that WAL takes between hosts, looked at with the very ssh that the servers' scripts use."""
+
+import asyncio
+import posixpath
+from collections.abc import Iterable, Mapping
+
+from pgtandem.errors import PgtandemError
+from pgtandem.model.facts import Fact, Known, Unknown
+from pgtandem.model.names import NodeName
+from pgtandem.model.observed import KeysOnHost, SshHome, WalWay
+from pgtandem.model.topology import Node, Topology
+from pgtandem.openssh.authorized_keys import granted_nodes
+from pgtandem.openssh.client import KEY_FILE, PUBLIC_KEY_FILE
+from pgtandem.plan.wal_sources import (
+    SERVE_SCRIPT,
+    Source,
+    client_files,
+    cluster_folder,
+    grant_of,
+    node_folder,
+    sources_of,
+)
+from pgtandem.ports import Host, World
+from pgtandem.postgres.archive_scripts import SYSTEM_FILE
+from pgtandem.postgres.wal_over_ssh import MARK, SERVE_TEXT
+
+#: Prints the account, its home, its authorized_keys (what a link leads to), and the host keys of this host.
+_HOME = """
+u=$(id -un) || exit 1
+case $u in '' | *[!A-Za-z0-9_.-]*) h=$HOME ;; *) eval "h=~$u" ;; esac
+k=$h/.ssh/authorized_keys
+printf '%s\\n%s\\n%s\\n' "$u" "$h" "$(readlink -f "$k" || printf %s "$k")"
+cat /etc/ssh/ssh_host_*_key.pub 2>/dev/null || ssh-keyscan -T 5 127.0.0.1 2>/dev/null
+"""
+
+#: A connection of its own: one that is kept open says nothing about the keys as they are now.
+_HELLO = 'cd "$1" && exec ssh -F ssh_config -S none -- "$2" hello'
+
+
+async def ssh_home(host: Host) -> SshHome:
+    """Raises HostUnreachable, HostFailure and CommandTimeout."""
+    done = await host.run(["sh", "-c", _HOME], deadline_seconds=30)
+    account, home, authorized, *keys = [*done.text.splitlines(), "", "", ""]
+    return SshHome(account, home, authorized, tuple(sorted(set(filter(None, map(_host_key, keys))))))
+
+
+def _host_key(line: str) -> str:
+    """Type and key, of a line of a .pub file or of ssh-keyscan."""
+    words = line.split()
+    at = next((n for n, word in enumerate(words[:2]) if word.startswith(("ssh-", "ecdsa-", "sk-"))), None)
+    return " ".join(words[at : at + 2]) if at is not None and len(words) > at + 1 else ""
+
+
+async def system_of(topology: Topology, world: World) -> str:
+    """The cluster's system identifier, "" while no node has data."""
+    for node in topology.nodes:
+        text = await world.host(node.host).read_file(posixpath.join(node.data_directory, SYSTEM_FILE))
+        if text and text.strip().isdigit():
+            return text.decode().strip()
+    return ""
+
+
+async def observe_keys(topology: Topology, world: World, urls: Iterable[str]) -> Mapping[str, KeysOnHost]:
+    """On each of these hosts: which nodes' keys are let in, and which were made there. Hosts that cannot be asked
+    are left out: the nodes there say why."""
+    urls = sorted(url for url in urls if url in world.hosts)
+    looks = await asyncio.gather(*(_keys_on(world.hosts[url], topology) for url in urls), return_exceptions=True)
+    found = {}
+    for url, keys in zip(urls, looks, strict=True):
+        if isinstance(keys, KeysOnHost):
+            found[url] = keys
+        elif not isinstance(keys, PgtandemError):
+            raise keys
+    return {url: keys for url, keys in found.items() if keys.granted or keys.made}
+
+
+async def _keys_on(host: Host, topology: Topology) -> KeysOnHost:
+    if not isinstance(await host.account(), Known):
+        return KeysOnHost()
+    home = await ssh_home(host)
+    authorized = await host.read_file(home.authorized_keys) or b""
+    names = await host.list_directory(posixpath.join(home.path, cluster_folder(topology))) or ()
+    made = tuple(name for name in names if name != SERVE_SCRIPT)
+    return KeysOnHost(granted_nodes(authorized, topology.cluster), made)
+
+
+async def observe_ways(topology: Topology, world: World) -> Mapping[NodeName, tuple[WalWay, ...]]:
+    """For every node that needs other hosts for its WAL: each of these ways."""
+    nodes = [node for node in topology.nodes if sources_of(topology, node)]
+    if not nodes:
+        return {}
+    try:
+        system = await system_of(topology, world)
+        urls = {node.host.url for node in nodes} | {s.host.url for n in nodes for s in sources_of(topology, n)}
+        homes = dict(zip(urls, await asyncio.gather(*(ssh_home(world.hosts[url]) for url in urls)), strict=True))
+        ways = await asyncio.gather(*(_ways_of(topology, world, node, system, homes) for node in nodes))
+    except PgtandemError as failure:
+        reason = Unknown(failure.why or failure.what)
+        return {node.name: tuple(WalWay(s.name, reason) for s in sources_of(topology, node)) for node in nodes}
+    return dict(zip((node.name for node in nodes), ways, strict=True))
+
+
+async def _ways_of(
+    topology: Topology, world: World, node: Node, system: str, homes: Mapping[str, SshHome]
+) -> tuple[WalWay, ...]:
+    host, sources = world.host(node.host), sources_of(topology, node)
+    folder = posixpath.join(homes[node.host.url].path, node_folder(topology, node.name))
+    public_key = await read_public_key(host, folder)
+    if not public_key or not system:
+        reason = Unknown("there is no key yet" if not public_key else "there is no data yet")
+        return tuple(WalWay(source.name, reason) for source in sources)
+    for name, text in client_files(sources, homes).items():
+        if await host.read_file(posixpath.join(folder, name)) != text.encode():
+            return tuple(WalWay(source.name, Unknown(f"{name} is not as it should be")) for source in sources)
+    answers = []
+    for source in sources:
+        serving, home = world.host(source.host), homes[source.host.url]
+        line = grant_of(topology, node.name, source, public_key, system).render()
+        script = posixpath.join(home.path, cluster_folder(topology), SERVE_SCRIPT)
+        if line not in (await serving.read_file(home.authorized_keys) or b"").split(b"\n"):
+            answers.append(WalWay(source.name, Unknown("its key is not let in there as it should be")))
+        elif await serving.read_file(script) != SERVE_TEXT.encode():
+            answers.append(WalWay(source.name, Unknown(f"{script} is not as it should be")))
+        else:
+            answers.append(WalWay(source.name, await _hello(host, folder, source)))
+    return tuple(answers)
+
+
+async def read_public_key(host: Host, folder: str) -> str:
+    """Type and key; "" where there is none, or its private half is missing."""
+    if await host.read_file(posixpath.join(folder, KEY_FILE)) is None:
+        return ""
+    public = await host.read_file(posixpath.join(folder, PUBLIC_KEY_FILE)) or b""
+    return " ".join(public.decode("ascii", "replace").split()[:2])
+
+
+async def _hello(host: Host, folder: str, source: Source) -> Fact[str]:
+    done = await host.run(["sh", "-c", _HELLO, "sh", folder, source.name], deadline_seconds=30)
+    _, mark, answer = done.text.partition(MARK + "\n")
+    if mark and answer.strip() == "missing":
+        return Unknown("the archive's folder is not there")
+    if mark and done.exit_code == 0:
+        return Known(answer.strip())
+    said = done.complaint.splitlines()
+    return Unknown(f"ssh from {host.name} to {source.address} says: {said[-1] if said else 'nothing'}")

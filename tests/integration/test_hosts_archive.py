@@ -1,0 +1,147 @@
+"""The WAL archive of a cluster on several hosts: on each node's own disk, and on a host of its own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.hosts import Hosts, why_no_hosts
+from support.remote import BIN, RemoteCluster
+from support.servers import wait_until
+
+_reason = why_no_hosts() or (None if Path(BIN).is_dir() else f"there is no {BIN}")
+pytestmark = [pytest.mark.skipif(_reason is not None, reason=_reason or "")]
+
+FOREIGN = b"# mine\nssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb me\n"
+
+
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[Hosts]:
+    with Hosts(3) as made:
+        for host in made.names:
+            with authorized(made, host).open("ab") as file:
+                file.write(FOREIGN)
+        yield made
+
+
+@pytest.fixture
+def own_disks(hosts: Hosts) -> Iterator[RemoteCluster]:
+    with RemoteCluster(hosts, 3) as cluster:
+        cluster.know_hosts()
+        cluster.tables["archive"] = {"directory": f"{cluster.base}/the 'archive'"}
+        yield cluster
+        cluster.ok("down", "--destroy", "--yes")
+
+
+@pytest.fixture
+def archive_host(hosts: Hosts) -> Iterator[RemoteCluster]:
+    with RemoteCluster(hosts, 2) as cluster:
+        cluster.know_hosts()
+        home = hosts.srv("h3") / "bob"
+        home.chmod(0o755)
+        url = f"ssh://bob@{hosts.address('h3')}"
+        cluster.tables["archive"] = {"directory": f"/srv/bob/{cluster.folder.name}", "host": url}
+        yield cluster
+        cluster.ok("down", "--destroy", "--yes")
+
+
+def authorized(hosts: Hosts, host: str, account: str = "postgres") -> Path:
+    return hosts.srv(host) / account / ".ssh/authorized_keys"
+
+
+def granted(hosts: Hosts, host: str, account: str = "postgres") -> list[str]:
+    """The nodes whose keys are let in, by the comments of the lines."""
+    lines = authorized(hosts, host, account).read_text().splitlines()
+    return [line.rpartition(":")[2] for line in lines if " pgtandem:" in line]
+
+
+def archived(folder: Path) -> set[str]:
+    return {path.name for path in folder.glob("*/*")}
+
+
+def lose_the_way(cluster: RemoteCluster, node: str) -> None:
+    """The standby is stopped, and the primary forgets the WAL that it would need next: only archives have it."""
+    data = cluster.nodes[node]["data_directory"]
+    cluster.hosts.run(cluster.host_of(node), [f"{BIN}/pg_ctl", "-D", data, "-m", "fast", "stop"], user="postgres")
+    slot = f"pgtandem_{node}"
+    cluster.wait_for("db1", f"SELECT NOT active FROM pg_replication_slots WHERE slot_name = '{slot}'")
+    cluster.psql("db1", f"SELECT pg_drop_replication_slot('{slot}')")
+    cluster.write_row("while it was away")
+    for _ in range(6):
+        cluster.psql("db1", "SELECT pg_switch_wal(); CREATE TABLE x AS SELECT 1; DROP TABLE x; CHECKPOINT")
+    last = cluster.psql("db1", "SELECT pg_walfile_name(pg_switch_wal())")
+    cluster.wait_for("db1", f"SELECT last_archived_wal >= '{last}' FROM pg_stat_archiver")
+    cluster.psql("db1", "CREATE TABLE x AS SELECT 1; DROP TABLE x; CHECKPOINT; CHECKPOINT")
+
+
+def test_each_node_archives_on_its_own_disk_and_fetches_from_the_others(own_disks: RemoteCluster) -> None:
+    hosts = own_disks.hosts
+    own_disks.apply()
+    own_disks.converged()
+    assert [granted(hosts, host) for host in hosts.names] == [["db2", "db3"], ["db1", "db3"], ["db1", "db2"]]
+    folders = [hosts.srv(host) / "postgres" / own_disks.folder.name / "the 'archive'" for host in hosts.names]
+    assert archived(folders[0])
+    assert archived(folders[1]) == archived(folders[2]) == set()
+
+    lose_the_way(own_disks, "db3")
+    own_disks.apply()
+    own_disks.shows_row("db3", "while it was away")
+    log = (hosts.srv("h3") / "postgres" / own_disks.folder.name / "db3.log").read_text()
+    assert "restored log file" in log
+    own_disks.converged()
+
+
+def test_a_node_that_leaves_loses_its_key_and_nobody_else_loses_anything(own_disks: RemoteCluster) -> None:
+    hosts = own_disks.hosts
+    before = [authorized(hosts, host).read_bytes() for host in hosts.names]
+    own_disks.apply()
+    gone = own_disks.nodes.pop("db3")
+    own_disks.apply()
+    assert [granted(hosts, host) for host in hosts.names] == [["db2"], ["db1"], []]
+    assert not (hosts.srv("h3") / "postgres/.ssh/pgtandem").exists()
+    assert authorized(hosts, "h3").read_bytes() == before[2]
+    own_disks.converged()
+    own_disks.ok("down", "--destroy", "--yes")
+    assert [authorized(hosts, host).read_bytes() for host in hosts.names] == before
+    for host in ("h1", "h2"):
+        assert not (hosts.srv(host) / "postgres/.ssh/pgtandem").exists()
+    assert hosts.run("h3", ["test", "-d", gone["data_directory"]]).returncode == 0, "its data stays"
+
+
+def test_every_node_pushes_to_and_fetches_from_the_archive_host(archive_host: RemoteCluster) -> None:
+    hosts = archive_host.hosts
+    archive_host.apply()
+    archive_host.converged()
+    assert granted(hosts, "h3", "bob") == ["db1", "db2"]
+    assert granted(hosts, "h1") == granted(hosts, "h2") == []
+    folder = hosts.srv("h3") / "bob" / archive_host.folder.name
+    assert archived(folder)
+
+    lose_the_way(archive_host, "db2")
+    archive_host.apply()
+    archive_host.shows_row("db2", "while it was away")
+    archive_host.converged()
+
+    # A role change by hand: the new primary goes on in the same place, history file first.
+    data = archive_host.nodes["db1"]["data_directory"]
+    hosts.run("h1", [f"{BIN}/pg_ctl", "-D", data, "-m", "fast", "stop"], user="postgres")
+    archive_host.psql("db2", "SELECT pg_promote()")
+    archive_host.psql("db2", "CREATE TABLE y AS SELECT 1; SELECT pg_switch_wal()")
+    wait_until(lambda: {"00000002.history"} <= archived(folder), "the history file is there", 30)
+    wait_until(lambda: any(n.startswith("00000002") and len(n) == 24 for n in archived(folder)), "WAL follows", 30)
+
+
+def test_what_was_changed_by_hand_is_seen_and_mended(own_disks: RemoteCluster) -> None:
+    hosts = own_disks.hosts
+    own_disks.apply()
+    keys = authorized(hosts, "h1")
+    keys.write_bytes(keys.read_bytes().replace(b"restrict,", b""))
+    plan = own_disks.run("plan")
+    assert plan.exit_code == 2
+    assert "let db2 fetch WAL from db1, db3 over SSH" in plan.out
+    own_disks.apply()
+    assert granted(hosts, "h1") == ["db2", "db3"]
+    (hosts.srv("h2") / "postgres/.ssh/pgtandem/shop/db2/known_hosts").write_text("")
+    assert own_disks.run("plan").exit_code == 2
+    own_disks.apply()
+    own_disks.converged()

@@ -112,18 +112,19 @@ async def _ways_of(
     for name, text in client_files(sources, homes).items():
         if await host.read_file(posixpath.join(folder, name)) != text.encode():
             return tuple(WalWay(source.name, Unknown(f"{name} is not as it should be")) for source in sources)
-    answers = []
-    for source in sources:
+
+    async def answer(source: Source) -> Fact[str]:
         serving, home = world.host(source.host), homes[source.host.url]
         line = grant_of(topology, node.name, source, public_key, system).render()
         script = posixpath.join(home.path, cluster_folder(topology), SERVE_SCRIPT)
         if line not in (await serving.read_file(home.authorized_keys) or b"").split(b"\n"):
-            answers.append(WalWay(source.name, Unknown("its key is not let in there as it should be")))
-        elif await serving.read_file(script) != SERVE_TEXT.encode():
-            answers.append(WalWay(source.name, Unknown(f"{script} is not as it should be")))
-        else:
-            answers.append(WalWay(source.name, await _hello(host, folder, source)))
-    return tuple(answers)
+            return Unknown("its key is not let in there as it should be")
+        if await serving.read_file(script) != SERVE_TEXT.encode():
+            return Unknown(f"{script} is not as it should be")
+        return await _hello(host, folder, source)
+
+    answers = await asyncio.gather(*(answer(source) for source in sources))
+    return tuple(WalWay(source.name, fact) for source, fact in zip(sources, answers, strict=True))
 
 
 async def read_public_key(host: Host, folder: str) -> str:

@@ -118,7 +118,8 @@ def _check_wal_directories(problems: Problems, nodes: list[Node], archive: Archi
     """Each is apart from every other directory of its host."""
     taken = [(node.host, node.data_directory, f'the data directory of node "{node.name}"') for node in nodes]
     if archive is not None:
-        taken.append((archive.host, archive.directory, "the WAL archive"))
+        hosts = [archive.host] if archive.host else [node.host for node in nodes]
+        taken += [(host, archive.directory, "the WAL archive") for host in hosts]
     for node in nodes:
         own = node.wal_directory
         if own is None or not _sound(problems, node, "wal_directory"):

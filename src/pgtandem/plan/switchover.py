@@ -20,6 +20,7 @@ from pgtandem.plan.desired import Wish, desired_files
 from pgtandem.plan.draft import Draft, cascade_order
 from pgtandem.plan.durability import single_failures
 from pgtandem.plan.order import ordered
+from pgtandem.plan.packaged import service_of
 from pgtandem.plan.promotion import promote, settle_wal
 from pgtandem.plan.refusals import refuse_foreign, refuse_unsafe
 from pgtandem.plan.roles import decide_primary, is_fenced, promised_primaries
@@ -230,6 +231,7 @@ def _end(draft: Draft, old: NodeName, expects: tuple[Condition, ...]) -> str:
             expects=expects,
             proves=(Condition("stopped", old),),
             undo="pgtandem apply",
+            service=service_of(draft.wish.seen(old)),
         )
     )
     return f"{old}.stop"
@@ -269,6 +271,7 @@ def _follow(draft: Draft, old: NodeName, to: NodeName) -> None:
                 Risk.CREATE,
                 expects=(Condition("port_free", old),),
                 proves=(Condition("is_standby", old),),
+                service=service_of(draft.wish.seen(old)),
             )
         )
     prove(draft, old, f"It must stream from {wish.upstream(old)}, and show a row written on {to}.")

@@ -229,3 +229,29 @@ def test_commits_wait_for_whom_the_file_names_in_the_end(four: Cluster) -> None:
     four.topology["replication"] = {}
     four.apply()
     assert four.setting("db1", "synchronous_standby_names") == ""
+
+
+def test_standbys_restart_one_after_the_other(four: Cluster) -> None:
+    """Under "any 1" no commit waits for a restart: one of the two streams at every moment."""
+    four.topology["replication"] = {"synchronous": "any 1"}
+    four.apply()
+    before = starts(four)
+    for name in ("db2", "db3"):
+        four.nodes[name]["parameters"] = {"max_connections": 177}
+    four.write()
+    seen: list[int] = []
+    running = four.start("apply", "--yes")
+    with four.connect("db1") as connection:
+        while running.alive:
+            row = connection.execute("SELECT count(*) FROM pg_stat_replication WHERE application_name <> ''").fetchone()
+            assert row is not None
+            seen.append(row[0])
+    done = running.end()
+    assert done.exit_code == 0, done.said
+    assert restarted(four, before) == {"db2", "db3"}
+    assert 1 in seen, "a restart was seen"
+    assert min(seen) >= 1
+    for name in ("db2", "db3"):
+        del four.nodes[name]["parameters"]
+    four.topology["replication"] = {}
+    four.apply()

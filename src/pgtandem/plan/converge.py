@@ -27,7 +27,7 @@ from pgtandem.plan.promotion import finish_promotion, forget_promotions, promoti
 from pgtandem.plan.refusals import refuse_closed, refuse_foreign, refuse_unreadable, refuse_unsafe
 from pgtandem.plan.roles import decide_primary
 from pgtandem.plan.slots import needless_slots
-from pgtandem.plan.standbys import plan_standby
+from pgtandem.plan.standbys import one_after_the_other, plan_standby
 from pgtandem.plan.wal_ways import close_ways, open_ways
 from pgtandem.postgres.versions import untested
 
@@ -65,6 +65,7 @@ def _converge(draft: Draft) -> Plan:
     open_ways(draft)
     for name in standbys:
         plan_standby(draft, name)
+    one_after_the_other(draft)
     restart_primary(draft)
     for name in cascade_order(wish):
         register(draft, name)

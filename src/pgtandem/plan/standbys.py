@@ -1,12 +1,14 @@
 """A standby: copied from its upstream, or changed; started; proven to stream."""
 
+from dataclasses import replace
+
 from pgtandem.model.facts import Known
 from pgtandem.model.names import NodeName
 from pgtandem.model.plan import Condition, NodeFiles, Risk, Step, StepKind
 from pgtandem.plan.certificates import streams_encrypted
 from pgtandem.plan.changes import change, restart, start
-from pgtandem.plan.desired import desired_files, streams
-from pgtandem.plan.draft import Draft
+from pgtandem.plan.desired import Wish, desired_files, streams
+from pgtandem.plan.draft import Draft, cascade_order
 from pgtandem.plan.drift import drift_of, unanswered
 from pgtandem.plan.outside import places_to_fill
 from pgtandem.plan.packaged import service_of
@@ -42,6 +44,32 @@ def plan_standby(draft: Draft, name: NodeName) -> None:
         prove(draft, name, f"It must stream from {upstream}, and show a row written on {wish.primary}.")
     if seen.replaced or name in draft.gaps:
         _remove_replaced(draft, name, upstream)
+
+
+def one_after_the_other(draft: Draft) -> None:
+    """Standbys that run restart in turn, each streaming again before the next one stops: commits that wait for some of
+    them go on, reads find one, and a setting that a server cannot start with stops one server and no more."""
+    wish = draft.wish
+    ports_stay = all(_listens_where_it_shall(wish, name) for name in wish.topology.names)
+    before = ""
+    for name in cascade_order(wish)[1:]:
+        step_id, upstream = f"{name}.restart", wish.upstream(name)
+        if not draft.has(step_id):
+            continue
+        at = next(number for number, step in enumerate(draft.steps) if step.id == step_id)
+        step = draft.steps[at]
+        again: tuple[Condition, ...] = ()
+        # Where it is to follow somebody else, or somebody moves to another port, it may stream only later.
+        if upstream is not None and ports_stay and streams(wish, name) and not _moves(draft, name):
+            again = (Condition("streams_from", name, upstream),)
+        needs = (*step.needs, before) if before else step.needs
+        draft.steps[at] = replace(step, needs=needs, proves=(*step.proves, *again))
+        before = step_id
+
+
+def _listens_where_it_shall(wish: Wish, name: NodeName) -> bool:
+    postmaster = wish.seen(name).postmaster
+    return not isinstance(postmaster, Known) or postmaster.value.port == wish.node(name).port
 
 
 def _foreseen(draft: Draft, upstream: NodeName) -> bool:

@@ -4,8 +4,8 @@ observed.toml:
 
     built = "nothing"           or "topology.toml", or "earlier.toml" (a third file): a healthy cluster of that file
     primary = "db2"             where it is another than the first node
-    question = "down"           or "destroy", "switchover", "switchover to db2"; the usual question is what
-                                `pgtandem plan` asks
+    question = "down"           or "destroy", "switchover", "switchover to db2", "rejoin db1"; the usual question is
+                                what `pgtandem plan` asks
 
     [nodes.db2]                 what differs on a node, also on one that only earlier.toml has
     is = "stopped"              one of the words in `healthy`
@@ -30,6 +30,7 @@ from pgtandem.model.plan import Plan
 from pgtandem.model.topology import Topology
 from pgtandem.plan.candidates import Limits
 from pgtandem.plan.converge import plan_converge
+from pgtandem.plan.rejoin import plan_rejoin
 from pgtandem.plan.stop import plan_destroy, plan_down
 from pgtandem.plan.switchover import choose_successor, plan_switchover
 from pgtandem.topology.load import load_topology
@@ -67,6 +68,8 @@ class Case:
     def plan(self) -> Plan:
         """Raises PgtandemError where the planner refuses."""
         question, _, to = self.question.partition(" to ")
+        if question.startswith("rejoin "):
+            return plan_rejoin(self.topology, self.observed, NodeName(question.removeprefix("rejoin ")))
         if to:
             return plan_switchover(self.topology, self.observed, NodeName(to), Limits())
         return QUESTIONS[question](self.topology, self.observed)

@@ -60,7 +60,7 @@ async def create_data_directory(context: Context, step: Step) -> str:
             deadline_seconds=_INITDB_SECONDS,
         )
         _succeeded(done, "PT-4001", f"initdb for {step.node} failed")
-        await _finish(context, step, staging, final)
+        await finish_copy(context, step, staging, final)
     except (PgtandemError, asyncio.CancelledError):
         await _tidy(context, step, staging)
         raise
@@ -112,7 +112,7 @@ async def _copy(context: Context, step: Step, *, set_aside: bool) -> str:
             on_output=_progress_reader(lambda done, total: context.report.step_progress(step, done, total)),
         )
         _succeeded(done, "PT-4006", f"could not copy {step.upstream} to {step.node}")
-        await _finish(context, step, staging, final, set_aside=set_aside)
+        await finish_copy(context, step, staging, final, set_aside=set_aside)
     except (PgtandemError, asyncio.CancelledError):
         await _tidy(context, step, staging)
         raise
@@ -158,7 +158,8 @@ def _wal_option(context: Context, step: Step) -> list[str]:
     return [f"--waldir={directory}"] if directory else []
 
 
-async def _finish(context: Context, step: Step, staging: str, final: str, *, set_aside: bool = False) -> None:
+async def finish_copy(context: Context, step: Step, staging: str, final: str, *, set_aside: bool = False) -> None:
+    """Its own files, everything durable, and then its name."""
     host, node = context.host(step.node), context.node(step.node)
     await write_node_files(context, step, staging)
     await equip(context, step.node, staging)

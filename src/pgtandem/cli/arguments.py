@@ -57,6 +57,12 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "It shows the plan and asks first. Stopped half way, the same command goes on where it was.",
         ("pgtandem switchover", "pgtandem switchover --to db2 --yes"),
     ),
+    "rejoin": (
+        "bring a former primary back as a standby",
+        "What only it has is kept aside and reported; then pg_rewind takes it back, or its data is copied anew. "
+        "It shows the plan and asks first.",
+        ("pgtandem rejoin db1", "pgtandem rejoin db1 --copy --yes"),
+    ),
     "init": (
         "write a commented pgtandem.toml to begin with",
         "It overwrites nothing and builds nothing.",
@@ -85,7 +91,7 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 }
 
 #: Those that change the cluster.
-CHANGING = ("up", "apply", "switchover", "down")
+CHANGING = ("up", "apply", "switchover", "rejoin", "down")
 
 #: What belongs to pgtandem between "psql" and the first word that is psql's own.
 _PSQL_FLAGS = ("--read-write", "--read-only")
@@ -181,6 +187,11 @@ def _switchover(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--max-lag-seconds", type=_number, metavar="S", help="the same in time (10 s)")
 
 
+def _rejoin(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("node", metavar="NODE", help="the node that comes back")
+    sub.add_argument("--copy", action="store_true", help="copy it anew, even where pg_rewind would do")
+
+
 def _init(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("directory", nargs="?", metavar="DIR", help="where to (this folder by default)")
     sub.add_argument("--name", help="the cluster's name (the folder's by default)")
@@ -218,7 +229,15 @@ def _psql(sub: argparse.ArgumentParser) -> None:
     )
 
 
-_ADD = {"up": _up, "switchover": _switchover, "down": _down, "init": _init, "uri": _uri, "psql": _psql}
+_ADD = {
+    "up": _up,
+    "switchover": _switchover,
+    "rejoin": _rejoin,
+    "down": _down,
+    "init": _init,
+    "uri": _uri,
+    "psql": _psql,
+}
 
 
 def _number(text: str) -> int:

@@ -108,6 +108,7 @@ CODES = _table(
     (4013, Family.APPLY, "An SSH key between hosts could not be made or let in."),
     (4041, Family.APPLY, "The successor does not have everything that the old primary wrote."),
     (4042, Family.APPLY, "A standby did not become the primary."),
+    (4043, Family.APPLY, "pg_rewind failed."),
     (5001, Family.LOCK, "Another pgtandem holds the lock of this cluster."),
     (6001, Family.VERIFY, "After the plan was applied, a fresh plan is still not empty."),
     (6002, Family.VERIFY, "A row written on the primary did not arrive on a standby."),

@@ -67,6 +67,8 @@ class StepKind(Enum):
     CONFIRM_RECEIVED = "confirm_received"
     PROMOTE = "promote"
     FORGET_PROMOTION = "forget_promotion"
+    KEEP_WAL = "keep_wal"
+    REWIND = "rewind"
     REMOVE_DATA_DIRECTORY = "remove_data_directory"
     REMOVE_ARCHIVE = "remove_archive"
     OPEN_WAL_WAYS = "open_wal_ways"

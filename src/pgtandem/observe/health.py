@@ -188,12 +188,7 @@ def _problems(topology: Topology, observed: Observed, nodes: tuple[NodeHealth, .
     primaries = observed.primaries()
     problems: list[str] = []
     if len(primaries) > 1:
-        where = "; ".join(
-            f"{name} on timeline {server.timeline} at {server.current_lsn}"
-            for name in primaries
-            if (server := observed.nodes[name].running)
-        )
-        problems.append(f"TWO PRIMARIES: {where}: stop the one whose rows may be lost")
+        problems.append(_two_primaries(observed, primaries))
     elif not primaries:
         problems.append("no primary runs: nothing can be written")
     problems += [problem for name in primaries for problem in _waiting_writes(topology, observed, name)]
@@ -212,6 +207,25 @@ def _problems(topology: Topology, observed: Observed, nodes: tuple[NodeHealth, .
         if pending:
             problems.append(f"{name} needs a restart for {', '.join(sorted(pending))}")
     return problems + tls_problems(topology, observed)
+
+
+def _two_primaries(observed: Observed, primaries: tuple[NodeName, ...]) -> str:
+    """Where each is, where they parted, and what to do."""
+    servers = {name: server for name in primaries if (server := observed.nodes[name].running)}
+    where = "; ".join(
+        f"{name} on timeline {server.timeline} at {server.current_lsn}" for name, server in servers.items()
+    )
+    points = [
+        f"{name} left timeline {switch.timeline} at {switch.at}"
+        for name, server in servers.items()
+        for switch in server.history
+        if any(other is not server and other.timeline == switch.timeline for other in servers.values())
+    ]
+    parted = f"; {'; '.join(points)}" if points else ""
+    return (
+        f"TWO PRIMARIES: {where}{parted}: rows written since are on one of them only. Choose whose rows may be taken "
+        f"back: pgtandem rejoin {' or '.join(primaries)} (they are kept aside)"
+    )
 
 
 def _waiting_writes(topology: Topology, observed: Observed, primary: NodeName) -> list[str]:

@@ -29,3 +29,8 @@ def replaced_directory(data_directory: str, token: str) -> str:
 def is_replaced(name: str, data_directory: str) -> bool:
     """Whether a name beside a data directory is that of one which a new copy took the place of."""
     return name.startswith(posixpath.basename(data_directory) + REPLACED_MARK)
+
+
+def diverged_directory(data_directory: str, timeline: int, since: str) -> str:
+    """Where the WAL is kept that only this node had, from a position on; never removed by pgtandem."""
+    return f"{data_directory}-diverged-{timeline}-{since.replace('/', '-') or 'all'}"

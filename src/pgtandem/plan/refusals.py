@@ -305,7 +305,7 @@ def _existing_standby(wish: Wish, name: NodeName, node: ObservedNode) -> Iterato
                 name,
                 f"{name} was a primary (timeline {control.timeline}) and {wish.primary} is one now",
                 f"It may hold rows that {wish.primary} does not have, so it is not made a standby as it is.",
-                anew,
+                f"pgtandem rejoin {name}",
             ),
         )
         return
@@ -317,7 +317,7 @@ def _existing_standby(wish: Wish, name: NodeName, node: ObservedNode) -> Iterato
                 name,
                 f"{name} is on timeline {control.timeline}, {wish.primary} on {timeline}",
                 "It followed another primary in between and cannot follow this one.",
-                anew,
+                f"pgtandem rejoin {name}",
             ),
         )
     yield from _parted(wish, name, node)

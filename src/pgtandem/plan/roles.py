@@ -195,7 +195,8 @@ def _two_primaries(names: tuple[NodeName, ...], observed: Observed) -> PgtandemE
         "PT-3001",
         f"{_names(names)} are primaries of the same cluster",
         why="Rows written to one are not in the other. Nothing is changed while that is so.",
-        next_step="stop the one whose rows may be lost, and move its data directory away before it is copied anew",
+        next_step=f"pgtandem rejoin {names[0]}   (or {' or '.join(names[1:])}: the one whose rows since then may be "
+        "taken back; they are kept aside)",
         problems=tuple(problems),
     )
 

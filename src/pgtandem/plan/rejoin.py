@@ -1,0 +1,245 @@
+"""A former primary, or a standby that went another way, becomes a standby again, by the cheapest way that is right.
+
+It simply follows where its WAL is a part of the primary's; pg_rewind takes back what it alone has; where that cannot
+work, a new base backup takes the place of its data. What it alone has is kept aside first, and reported.
+"""
+
+from dataclasses import dataclass, replace
+
+from pgtandem.errors import PgtandemError
+from pgtandem.model.facts import Known, Unknown
+from pgtandem.model.lsn import Lsn
+from pgtandem.model.names import NodeName
+from pgtandem.model.observed import Observed, ObservedNode, Server
+from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
+from pgtandem.model.topology import Topology
+from pgtandem.plan.converge import plan_converge
+from pgtandem.plan.desired import Wish, desired_files
+from pgtandem.plan.draft import Draft
+from pgtandem.plan.durability import single_failures
+from pgtandem.plan.order import ordered
+from pgtandem.plan.packaged import service_of
+from pgtandem.plan.refusals import refuse_foreign
+from pgtandem.plan.roles import claims_primary, timeline_of
+from pgtandem.plan.slots import slot
+from pgtandem.plan.standbys import prove
+from pgtandem.plan.timelines import Parted, parted
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """A node that cannot simply follow: from where on its WAL may be its own (None where that is not known), and why
+    pg_rewind cannot take that back, "" where it can."""
+
+    since: Lsn | None
+    why: str
+    no_rewind: str
+
+
+def plan_rejoin(topology: Topology, observed: Observed, name: NodeName, *, copy: bool = False) -> Plan:
+    """The plan that makes `name` a standby of the primary; once it is, the plan that converges.
+
+    Raises PgtandemError: PT-3042 where there is nobody to follow or `name` cannot be looked at, and what
+    `plan_converge` raises where the node can simply follow.
+    """
+    refuse_foreign(topology, observed)
+    primary = _primary(topology, observed, name)
+    node = observed.nodes[name]
+    apart = how_apart(topology, observed, primary, name)
+    if isinstance(apart, Unknown):
+        raise PgtandemError(
+            "PT-3042", f"cannot look at {name}", why=apart.sentence, next_step="mend that, then run the same command"
+        )
+    if apart is None:
+        return _settled(topology, observed, name)
+    draft = Draft(Wish(topology, observed, primary))
+    upstream = draft.wish.upstream(name)
+    assert upstream is not None
+    _fence(draft, name, node, upstream)
+    slot(draft, upstream, name)
+    _checkpoint(draft, primary)
+    _keep(draft, name, node, apart)
+    rewind = not copy and not apart.no_rewind
+    _data(draft, name, upstream, primary, apart, rewind=rewind)
+    draft.add(
+        Step(
+            f"{name}.start",
+            StepKind.START,
+            name,
+            f"start {name} as a standby",
+            f"It follows {upstream} now.",
+            Risk.CREATE,
+            needs=(f"{name}.data",),
+            expects=(Condition("port_free", name),),
+            proves=(Condition("is_standby", name),),
+            service=service_of(node),
+        )
+    )
+    prove(draft, name, f"It must stream from {upstream}, and show a row written on {primary}.")
+    way = "pg_rewind takes back what only it has" if rewind else f"a new copy: {apart.no_rewind or 'asked for'}"
+    return Plan(
+        primary=primary,
+        steps=ordered(draft.steps),
+        notes=(f"{name} has parted from {primary}: {apart.why}", f"Way back: {way}."),
+        consequences=single_failures(topology, primary),
+        look_again=True,
+    )
+
+
+def how_apart(topology: Topology, observed: Observed, primary: NodeName, name: NodeName) -> Apart | Unknown | None:
+    """Whether a node has to be brought back, and how: None where it can simply follow, or has no data at all."""
+    node, top = observed.nodes[name], observed.nodes[primary].running
+    assert top is not None
+    for fact in (node.reachable, node.data, node.postmaster):
+        if isinstance(fact, Unknown):
+            return fact
+    if node.directory is None:
+        return None
+    if node.control is None:
+        return Unknown("its control file cannot be read")
+    acts = claims_primary(node) or (node.running is not None and not node.running.in_recovery)
+    how = parted(node, top)
+    if how is None and acts and timeline_of(node) == top.timeline:
+        why = f"it went on as a primary on timeline {top.timeline} too"
+        return Apart(None, f"{why}.", "both are on the same timeline")
+    if how is None:
+        return None
+    since = how.at if isinstance(how, Parted) else _left(top, timeline_of(node))
+    why = how.sentence if isinstance(how, Unknown) else f"its WAL goes beyond {since}."
+    return Apart(since, why if since else f"it is on timeline {timeline_of(node)}.", _no_rewind(topology, node, top))
+
+
+def _left(top: Server, timeline: int) -> Lsn | None:
+    return next((switch.at for switch in top.history if switch.timeline == timeline), None)
+
+
+def _no_rewind(topology: Topology, node: ObservedNode, top: Server) -> str:
+    """Why pg_rewind cannot be used; "" where it can (manual, pg_rewind)."""
+    control = node.control
+    assert control is not None
+    full = top.settings.get("full_page_writes")
+    if not control.checksums:
+        return "there are no data checksums"
+    if full is not None and full.value == "off":
+        return "full_page_writes is off"
+    if any(not other.host.is_local for other in topology.nodes):
+        return "pg_rewind between hosts needs a connection that pgtandem does not open yet"
+    clean = control.state in ("shut down", "shut down in recovery") or isinstance(node.postmaster, Known)
+    if not clean and topology.postgresql < 13:
+        return "its server crashed, and pg_rewind recovers such data from 13 on"
+    return ""
+
+
+def _primary(topology: Topology, observed: Observed, name: NodeName) -> NodeName:
+    others = [other for other in observed.primaries() if other != name]
+    if len(others) == 1:
+        return others[0]
+    what = "no other node runs as the primary" if not others else f"{' and '.join(others)} run as primaries"
+    raise PgtandemError(
+        "PT-3042",
+        f"{name} has nobody to follow: {what}",
+        why="A node rejoins the one primary that there is.",
+        next_step="pgtandem status",
+    )
+
+
+def _settled(topology: Topology, observed: Observed, name: NodeName) -> Plan:
+    """What is left to do; where somebody else's trouble refuses that, it is not this node's."""
+    try:
+        return plan_converge(topology, observed)
+    except PgtandemError as refusal:
+        concerned = [problem.where for problem in refusal.problems] or [name]
+        if name in concerned:
+            raise
+        return Plan(primary=None, notes=(f"Not everything is well: {refusal.what}.",))
+
+
+def _fence(draft: Draft, name: NodeName, node: ObservedNode, upstream: NodeName) -> None:
+    """It must not be able to come up as a primary, and must not run while its data is changed."""
+    data = node.directory
+    assert data is not None
+    if not data.standby_signal:
+        draft.add(
+            Step(
+                f"{name}.fence",
+                StepKind.FENCE,
+                name,
+                f"write what makes {name} a standby of {upstream} at its next start",
+                "Whatever starts it from now on starts a standby, never a second primary.",
+                Risk.RELOAD,
+                expects=(Condition("data_is_ours", name, name),),
+                files=desired_files(draft.wish, name),
+            )
+        )
+    if isinstance(node.postmaster, Known):
+        draft.add(
+            Step(
+                f"{name}.stop",
+                StepKind.STOP,
+                name,
+                f"stop {name}",
+                "Its data is about to be changed.",
+                Risk.STOP,
+                needs=(f"{name}.fence",),
+                proves=(Condition("stopped", name),),
+                service=service_of(node),
+            )
+        )
+
+
+def _checkpoint(draft: Draft, primary: NodeName) -> None:
+    draft.add(
+        Step(
+            f"{primary}.checkpoint",
+            StepKind.CHECKPOINT,
+            primary,
+            f"make a checkpoint on {primary}",
+            "Until there is one after a promotion, its control file still tells of the timeline before.",
+            Risk.READ,
+            expects=(Condition("is_primary", primary),),
+        )
+    )
+
+
+def _keep(draft: Draft, name: NodeName, node: ObservedNode, apart: Apart) -> None:
+    control = node.control
+    assert control is not None
+    draft.add(
+        Step(
+            f"{name}.keep",
+            StepKind.KEEP_WAL,
+            name,
+            f"keep the WAL that only {name} has, beside {draft.wish.node(name).data_directory}",
+            "What it committed on its own is taken back: this is all that is left of it.",
+            Risk.CREATE,
+            needs=(f"{name}.stop", f"{name}.fence"),
+            expects=(Condition("stopped", name),),
+            names=(str(timeline_of(node)), str(apart.since or ""), str(control.wal_segment_bytes)),
+        )
+    )
+
+
+def _data(draft: Draft, name: NodeName, upstream: NodeName, primary: NodeName, apart: Apart, *, rewind: bool) -> None:
+    directory = draft.wish.node(name).data_directory
+    step = Step(
+        f"{name}.data",
+        StepKind.REWIND if rewind else StepKind.REPLACE_DATA,
+        name,
+        f"rewind {directory} to where it parted from {primary}"
+        if rewind
+        else f"copy {upstream} anew to {directory}; what is there is kept beside it for now",
+        f"Only the pages that differ are copied from {primary}."
+        if rewind
+        else f"It cannot be rewound: {apart.no_rewind or 'a copy was asked for'}.",
+        Risk.REPLACE,
+        needs=(f"{name}.keep", f"{name}.stop", f"{name}.fence", f"{primary}.checkpoint", f"{upstream}.slot.{name}"),
+        expects=(
+            Condition("data_is_ours", name, name),
+            Condition("stopped", name),
+            Condition("answers", upstream),
+        ),
+        proves=(Condition("data_is_ours", name, name),),
+        files=desired_files(draft.wish, name),
+        upstream=primary if rewind else upstream,
+    )
+    draft.add(replace(step, undo="pgtandem apply (copies it anew)"))

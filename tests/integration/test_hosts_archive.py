@@ -59,19 +59,19 @@ def archived(folder: Path) -> set[str]:
     return {path.name for path in folder.glob("*/*")}
 
 
-def lose_the_way(cluster: RemoteCluster, node: str) -> None:
+def lose_the_way(cluster: RemoteCluster, node: str, primary: str = "db1") -> None:
     """The standby is stopped, and the primary forgets the WAL that it would need next: only archives have it."""
     data = cluster.nodes[node]["data_directory"]
     cluster.hosts.run(cluster.host_of(node), [f"{BIN}/pg_ctl", "-D", data, "-m", "fast", "stop"], user="postgres")
     slot = f"pgtandem_{node}"
-    cluster.wait_for("db1", f"SELECT NOT active FROM pg_replication_slots WHERE slot_name = '{slot}'")
-    cluster.psql("db1", f"SELECT pg_drop_replication_slot('{slot}')")
-    cluster.write_row("while it was away")
+    cluster.wait_for(primary, f"SELECT NOT active FROM pg_replication_slots WHERE slot_name = '{slot}'")
+    cluster.psql(primary, f"SELECT pg_drop_replication_slot('{slot}')")
+    cluster.write_row("while it was away", primary)
     for _ in range(6):
-        cluster.psql("db1", "SELECT pg_switch_wal(); CREATE TABLE x AS SELECT 1; DROP TABLE x; CHECKPOINT")
-    last = cluster.psql("db1", "SELECT pg_walfile_name(pg_switch_wal())")
-    cluster.wait_for("db1", f"SELECT last_archived_wal >= '{last}' FROM pg_stat_archiver")
-    cluster.psql("db1", "CREATE TABLE x AS SELECT 1; DROP TABLE x; CHECKPOINT; CHECKPOINT")
+        cluster.psql(primary, "SELECT pg_switch_wal(); CREATE TABLE x AS SELECT 1; DROP TABLE x; CHECKPOINT")
+    last = cluster.psql(primary, "SELECT pg_walfile_name(pg_switch_wal())")
+    cluster.wait_for(primary, f"SELECT last_archived_wal >= '{last}' FROM pg_stat_archiver")
+    cluster.psql(primary, "CREATE TABLE x AS SELECT 1; DROP TABLE x; CHECKPOINT; CHECKPOINT")
 
 
 def test_each_node_archives_on_its_own_disk_and_fetches_from_the_others(own_disks: RemoteCluster) -> None:
@@ -88,6 +88,21 @@ def test_each_node_archives_on_its_own_disk_and_fetches_from_the_others(own_disk
     own_disks.shows_row("db3", "while it was away")
     log = (hosts.srv("h3") / "postgres" / own_disks.folder.name / "db3.log").read_text()
     assert "restored log file" in log
+    own_disks.converged()
+
+
+def test_after_a_switchover_the_new_primary_archives_and_the_others_fetch_from_both(own_disks: RemoteCluster) -> None:
+    hosts = own_disks.hosts
+    own_disks.apply()
+    own_disks.ok("switchover", "--to", "db2", "--yes")
+    own_disks.converged()
+    folder = hosts.srv("h2") / "postgres" / own_disks.folder.name / "the 'archive'"
+    own_disks.psql("db2", "CREATE TABLE y AS SELECT 1; SELECT pg_switch_wal()")
+    wait_until(lambda: any(n.startswith("00000002") and len(n) == 24 for n in archived(folder)), "WAL follows", 30)
+    assert "00000002.history" in archived(folder)
+    lose_the_way(own_disks, "db3", primary="db2")
+    own_disks.apply()
+    own_disks.shows_row("db3", "while it was away")
     own_disks.converged()
 
 

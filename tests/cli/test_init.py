@@ -24,6 +24,15 @@ def test_init_writes_what_the_options_say(tmp_path: Path, capsys: pytest.Capture
     assert "plan   and" in out
 
 
+def test_init_leaves_the_ports_of_stopped_clusters_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "postgresql.conf"
+    config.write_text("# port = 1\nport = 27341   # as Debian writes it\n")
+    monkeypatch.setattr("pgtandem.cli.new_topology.glob.glob", lambda _: [str(config), str(tmp_path / "missing")])
+    assert main(["init", "--port", "27340", "--standbys", "2", str(tmp_path / "new")]) == 0
+    topology = load_topology((tmp_path / "new" / "pgtandem.toml").read_text(), folder=str(tmp_path))
+    assert 27341 not in {node.port for node in topology.nodes}
+
+
 def test_init_overwrites_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "pgtandem.toml"
     file.write_text("mine")

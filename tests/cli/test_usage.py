@@ -126,3 +126,12 @@ def test_a_folder_that_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(PgtandemError, match="was removed"):
         topology_path(parse_arguments(["status"]))
     monkeypatch.chdir(tmp_path)
+
+
+def test_a_mistyped_option_before_psqls_own_is_not_given_to_psql(capsys: pytest.CaptureFixture[str]) -> None:
+    for word, meant in (("--nod", "--node"), ("--readonly", "--read-only"), ("--read_write", "--read-write")):
+        assert main(["psql", word, "db1"]) == 10
+        assert f'did you mean "{meant}"?' in capsys.readouterr().err
+    for word in ("--no-align", "--no-readline", "--no-psqlrc", "--no-password", "--echo-all", "--", "-n"):
+        assert main(["-f", "/nowhere/x.toml", "psql", word]) == 10
+        assert "[PT-1001]" in capsys.readouterr().err

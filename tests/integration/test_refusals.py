@@ -107,6 +107,28 @@ def test_a_version_that_is_not_there_is_refused_with_how_to_install_it() -> None
         assert "postgresql-17" in words
 
 
+def test_a_named_folder_without_programs_is_named_in_the_refusal() -> None:
+    with Cluster(standbys=0) as cluster:
+        cluster.topology["cluster"]["binaries"] = str(cluster.base / "nowhere")
+        cluster.write()
+        assert f"in {cluster.base / 'nowhere'}" in cluster.run("plan").refused("PT-3005", 12)
+
+
+def test_a_value_that_only_the_server_can_refuse_is_told_with_its_line() -> None:
+    with Cluster(archive=False) as cluster:
+        cluster.up()
+        cluster.stop_server("db2")
+        cluster.topology["parameters"]["timezone"] = "Mars/Base"
+        cluster.write()
+        words = cluster.run("apply", "--yes").refused("PT-2005", 11)
+        assert "pgtandem/settings.conf: timezone = 'Mars/Base': " in words
+        cluster.stop_server("db1")
+        words = cluster.run("apply", "--yes").refused("PT-4004", 13)
+        assert 'invalid value for parameter "TimeZone": "Mars/Base"' in words
+        del cluster.topology["parameters"]["timezone"]
+        cluster.apply()
+
+
 def test_data_of_another_major_version_is_refused() -> None:
     with Cluster() as cluster:
         cluster.up()

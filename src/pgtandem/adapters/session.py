@@ -174,14 +174,17 @@ class PsycopgSession:
     @_call("reload its configuration")
     async def reload(self) -> None:
         """Returns when this session's own server process has read the files, or after 2 seconds: one that finds a
-        mistake in them does not say so."""
+        mistake in them does not say so. Then the files are asked for what is wrong with them."""
         before = await _row(self._connection, queries.RELOAD)
         give_up = asyncio.get_running_loop().time() + _RELOAD_SECONDS
         while before and asyncio.get_running_loop().time() < give_up:
             now = await _row(self._connection, queries.LOAD_TIME)
             if now is None or now[0] != before[0]:
-                return
+                break
             await asyncio.sleep(_POLL_SECONDS)
+        mistake = await _row(self._connection, queries.MISTAKE_IN_FILES)
+        if mistake is not None:
+            raise _Refusal(f"{mistake[0]}.")
 
     @_call("reset the setting {name}")
     async def reset_setting(self, name: str) -> None:

@@ -20,7 +20,11 @@ from pgtandem.ports import REPLICATION_SECRET, Host, HostFailure, Session, World
 
 T = TypeVar("T")
 
-_TROUBLE = ("FATAL:", "PANIC:", "ERROR:", "HINT:", "DETAIL:")
+_TROUBLE = (
+    *("FATAL:", "PANIC:", "ERROR:", "HINT:", "DETAIL:"),
+    # Told as LOG: what a server that does not start says against its files.
+    *("invalid value for parameter", "unrecognized configuration parameter", "syntax error in file"),
+)
 
 
 @dataclass(frozen=True, slots=True)

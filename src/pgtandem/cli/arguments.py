@@ -274,6 +274,7 @@ def _split_psql(after: Sequence[str]) -> tuple[list[str], list[str]]:
         else:
             break
     own, rest = list(after[:at]), list(after[at:])
+    _refuse_almost_ours(rest)
     if rest[:1] in (["-f"], ["--file"]) and rest[1:2] and rest[1].endswith(".toml"):
         raise _wrong(
             f"psql would run {rest[1]} as a file of SQL",
@@ -281,6 +282,16 @@ def _split_psql(after: Sequence[str]) -> tuple[list[str], list[str]]:
             next_step=f"pgtandem -f {_quoted(rest[1])} psql",
         )
     return own, rest
+
+
+def _refuse_almost_ours(rest: Sequence[str]) -> None:
+    """Raises for a first word that is an option of pgtandem but for a slip; psql has none that is so near."""
+    if rest and rest[0].startswith("--") and len(rest[0]) > 4:
+        import difflib
+
+        close = difflib.get_close_matches(rest[0].partition("=")[0], (*_PSQL_FLAGS, "--node"), 1, 0.85)
+        if close:
+            raise _wrong(f'psql has no option "{rest[0]}"', next_step=f'did you mean "{close[0]}"?')
 
 
 def _refuse_unknown(command: str, word: str, sub: argparse.ArgumentParser) -> NoReturn:

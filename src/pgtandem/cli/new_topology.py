@@ -1,6 +1,7 @@
 """A first topology file: free ports, a folder that the servers can use, comments."""
 
 import contextlib
+import glob
 import os
 import re
 import shlex
@@ -22,6 +23,7 @@ from pgtandem.model.topology import (
     Synchronous,
     Topology,
 )
+from pgtandem.postgres.conf import parse_settings
 from pgtandem.topology.load import load_topology
 from pgtandem.topology.places import host_name
 from pgtandem.topology.render import render_topology
@@ -198,18 +200,28 @@ def _name_of(folder: str) -> str:
 
 
 def _free_ports(first: int, count: int) -> list[int]:
-    """The first ports from `first` on that nobody listens on."""
+    """The first ports from `first` on that nobody listens on, and that no cluster of the distribution has."""
     found: list[int] = []
+    taken = _ports_of_installed_clusters()
     for port in range(first, 65536):
         if len(found) == count:
             break
-        if _free(port):
+        if port not in taken and _free(port):
             found.append(port)
     if len(found) < count:
         raise PgtandemError(
             "PT-1006", f"there are no {count} free ports from {first} on", next_step="--port with a lower number"
         )
     return found
+
+
+def _ports_of_installed_clusters() -> set[int]:
+    """What clusters that are stopped now will want again, as far as Debian's configuration can be read."""
+    ports: set[int] = set()
+    for path in glob.glob("/etc/postgresql/*/*/postgresql.conf"):
+        with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8", errors="replace") as file:
+            ports.add(int(parse_settings(file.read()).get("port", "5432")))
+    return ports
 
 
 def _free(port: int) -> bool:

@@ -185,6 +185,8 @@ def _archive(topology: Topology, observed: Observed, primary: NodeName | None) -
 
 
 def _problems(topology: Topology, observed: Observed, nodes: tuple[NodeHealth, ...]) -> list[str]:
+    if nodes and all(node.state == "not built" for node in nodes):
+        return [f"no node of cluster {topology.cluster} has data: build it (pgtandem up), or bring its disks back"]
     primaries = observed.primaries()
     problems: list[str] = []
     if len(primaries) > 1:

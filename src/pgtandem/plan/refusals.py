@@ -165,6 +165,16 @@ def _programs(topology: Topology, name: NodeName, node: ObservedNode) -> Iterato
     major, system = topology.postgresql, node.system
     if isinstance(node.programs, Absent) and system.named_version:
         yield "PT-3005", _of_another_major(topology, name, system.named_version)
+    elif isinstance(node.programs, Absent) and topology.bin_directory is not None:
+        yield (
+            "PT-3005",
+            Problem(
+                name,
+                f"there is no PostgreSQL {major} in {topology.bin_directory}, where {name} is to run",
+                "cluster.binaries names that folder; it must hold postgres, initdb and the other server programs.",
+                'name another folder as cluster.binaries, or write binaries = "auto"',
+            ),
+        )
     elif isinstance(node.programs, Absent):
         others = f"{_listed(system.majors)} is installed there, {major} is asked for. " if system.majors else ""
         yield (

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import REPLICATION_ROLE, SUPERUSER
+from pgtandem.postgres.conf import SETTINGS_FILE
 from pgtandem.postgres.segments import segment_name
 from pgtandem.postgres.versions import OLDEST, has_sender_host, has_standby_signal
 
@@ -266,6 +267,14 @@ DROP_SLOT = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slot
 
 # As text: psycopg reads a timestamp only in the ISO DateStyle.
 LOAD_TIME = "SELECT pg_conf_load_time()::text"
+# A mistake that matters: one in pgtandem's own file, or one that keeps every file from being read.
+MISTAKE_IN_FILES = f"""
+SELECT format('Line %s of %s: %s%s', sourceline, sourcefile, name || ' = ' || quote_literal(setting) || ': ', error)
+FROM pg_file_settings
+WHERE error IS NOT NULL
+  AND (sourcefile LIKE '%/{SETTINGS_FILE}' OR NOT (SELECT bool_or(applied) FROM pg_file_settings))
+ORDER BY seqno LIMIT 1
+"""
 RELOAD = "SELECT pg_conf_load_time()::text, pg_reload_conf()"
 # Up to 17 a session must know the setting that it resets, also one of an extension that it has not loaded.
 MAKE_KNOWN = "SELECT set_config(%s, '', false) WHERE current_setting(%s, true) IS NULL"

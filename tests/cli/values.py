@@ -40,6 +40,7 @@ def node(name: str, port: int, *, upstream: str | None = None, home: str = "/srv
 
 
 PAIR = topology(node("db1", 5432), node("db2", 5433))
+DELAYED_PAIR = topology(node("db1", 5432), replace(node("db2", 5433), apply_delay="1h"))
 CASCADE = topology(
     node("db1", 5432),
     node("db2", 5433),

@@ -57,6 +57,7 @@ def document(**changes: object) -> dict[str, object]:
         "replay_lsn": None,
         "replay_age_seconds": None,
         "replay_paused": False,
+        "delaying": None,
         "recovery_unread": None,
         "oldest_wal": {"name": "0000000000000003", "segment_bytes": 16 * 1024 * 1024},
         "size_bytes": 1,

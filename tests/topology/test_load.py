@@ -41,6 +41,7 @@ parameters = { work_mem = "64MB", "pg_stat_statements.max" = 5000 }
 [nodes.db3]
 port = 6003
 upstream = "db2"
+apply_delay = "1 h"
 
 [replication]
 durability = "remote_apply"
@@ -74,7 +75,7 @@ FULL = Topology(
             upstream=NodeName("db1"),
             parameters={"work_mem": "64MB", "pg_stat_statements.max": "5000"},
         ),
-        Node(NodeName("db3"), 6003, "/srv/shop/data/db3", upstream=NodeName("db2")),
+        Node(NodeName("db3"), 6003, "/srv/shop/data/db3", upstream=NodeName("db2"), apply_delay="1h"),
     ),
     replication=Replication(Durability.REMOTE_APPLY, Synchronous(Method.ANY, 1)),
     archive=Archive("/srv/shop/archive"),

@@ -2,6 +2,8 @@
 
 import pytest
 
+from pgtandem.model.names import NodeName
+
 from .files import CLUSTER, PAIR, load, only_problem, places_of, problems_of
 
 
@@ -235,3 +237,42 @@ db4 = { port = 5004, upstream = "db3" }
 def test_chain_of_upstreams_is_taken() -> None:
     topology = load(second('upstream = "db3"\n[nodes.db3]\nport = 5434\nupstream = "db1"'))
     assert [node.upstream for node in topology.nodes] == [None, "db3", "db1"]
+
+
+@pytest.mark.parametrize(("text", "delay"), [("1h", "1h"), ("90 min", "90min"), ("0250ms", "250ms"), ("0s", None)])
+def test_delay_is_a_whole_number_with_a_unit(text: str, delay: str | None) -> None:
+    assert load(second(f'apply_delay = "{text}"')).nodes[1].apply_delay == delay
+
+
+@pytest.mark.parametrize("text", ["3600", "1 hour", "1.5h", "-1h", "h"])
+def test_delay_without_a_unit_is_refused(text: str) -> None:
+    problem = only_problem(second(f'apply_delay = "{text}"'))
+    assert problem.where == "nodes.db2.apply_delay"
+    assert problem.what == f'"{text}" is not a whole number with a unit'
+    assert problem.next_step == 'for example apply_delay = "1h"'
+
+
+def test_delay_longer_than_postgresql_allows_is_refused() -> None:
+    assert load(second('apply_delay = "24d"')).nodes[1].apply_delay == "24d"
+    assert only_problem(second('apply_delay = "25d"')).what == '"25d" is more than 24 days'
+
+
+def test_delay_of_the_first_node_is_refused() -> None:
+    problem = only_problem(f'{CLUSTER}[nodes.db1]\napply_delay = "1h"\n[nodes.db2]\nport = 5433\n')
+    assert problem.what == 'the first node "db1" starts as the primary and replays nothing'
+
+
+@pytest.mark.parametrize(("durability", "why"), [("on", "never promoted"), ("remote_apply", "wait for the delay")])
+def test_delayed_standby_does_not_count_among_those_that_confirm(durability: str, why: str) -> None:
+    wish = f'[replication]\nsynchronous = "any 1"\ndurability = "{durability}"'
+    problem = only_problem(second(f'apply_delay = "1h"\n{wish}'))
+    assert problem.where == "replication.synchronous"
+    assert problem.what == '"any 1" needs 1, and "db2" cannot confirm: delayed'
+    assert why in problem.why
+    trio = second(f'apply_delay = "1h"\n[nodes.db3]\nport = 5434\n{wish}')
+    assert load(trio).confirming(NodeName("db1")) == ("db3",)
+
+
+def test_delay_is_no_setting_of_the_parameters() -> None:
+    problem = only_problem(second('parameters = { recovery_min_apply_delay = "1h" }'))
+    assert problem.next_step == "say it as nodes.NAME.apply_delay"

@@ -59,11 +59,12 @@ def topologies(draw: st.DrawFn) -> Topology:
             address=draw(st.sampled_from(["127.0.0.1", "::1", "db.example"])),
             upstream=draw(st.sampled_from([None, *names[:number]])) if number else None,
             zone=draw(st.none() | _word),
+            apply_delay=draw(st.sampled_from([None, None, "1h", "250ms"])) if number else None,
             parameters=draw(_parameters),
         )
         for number, name in enumerate(names)
     )
-    direct = sum(node.upstream in (None, names[0]) for node in nodes[1:])
+    direct = sum(node.upstream in (None, names[0]) and node.apply_delay is None for node in nodes[1:])
     replication = Replication(draw(st.sampled_from([Durability.OFF, Durability.LOCAL, Durability.ON])))
     if direct and draw(st.booleans()):
         method = draw(st.sampled_from([Method.FIRST, Method.ANY]))

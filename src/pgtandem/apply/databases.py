@@ -58,7 +58,8 @@ async def reload(context: Context, step: Step) -> str:
 
 
 async def prove_replication(context: Context, step: Step) -> str:
-    """The standby streams, and a row that is written on the primary now is read on it.
+    """The standby streams, and a row that is written on the primary now is read on it; on a delayed one it is enough
+    that the row's WAL has been received, or that it delays what it has: nobody waits for that.
 
     Raises PgtandemError PT-4008 when it does not stream, PT-4012 when it never can,
     PT-6002 when the row does not arrive.
@@ -66,6 +67,9 @@ async def prove_replication(context: Context, step: Step) -> str:
     assert step.upstream is not None
     await _streams(context, step, step.upstream)
     observed = await context.observer.nodes(dict.fromkeys(context.topology.names, SERVER))
+    delay, seen = context.node(step.node).apply_delay, observed.nodes[step.node].running
+    if delay and seen and seen.delaying and seen.receiver is None:
+        return f"it replays what it has, {delay} late, and streams again after that"
     primaries = observed.primaries()
     if len(primaries) != 1:
         raise PgtandemError("PT-4008", f"there is no single primary to prove {step.node} against")
@@ -73,6 +77,8 @@ async def prove_replication(context: Context, step: Step) -> str:
     began = context.world.clock.monotonic()
     primary, standby = await context.session(primaries[0]), await context.session(step.node)
     await primary.write_proof(token)
+    if delay:
+        return await _received(context, step, primaries[0], delay)
 
     async def arrived() -> bool | None:
         """Other standbys are proven at the same time: what the primary shows by now is this row or a later one."""
@@ -89,8 +95,34 @@ async def prove_replication(context: Context, step: Step) -> str:
     return f"a row written on {primaries[0]} was read on {step.node} after {milliseconds:.0f} ms"
 
 
+async def _received(context: Context, step: Step, primary: NodeName, delay: str) -> str:
+    """What is on the primary by now is on the standby, not replayed yet. Raises PgtandemError PT-6002."""
+    began = context.world.clock.monotonic()
+    here = (await context.observer.nodes({primary: SERVER})).nodes[primary].running
+    assert here is not None
+    written = here.current_lsn
+    assert written is not None
+
+    async def arrived() -> bool | None:
+        there = (await context.observer.nodes({step.node: SERVER})).nodes[step.node].running
+        return True if there and there.receive_lsn and there.receive_lsn >= written else None
+
+    if not await context.wait(arrived, _ROW_SECONDS, pause=0.01):
+        raise PgtandemError(
+            "PT-6002",
+            f"WAL of a row written on {primary} did not arrive on {step.node} within {_ROW_SECONDS:g} seconds",
+            why="It streams, but is far behind.\n" + await context.log_tail(step.node),
+        )
+    milliseconds = (context.world.clock.monotonic() - began) * 1000
+    return (
+        f"a row written on {primary} was received on {step.node} after {milliseconds:.0f} ms; it is shown there "
+        f"{delay} later"
+    )
+
+
 async def _streams(context: Context, step: Step, upstream: NodeName) -> None:
-    condition = Condition("streams_from", step.node, upstream)
+    delayed = context.node(step.node).apply_delay is not None
+    condition = Condition("streams_or_delays" if delayed else "streams_from", step.node, upstream)
     known, clock = await context.log_lines(step.node), context.world.clock
     look_at = clock.monotonic() + _LOG_SECONDS
     gone: str | None = None
@@ -100,7 +132,7 @@ async def _streams(context: Context, step: Step, upstream: NodeName) -> None:
         if await context.postmaster(step.node) is None:
             return False
         try:
-            observed = await context.observer.nodes({upstream: SERVER})
+            observed = await context.observer.nodes({upstream: SERVER, **({step.node: SERVER} if delayed else {})})
         except DatabaseUnreachable:
             return None
         if judge(condition, observed) is True:

@@ -58,6 +58,7 @@ def status_json(topology: Topology, observed: Observed) -> dict[str, Any]:
                 "lag_bytes": node.lag_bytes,
                 "replay_lag_seconds": node.replay_lag_seconds,
                 "sync_state": node.sync_state,
+                "apply_delay": node.apply_delay,
                 "port": node.port,
                 "zone": node.zone,
                 "certificate_expires": _time(certificate.valid_until if certificate else None),

@@ -9,7 +9,7 @@ from pgtandem.model.plan import WARNING
 from pgtandem.model.topology import Topology
 from pgtandem.observe.health import ClusterHealth, NodeHealth, cluster_health
 
-_GOOD = ("running", "streaming")
+_GOOD = ("running", "streaming", "delayed")
 _HEADING = ("node", "role", "state", "follows", "TL", "lag", "replay lag", "port")
 _FOLLOWS = _HEADING.index("follows")
 
@@ -96,7 +96,9 @@ def _tree(health: ClusterHealth) -> list[tuple[NodeHealth, int]]:
 
 def _row(node: NodeHealth, depth: int, branch: str) -> tuple[str, ...]:
     name = "  " * max(depth - 1, 0) + (branch if depth else "") + node.name
-    state = node.state + (f" ({node.sync_state})" if node.sync_state in ("sync", "quorum", "potential") else "")
+    remarks = [node.sync_state] if node.sync_state in ("sync", "quorum", "potential") else []
+    remarks += [f"delayed {node.apply_delay}".removeprefix(f"{node.state} ")] if node.apply_delay else []
+    state = node.state + (f" ({', '.join(remarks)})" if remarks else "")
     return (
         name,
         node.role,

@@ -277,7 +277,8 @@ class Archiver:
 @dataclass(frozen=True, slots=True)
 class Server:
     """What a running server says of itself over SQL. `settings` are by their names in lower case. `recovery_unread`
-    says that recovery.conf (up to 11) was written after the server started: it is read at a start only. `libc_locales`
+    says that recovery.conf (up to 11) was written after the server started: it is read at a start only. `delaying`
+    says that replay waits right now for recovery_min_apply_delay. `libc_locales`
     are the locales of its databases whose order of texts comes from the C library. `oldest_lsn` is where the WAL begins
     that it still has. `history` are the timelines that a primary's own one came from, oldest first."""
 
@@ -290,6 +291,7 @@ class Server:
     replay_lsn: Lsn | None = None
     replay_age_seconds: float | None = None
     replay_paused: bool = False
+    delaying: bool = False
     recovery_unread: bool = False
     oldest_lsn: Lsn | None = None
     size_bytes: int = 0

@@ -82,7 +82,8 @@ class Tls:
 class Node:
     """One PostgreSQL server. `upstream` is None where it follows whoever is the primary. `certificate` and
     `certificate_key` are files of somebody else's on the node's host, for TLS with certificates of one's own.
-    `wal_directory` is None where WAL is written in the data directory."""
+    `wal_directory` is None where WAL is written in the data directory. `apply_delay` is how long it waits, as a
+    standby, before it replays a commit that it has received ("1h"), None where it does not."""
 
     name: NodeName
     port: int
@@ -91,6 +92,7 @@ class Node:
     address: str = "127.0.0.1"
     upstream: NodeName | None = None
     zone: str | None = None
+    apply_delay: str | None = None
     certificate: str | None = None
     certificate_key: str | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
@@ -176,3 +178,11 @@ class Topology:
     def standbys_of(self, upstream: NodeName, primary: NodeName) -> tuple[NodeName, ...]:
         """The nodes that follow `upstream` directly while `primary` is the primary, in the file's order."""
         return tuple(name for name in self.names if self.upstream_of(name, primary) == upstream)
+
+    def confirming(self, primary: NodeName) -> tuple[NodeName, ...]:
+        """The standbys whose word a commit may wait for while `primary` is the primary: those that follow it directly.
+
+        Not a delayed one: it is never promoted, so what it alone has confirmed could be lost; and with remote_apply
+        every commit would wait for its delay.
+        """
+        return tuple(name for name in self.standbys_of(primary, primary) if self.node(name).apply_delay is None)

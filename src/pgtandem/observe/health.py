@@ -7,7 +7,7 @@ from pgtandem.model.facts import Absent, Known, Unknown
 from pgtandem.model.names import NodeName, slot_name
 from pgtandem.model.observed import Observed, ObservedNode, Sender
 from pgtandem.model.plan import WARNING
-from pgtandem.model.topology import Method, Topology
+from pgtandem.model.topology import Method, Node, Topology
 from pgtandem.observe.tls_health import tls_in_words, tls_problems
 from pgtandem.plan.between_hosts import clocks_apart
 from pgtandem.plan.layout import remarks
@@ -20,7 +20,8 @@ _WAIT_FOR_NOBODY = ("off", "local")
 @dataclass(frozen=True, slots=True)
 class NodeHealth:
     """One line of the status table. `lag_bytes` is what the primary has written and this node has not replayed;
-    None where it cannot be known. An idle standby that has everything has a lag of 0 seconds."""
+    None where it cannot be known. An idle standby that has everything has a lag of 0 seconds.
+    With an `apply_delay` it is behind on purpose."""
 
     name: NodeName
     role: str
@@ -32,6 +33,7 @@ class NodeHealth:
     port: int
     zone: str | None = None
     sync_state: str | None = None
+    apply_delay: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def cluster_health(topology: Topology, observed: Observed) -> ClusterHealth:
         archive=_archive(topology, observed, primary),
         tls=tls_in_words(topology, observed),
         problems=tuple(_problems(topology, observed, nodes)),
-        remarks=tuple(_remarks(topology, observed)),
+        remarks=(*_remarks(topology, observed), *_delayed(nodes)),
     )
 
 
@@ -70,6 +72,15 @@ def _remarks(topology: Topology, observed: Observed) -> Iterator[str]:
         yield f"{WARNING}{warning}."
     for name in topology.names:
         yield from remarks(topology, name, observed.nodes[name])
+
+
+def _delayed(nodes: tuple[NodeHealth, ...]) -> Iterator[str]:
+    for node in nodes:
+        if node.state == "delayed":
+            yield (
+                f"{node.name} replays what it has, {node.apply_delay} late, and streams again after that; until then "
+                f"its slot on {node.upstream} keeps the WAL that follows."
+            )
 
 
 def _node(topology: Topology, observed: Observed, name: NodeName, primary: NodeName | None) -> NodeHealth:
@@ -83,7 +94,7 @@ def _node(topology: Topology, observed: Observed, name: NodeName, primary: NodeN
     return NodeHealth(
         name=name,
         role=_role(seen),
-        state=_state(seen, sender[1] if sender else None),
+        state=_state(seen, sender[1] if sender else None, node),
         upstream=None if is_primary else (sender[0] if sender else upstream),
         timeline=server.timeline if server else (control.timeline if control else None),
         lag_bytes=0 if is_primary else _lag_bytes(observed, seen, primary),
@@ -91,6 +102,7 @@ def _node(topology: Topology, observed: Observed, name: NodeName, primary: NodeN
         port=seen.postmaster.value.port if isinstance(seen.postmaster, Known) else node.port,
         zone=node.zone,
         sync_state=sender[1].sync_state if sender else None,
+        apply_delay=None if is_primary else node.apply_delay,
     )
 
 
@@ -114,7 +126,7 @@ def _role(seen: ObservedNode) -> str:
     return "standby" if was_standby else "primary"
 
 
-def _state(seen: ObservedNode, sender: Sender | None) -> str:
+def _state(seen: ObservedNode, sender: Sender | None, node: Node) -> str:
     if isinstance(seen.reachable, Unknown):
         return "unreachable"
     if isinstance(seen.data, Absent):
@@ -128,7 +140,7 @@ def _state(seen: ObservedNode, sender: Sender | None) -> str:
     if not seen.running.in_recovery:
         return "running"
     if sender is None:
-        return "not streaming"
+        return "delayed" if node.apply_delay and seen.running.delaying else "not streaming"
     return "catching up" if sender.state == "catchup" else sender.state
 
 
@@ -155,7 +167,7 @@ def _synchronous(topology: Topology, observed: Observed, primary: NodeName | Non
         return "unknown while there is no single primary"
     server = observed.nodes[primary].running
     assert server is not None
-    candidates = topology.standbys_of(primary, primary)
+    candidates = topology.confirming(primary)
     names = server.settings.get("synchronous_standby_names")
     if names is None or not names.value:
         return f"not in force yet: no standby has to confirm a commit, {synchronous} is wished (pgtandem plan)"
@@ -195,7 +207,7 @@ def _problems(topology: Topology, observed: Observed, nodes: tuple[NodeHealth, .
         problems.append("no primary runs: nothing can be written")
     problems += [problem for name in primaries for problem in _waiting_writes(topology, observed, name)]
     for node in nodes:
-        if node.state not in ("running", "streaming"):
+        if node.state not in ("running", "streaming", "delayed"):
             problems.append(f"{node.name} is {node.state}{_reason(observed.nodes[node.name])}")
     problems += _slot_problems(topology, observed)
     problems += _hba_problems(observed)
@@ -241,7 +253,7 @@ def _waiting_writes(topology: Topology, observed: Observed, primary: NodeName) -
         return []
     missing = [
         name
-        for name in topology.standbys_of(primary, primary)
+        for name in topology.confirming(primary)
         if not any(s.application_name == name and s.state == "streaming" for s in server.senders)
     ]
     whom = f" (missing: {', '.join(missing)})" if missing else ""

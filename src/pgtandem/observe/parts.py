@@ -10,6 +10,7 @@ from enum import Enum
 
 from pgtandem.model.names import NodeName
 from pgtandem.model.plan import Condition
+from pgtandem.plan.conditions import STREAMING
 
 
 class Part(Enum):
@@ -57,8 +58,9 @@ def parts_read_by(conditions: Sequence[Condition]) -> dict[NodeName, Parts]:
     """The nodes that conditions are about, each with the parts that they read of it."""
     parts: dict[NodeName, Parts] = {}
     for condition in conditions:
-        # Streaming is read from the upstream, which the argument names.
-        streams = condition.kind in ("streams_from", "streams_encrypted")
+        streams = condition.kind in STREAMING
+        if condition.kind == "streams_or_delays":
+            parts[condition.node] = parts.get(condition.node, _NOTHING) | SERVER
         node = NodeName(condition.argument) if streams else condition.node
         parts[node] = parts.get(node, _NOTHING) | (SERVER if streams else _READ.get(condition.kind, EVERYTHING))
     return parts

@@ -78,7 +78,7 @@ def switchover_candidate(
     assert top is not None
     sender = _sender(top, name)
     checks = (
-        *_standby_checks(node),
+        *_standby_checks(node, topology.node(name).apply_delay),
         _streaming(sender, primary),
         *_lag(node, sender, top, limits),
         *_settings(topology, observed, name),
@@ -97,7 +97,7 @@ def received_lsn(node: ObservedNode) -> Lsn | None:
     return max((lsn for lsn in (server.receive_lsn, server.replay_lsn) if lsn is not None), default=None)
 
 
-def _standby_checks(node: ObservedNode) -> Iterator[Check]:
+def _standby_checks(node: ObservedNode, wished_delay: str | None) -> Iterator[Check]:
     server = node.running
     if server is None:
         reasons = [fact.reason for fact in (node.reachable, node.postmaster, node.server) if isinstance(fact, Unknown)]
@@ -109,9 +109,11 @@ def _standby_checks(node: ObservedNode) -> Iterator[Check]:
     yield _holds("role", role, "standby", server.in_recovery, "pgtandem status")
     yield _holds("replay", "paused" if server.replay_paused else "goes on", "goes on", not server.replay_paused,
                  "SELECT pg_wal_replay_resume()")  # fmt: skip
-    delay = server.settings.get("recovery_min_apply_delay")
-    delayed = delay is not None and delay.value not in ("0", "")
-    yield _holds("delay", f"{delay.value} ms" if delay and delayed else "none", "none", not delayed,
+    # Up to 11 the server does not show it: there it counts what the topology file says.
+    setting = server.settings.get("recovery_min_apply_delay")
+    seen = f"{setting.value} ms" if setting is not None and setting.value not in ("0", "") else None
+    delay = wished_delay or seen
+    yield _holds("delay", delay or "none", "none", delay is None,
                  "name another standby; this one is late on purpose")  # fmt: skip
 
 

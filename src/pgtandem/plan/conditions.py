@@ -13,6 +13,9 @@ from pgtandem.model.plan import Condition
 
 Verdict = bool | Unknown
 
+#: The kinds that are read from the upstream, which their argument names.
+STREAMING = ("streams_from", "streams_or_delays", "streams_encrypted")
+
 
 def judge(condition: Condition, observed: Observed) -> Verdict:
     """Whether a condition holds. Raises KeyError for a kind that does not exist: a defect that the tests find."""
@@ -20,7 +23,9 @@ def judge(condition: Condition, observed: Observed) -> Verdict:
     if node is None:
         former = {entry.name: entry.observed for entry in observed.former}
         node = former.get(condition.node, ObservedNode())
-    if condition.kind in ("streams_from", "streams_encrypted"):
+    if condition.kind == "streams_or_delays" and node.running is not None and node.running.delaying:
+        return True
+    if condition.kind in STREAMING:
         return _streams_from(condition, observed)
     if condition.kind == "archive_ready":
         return isinstance(observed.archive, Known) or (
@@ -109,7 +114,7 @@ def _streams_from(condition: Condition, observed: Observed) -> Verdict:
     return server is not None and any(
         sender.application_name == condition.node
         and sender.state == "streaming"
-        and (sender.encrypted is True or condition.kind == "streams_from")
+        and (sender.encrypted is True or condition.kind != "streams_encrypted")
         for sender in server.senders
     )
 

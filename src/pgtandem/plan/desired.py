@@ -49,8 +49,8 @@ class Wish:
         return self.topology.upstream_of(name, self.primary)
 
     def sync_candidates(self, name: NodeName) -> tuple[NodeName, ...]:
-        """The standbys that could confirm commits while `name` is the primary: those that follow it directly."""
-        return self.topology.standbys_of(name, name)
+        """The standbys that could confirm commits while `name` is the primary: see `Topology.confirming`."""
+        return self.topology.confirming(name)
 
     def slots_of(self, name: NodeName) -> tuple[SlotName, ...]:
         """The slots that a node keeps for its direct downstreams."""
@@ -141,6 +141,8 @@ def _recovery_settings(wish: Wish, name: NodeName) -> dict[str, str]:
     if upstream is not None:
         settings["primary_conninfo"] = _conninfo(wish.node(upstream), name, verify=verifies_upstream(wish, name))
         settings["primary_slot_name"] = slot_name(name)
+        if delay := wish.node(name).apply_delay:
+            settings["recovery_min_apply_delay"] = delay
     elif not reloads_upstream(wish.topology.postgresql):
         # A primary does not read them. Taking them away after a promotion would only leave a restart pending.
         in_place = settings_in_place(wish.seen(name))
@@ -219,7 +221,9 @@ def _set_by_hand(node: ObservedNode, key: str) -> int:
 
 def kept_above_wish(wish: Wish, name: NodeName) -> tuple[str, ...]:
     """The settings that a standby must keep for now above what it is to have: until the primary has the lower value
-    and the standby has replayed that."""
+    and the standby has replayed that. Nobody waits for a delayed one: it lowers them some later time."""
+    if wish.node(name).apply_delay is not None:
+        return ()
     primary, settled = wish.seen(wish.primary), desired_settings(wish, name)
     kept = []
     for key in STANDBY_FLOOR:
@@ -317,6 +321,13 @@ def streams(wish: Wish, name: NodeName) -> bool:
     return server is not None and any(
         sender.application_name == name and sender.state == "streaming" for sender in server.senders
     )
+
+
+def delays(wish: Wish, name: NodeName) -> bool:
+    """Whether a standby waits right now because it is to replay late. After a start or a lost connection it does not
+    stream until it has replayed all that it has: the server asks its upstream for more only then."""
+    server = wish.seen(name).running
+    return wish.node(name).apply_delay is not None and server is not None and server.delaying
 
 
 def neighbour_at_port(wish: Wish, name: NodeName) -> NodeName | None:

@@ -8,7 +8,7 @@ from pgtandem.model.topology import Durability, Method, Topology
 def single_failures(topology: Topology, primary: NodeName) -> tuple[Consequence, ...]:
     """One line per node that can fail, the primary first."""
     rows = [_primary_fails(topology, primary)]
-    candidates = topology.standbys_of(primary, primary)
+    candidates = topology.confirming(primary)
     synchronous = topology.replication.synchronous
     for name in topology.names:
         if name == primary:
@@ -28,9 +28,9 @@ def single_failures(topology: Topology, primary: NodeName) -> tuple[Consequence,
 
 
 def _primary_fails(topology: Topology, primary: NodeName) -> Consequence:
-    candidates = topology.standbys_of(primary, primary)
-    if not candidates:
-        return Consequence(f"{primary} fails", "stop until it is back", "everything, if its disk is lost")
+    candidates = topology.confirming(primary)
+    if not any(node.apply_delay is None for node in topology.nodes if node.name != primary):
+        return Consequence(f"{primary} fails", "stop until it is back", _only_delayed(topology, primary))
     writes = "stop until a standby is promoted"
     synchronous, durability = topology.replication.synchronous, topology.replication.durability
     if synchronous.method is Method.NONE:
@@ -43,6 +43,13 @@ def _primary_fails(topology: Topology, primary: NodeName) -> Consequence:
         if durability is Durability.REMOTE_WRITE:
             loss += " and its machine did not crash at the same time"
     return Consequence(f"{primary} fails", writes, loss)
+
+
+def _only_delayed(topology: Topology, primary: NodeName) -> str:
+    delayed = [node.name for node in topology.nodes if node.name != primary]
+    if not delayed:
+        return "everything, if its disk is lost"
+    return f"if its disk is lost, what had not reached {' or '.join(delayed)}, which is never promoted by itself"
 
 
 def _who_confirmed(topology: Topology, candidates: tuple[NodeName, ...]) -> str:

@@ -7,7 +7,7 @@ from pgtandem.model.names import NodeName
 from pgtandem.model.plan import Condition, NodeFiles, Risk, Step, StepKind
 from pgtandem.plan.certificates import streams_encrypted
 from pgtandem.plan.changes import change, restart, start
-from pgtandem.plan.desired import Wish, desired_files, streams
+from pgtandem.plan.desired import Wish, delays, desired_files, streams
 from pgtandem.plan.draft import Draft, cascade_order
 from pgtandem.plan.drift import drift_of, unanswered
 from pgtandem.plan.outside import places_to_fill
@@ -40,8 +40,9 @@ def plan_standby(draft: Draft, name: NodeName) -> None:
     for below in wish.topology.standbys_of(name, wish.primary):
         slot(draft, name, below)
     touched = draft.has(f"{name}.start") or draft.has(f"{name}.restart") or _moves(draft, name)
-    if touched or draft.builds(upstream) or not streams(wish, name):
-        prove(draft, name, f"It must stream from {upstream}, and show a row written on {wish.primary}.")
+    if touched or draft.builds(upstream) or not (streams(wish, name) or delays(wish, name)):
+        shows = "receive" if wish.node(name).apply_delay else "show"
+        prove(draft, name, f"It must stream from {upstream}, and {shows} a row written on {wish.primary}.")
     if seen.replaced or name in draft.gaps:
         _remove_replaced(draft, name, upstream)
 
@@ -61,7 +62,8 @@ def one_after_the_other(draft: Draft) -> None:
         again: tuple[Condition, ...] = ()
         # Where it is to follow somebody else, or somebody moves to another port, it may stream only later.
         if upstream is not None and ports_stay and streams(wish, name) and not _moves(draft, name):
-            again = (Condition("streams_from", name, upstream),)
+            kind = "streams_or_delays" if wish.node(name).apply_delay else "streams_from"
+            again = (Condition(kind, name, upstream),)
         needs = (*step.needs, before) if before else step.needs
         draft.steps[at] = replace(step, needs=needs, proves=(*step.proves, *again))
         before = step_id
@@ -212,7 +214,9 @@ def prove(draft: Draft, name: NodeName, why: str) -> None:
                 f"{wish.primary}.start",
                 f"{wish.primary}.restart",
             ),
-            proves=(Condition("streams_from", name, upstream), *streams_encrypted(wish, name)),
+            proves=(Condition("streams_or_delays", name, upstream),)
+            if wish.node(name).apply_delay
+            else (Condition("streams_from", name, upstream), *streams_encrypted(wish, name)),
             upstream=upstream,
         )
     )

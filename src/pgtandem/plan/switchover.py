@@ -102,12 +102,12 @@ def _has_everything(observed: Observed, old: NodeName, to: NodeName) -> bool:
 
 
 def _first_direct(topology: Topology, primary: NodeName) -> NodeName:
-    standbys = topology.standbys_of(primary, primary)
+    standbys = topology.confirming(primary)
     if not standbys:
         raise PgtandemError(
             "PT-3042",
             f"there is no standby that could take over from {primary}",
-            why="No other node follows it directly.",
+            why="No other node follows it directly and without a delay.",
             next_step="add one to the topology file, then pgtandem apply",
         )
     return standbys[0]

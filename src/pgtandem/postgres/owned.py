@@ -22,6 +22,7 @@ OWNED: Mapping[str, str] = MappingProxyType(
         "primary_slot_name": "it follows from the node's name",
         "promote_trigger_file": "roles are changed by pgtandem",
         "recovery_end_command": _RECOVERY,
+        "recovery_min_apply_delay": "say it as nodes.NAME.apply_delay",
         "recovery_target": _RECOVERY,
         "recovery_target_action": _RECOVERY,
         "recovery_target_inclusive": _RECOVERY,

@@ -188,6 +188,10 @@ SELECT modification > pg_postmaster_start_time() FROM pg_stat_file('recovery.con
 """
 
 
+# Replay that waits for recovery_min_apply_delay.
+_DELAYING = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'RecoveryApplyDelay')"
+
+
 def _document(major: int) -> str:
     unread = "NULL" if has_standby_signal(major) else f"({_RECOVERY_UNREAD})"
     return f"""
@@ -203,6 +207,7 @@ SELECT json_build_object(
         WHEN here.in_recovery
         THEN greatest(0, extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())) END,
     'replay_paused', CASE WHEN here.in_recovery THEN pg_is_wal_replay_paused() ELSE false END,
+    'delaying', CASE WHEN here.in_recovery THEN ({_DELAYING}) END,
     'recovery_unread', CASE WHEN here.in_recovery THEN {unread} END,
     'oldest_wal', ({_OLDEST_WAL}),
     'size_bytes', (SELECT sum(pg_database_size(oid))::bigint FROM pg_database),

@@ -36,6 +36,7 @@ def parse_server(
         replay_lsn=_lsn(document["replay_lsn"]),
         replay_age_seconds=_seconds(document["replay_age_seconds"]),
         replay_paused=document["replay_paused"],
+        delaying=bool(document["delaying"]),
         recovery_unread=bool(document["recovery_unread"]),
         oldest_lsn=_oldest(document["oldest_wal"]),
         size_bytes=document["size_bytes"],

@@ -3,7 +3,7 @@
 import ipaddress
 
 from pgtandem.model.names import NodeName
-from pgtandem.model.topology import Archive, Method, Node, Replication
+from pgtandem.model.topology import Archive, Durability, Method, Node, Replication
 from pgtandem.topology.nodes import Nodes
 from pgtandem.topology.places import is_below
 from pgtandem.topology.problems import Problems, did_you_mean, listed
@@ -25,6 +25,15 @@ def check_upstreams(problems: Problems, nodes: Nodes) -> None:
             known = f"the nodes are {listed(nodes.declared)}"
             problems.add(path, f'unknown node "{node.upstream}"', "", hint or known)
     _check_loops(problems, nodes)
+
+
+def check_delays(problems: Problems, nodes: Nodes) -> None:
+    """The first node does not wait before it replays: it replays nothing."""
+    for node in nodes.read:
+        if node.apply_delay is not None and node.name == nodes.declared[0]:
+            what = f'the first node "{node.name}" starts as the primary and replays nothing'
+            why = "A delayed standby never becomes the primary, and the primary no delayed standby."
+            problems.add(("nodes", node.name, "apply_delay"), what, why, "remove the line, or put another node first")
 
 
 def _check_loops(problems: Problems, nodes: Nodes) -> None:
@@ -142,15 +151,19 @@ def _relation(one: str, other: str) -> str:
 
 
 def check_confirming(problems: Problems, nodes: Nodes, replication: Replication) -> None:
-    """No more standbys must confirm than follow the primary directly."""
+    """No more standbys must confirm than follow the primary directly and without a delay."""
     if replication.synchronous.method is Method.NONE or len(nodes.read) < len(nodes.declared):
         return
     standbys = nodes.read[1:]
     if not nodes.read or any(not _sound(problems, node, "upstream") for node in standbys):
         return
-    direct = sum(node.upstream in (None, nodes.declared[0]) for node in standbys)
+    following = [node for node in standbys if node.upstream in (None, nodes.declared[0])]
+    direct = sum(node.apply_delay is None for node in following)
     needed = replication.synchronous.count
     if needed <= direct:
+        return
+    if direct < len(following):
+        _report_delayed(problems, replication, following, direct)
         return
     have = {0: "no standby follows", 1: "only 1 standby follows"}.get(direct, f"only {direct} standbys follow")
     why = (
@@ -161,6 +174,18 @@ def check_confirming(problems: Problems, nodes: Nodes, replication: Replication)
     lower = f'synchronous = "{replication.synchronous.method.value} {direct}"' if direct else 'synchronous = "none"'
     what = f'"{replication.synchronous}" needs {needed}, but {have} the primary directly'
     problems.add(("replication", "synchronous"), what, why, lower)
+
+
+def _report_delayed(problems: Problems, replication: Replication, following: list[Node], able: int) -> None:
+    """Too few of those that follow the primary directly are without a delay."""
+    delayed = listed(f'"{node.name}"' for node in following if node.apply_delay is not None)
+    what = f'"{replication.synchronous}" needs {replication.synchronous.count}, and {delayed} cannot confirm: delayed'
+    if replication.durability is Durability.REMOTE_APPLY:
+        why = 'With durability "remote_apply" every commit would wait for the delay.'
+    else:
+        why = "A delayed standby is never promoted, so what it alone has confirmed could be lost."
+    lower = f'synchronous = "{replication.synchronous.method.value} {able}"' if able else 'synchronous = "none"'
+    problems.add(("replication", "synchronous"), what, why, f"{lower}, or take apply_delay away")
 
 
 def _sound(problems: Problems, node: Node, key: str) -> bool:

@@ -136,6 +136,14 @@ _NODE_KEYS = (
     ),
     Key(
         NODE,
+        "apply_delay",
+        Kind.TEXT,
+        "how long it waits, as a standby, before it replays a commit that it has received",
+        '"1h"',
+        values="a whole number with ms, s, min, h or d",
+    ),
+    Key(
+        NODE,
         "certificate",
         Kind.TEXT,
         "the file on the node's host with its certificate, where [tls] says that they are your own",

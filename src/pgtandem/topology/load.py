@@ -4,7 +4,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from pgtandem.model.topology import Replication, Topology
-from pgtandem.topology.check import check_addresses, check_confirming, check_directories, check_ports, check_upstreams
+from pgtandem.topology.check import (
+    check_addresses,
+    check_confirming,
+    check_delays,
+    check_directories,
+    check_ports,
+    check_upstreams,
+)
 from pgtandem.topology.encryption import check_tls, read_tls
 from pgtandem.topology.nodes import Nodes, read_nodes
 from pgtandem.topology.parameters import Judge
@@ -42,6 +49,7 @@ def load_topology(text: str, *, folder: str, source: str = "pgtandem.toml") -> T
     hba_lines = read_pg_hba(hba_table) if hba_table else ()
 
     check_upstreams(problems, nodes)
+    check_delays(problems, nodes)
     check_addresses(problems, nodes)
     check_ports(problems, nodes)
     check_directories(problems, nodes, archive, folder)

@@ -16,6 +16,9 @@ from pgtandem.topology.table import Table
 from pgtandem.topology.toml import describe, quote_key
 
 _NODE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,49}")
+_DELAY = re.compile(r"([0-9]{1,10}) ?(ms|s|min|h|d)")
+_MILLISECONDS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
+_LONGEST_DELAY = 2**31 - 1
 _RULE = "A name is 1 to 50 lower-case letters, digits, dashes and underscores and begins with a letter."
 
 
@@ -70,10 +73,27 @@ def _read_node(table: Table, name: NodeName, folder: str, cluster: Cluster) -> N
         address=read_address(table, host),
         upstream=None if upstream is None else NodeName(upstream),
         zone=table.text("zone"),
+        apply_delay=_read_delay(table),
         certificate=read_file(table, "certificate"),
         certificate_key=read_file(table, "certificate_key"),
         wal_directory=read_directory(table, "wal_directory", folder, "", host) if table.text("wal_directory") else None,
     )
+
+
+def _read_delay(table: Table) -> str | None:
+    """As it was written, but for a blank; None for no delay. PostgreSQL would take a bare number for milliseconds."""
+    text = table.text("apply_delay")
+    if text is None:
+        return None
+    found = _DELAY.fullmatch(text.strip())
+    if not found:
+        what = f"{describe(text)} is not a whole number with a unit"
+        table.report("apply_delay", what, "The units are ms, s, min, h and d.", 'for example apply_delay = "1h"')
+        return None
+    milliseconds = int(found[1]) * _MILLISECONDS[found[2]]
+    if milliseconds > _LONGEST_DELAY:
+        table.report("apply_delay", f"{describe(text)} is more than 24 days", "PostgreSQL allows no more.")
+    return f"{int(found[1])}{found[2]}" if milliseconds else None
 
 
 def _about_loose_key(name: str) -> tuple[str, str]:

@@ -74,6 +74,8 @@ def _node(node: Node, folder: str, first: bool) -> str:
         lines.append(_line(NODE, "upstream", quote_text(node.upstream)))
     if node.zone is not None:
         lines.append(_line(NODE, "zone", quote_text(node.zone)))
+    if node.apply_delay is not None:
+        lines.append(_line(NODE, "apply_delay", quote_text(node.apply_delay)))
     for name, value in (("certificate", node.certificate), ("certificate_key", node.certificate_key)):
         if value is not None:
             lines.append(_line(NODE, name, quote_text(value), first))

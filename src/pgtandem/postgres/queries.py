@@ -272,12 +272,15 @@ DROP_SLOT = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slot
 
 # As text: psycopg reads a timestamp only in the ISO DateStyle.
 LOAD_TIME = "SELECT pg_conf_load_time()::text"
-# A mistake that matters: one in pgtandem's own file, or one that keeps every file from being read.
+# A mistake that matters: one in pgtandem's own file, or one that keeps every file from being read. What takes effect at
+# a start only is shown as one, in the same words, although it is none.
 MISTAKE_IN_FILES = f"""
 SELECT format('Line %s of %s: %s%s', sourceline, sourcefile, name || ' = ' || quote_literal(setting) || ': ', error)
 FROM pg_file_settings
 WHERE error IS NOT NULL
   AND (sourcefile LIKE '%/{SETTINGS_FILE}' OR NOT (SELECT bool_or(applied) FROM pg_file_settings))
+  AND NOT EXISTS (SELECT FROM pg_settings AS known
+                  WHERE lower(known.name) = lower(pg_file_settings.name) AND known.context = 'postmaster')
 ORDER BY seqno LIMIT 1
 """
 RELOAD = "SELECT pg_conf_load_time()::text, pg_reload_conf()"

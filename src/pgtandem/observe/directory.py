@@ -1,5 +1,6 @@
 """A data directory and its server process, as files tell it."""
 
+import asyncio
 import json
 import posixpath
 
@@ -26,6 +27,13 @@ OWN_FILES = (
     *(CERTIFICATE_FILE, ROOT_FILE),
 )
 
+_READ = (
+    *OWN_FILES,
+    PASSFILE,
+    PROMOTION_FILE,
+    *("PG_VERSION", "pg_hba.conf", "postgresql.conf", "postgresql.auto.conf"),
+)
+
 
 async def observe_directory(
     host: Host, path: str, programs: str, topology: Topology, replication_password: Secret | None
@@ -35,18 +43,9 @@ async def observe_directory(
         entries = await host.list_directory(path)
         if not entries:
             return ABSENT
-        texts = {
-            name: await _text(host, posixpath.join(path, name))
-            for name in (
-                *OWN_FILES,
-                PASSFILE,
-                PROMOTION_FILE,
-                "PG_VERSION",
-                "pg_hba.conf",
-                "postgresql.conf",
-                "postgresql.auto.conf",
-            )
-        }
+        # Asked side by side: over a long line the answers come together.
+        read = await asyncio.gather(*(_text(host, posixpath.join(path, name)) for name in _READ))
+        texts = dict(zip(_READ, read, strict=True))
         return Known(
             DataDirectory(
                 entries=tuple(entries[:20]),

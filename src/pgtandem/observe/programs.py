@@ -1,5 +1,6 @@
 """Which PostgreSQL programs of a major version there are on a host."""
 
+import asyncio
 import posixpath
 import re
 from dataclasses import replace
@@ -91,8 +92,9 @@ async def _programs(host: Host, directory: str, origin: str, major: int) -> Prog
     version = await _version(host, directory)
     if version is None or _major(version) != major:
         return None
-    missing = [name for name in NEEDED if not await host.can_execute(posixpath.join(directory, name))]
-    return Programs(directory, version, origin, missing=tuple(missing))
+    there = await asyncio.gather(*(host.can_execute(posixpath.join(directory, name)) for name in NEEDED))
+    missing = tuple(name for name, found in zip(NEEDED, there, strict=True) if not found)
+    return Programs(directory, version, origin, missing=missing)
 
 
 def _parsed(text: str) -> str | None:

@@ -34,7 +34,7 @@ async def observe_system(host: Host, topology: Topology, programs: Fact[Programs
         if await host.list_directory("/run/systemd/system") is not None:
             system = replace(system, systemd=True)
         if await host.can_execute(_LIST_CLUSTERS):
-            listed = await host.run([_LIST_CLUSTERS, "-h"], deadline_seconds=20)
+            listed = await host.look([_LIST_CLUSTERS, "-h"])
             system = replace(system, clusters=parse_clusters(listed.text))
     except HostFailure:
         return system

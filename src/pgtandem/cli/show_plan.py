@@ -47,7 +47,8 @@ def plan_lines(plan: Plan, cluster: str, paint: Paint, columns: int, *, reasons:
             subsequent_indent="  ",
         )
     if plan.consequences:
-        lines.append(paint.bold("If one node fails:"))
+        together = any(row.several for row in plan.consequences)
+        lines.append(paint.bold("If one node, or several at once, fail:" if together else "If one node fails:"))
         for row in plan.consequences:
             lines += _consequence_lines(row, columns)
     return lines

@@ -126,11 +126,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Consequence:
-    """What one failure would mean for a topology: do writes stop, and what can be lost."""
+    """What one failure would mean for a topology: do writes stop, and what can be lost. `several` is a failure of
+    several nodes at once."""
 
     failure: str
     writes: str
     loss: str
+    several: bool = False
 
 
 #: How a note begins that is shown even where nothing is left to do.

@@ -1,12 +1,16 @@
 """What each single failure would mean for a topology, in words: do writes stop, what can be lost."""
 
+from collections.abc import Iterator
+
 from pgtandem.model.names import NodeName
 from pgtandem.model.plan import Consequence
 from pgtandem.model.topology import Durability, Method, Topology
+from pgtandem.plan.groups import hosts, zones
 
 
 def single_failures(topology: Topology, primary: NodeName) -> tuple[Consequence, ...]:
-    """One line per node that can fail, the primary first."""
+    """One line per node that can fail, the primary first; then zones and hosts with several nodes, as far as their
+    failure means more than that of each of their nodes."""
     rows = [_primary_fails(topology, primary)]
     candidates = topology.confirming(primary)
     synchronous = topology.replication.synchronous
@@ -24,7 +28,56 @@ def single_failures(topology: Topology, primary: NodeName) -> tuple[Consequence,
         if below:
             loss += f"; {', '.join(below)} stay{'s' if len(below) == 1 else ''} behind until {name} is back"
         rows.append(Consequence(f"{name} fails", writes, loss))
-    return tuple(rows)
+    return (*rows, *_together(topology, primary))
+
+
+def _together(topology: Topology, primary: NodeName) -> Iterator[Consequence]:
+    """A zone or a host with several nodes, where the nodes' own lines do not say what its failure means. Hosts that are
+    zones as well are told once, and that everything is gone with a single host is no news."""
+    told: set[tuple[NodeName, ...]] = {topology.names} if len(hosts(topology)) == 1 else set()
+    for group in (*zones(topology), *hosts(topology)):
+        if len(group.nodes) < 2 or group.nodes in told:
+            continue
+        told.add(group.nodes)
+        failure = f"{group} ({', '.join(group.nodes)}) fails"
+        if primary in group.nodes:
+            yield from _primary_with_others(topology, primary, group.nodes, failure)
+        else:
+            yield from _standbys_together(topology, primary, group.nodes, failure)
+
+
+def _standbys_together(
+    topology: Topology, primary: NodeName, down: tuple[NodeName, ...], failure: str
+) -> Iterator[Consequence]:
+    candidates, synchronous = topology.confirming(primary), topology.replication.synchronous
+    left = sum(name not in down for name in candidates)
+    alone = len(candidates) - 1
+    if synchronous.method is not Method.NONE and left < synchronous.count <= alone:
+        writes = f"stop: {synchronous.count} must confirm, {left} of {len(candidates)} can"
+        yield Consequence(failure, writes, "nothing", several=True)
+
+
+def _primary_with_others(
+    topology: Topology, primary: NodeName, down: tuple[NodeName, ...], failure: str
+) -> Iterator[Consequence]:
+    left = [node.name for node in topology.nodes if node.name not in down and node.apply_delay is None]
+    candidates, synchronous = topology.confirming(primary), topology.replication.synchronous
+    if not left:
+        if any(node.apply_delay is None for node in topology.nodes if node.name != primary):
+            loss = "everything that is nowhere else, if its disks are lost"
+            yield Consequence(failure, "stop until one of them is back", loss, several=True)
+        return
+    if synchronous.method is Method.NONE:
+        return
+    # Enough of those that went down together may have been the ones that confirmed.
+    gone = [name for name in candidates if name in down]
+    if synchronous.method is Method.FIRST:
+        unsafe = len(gone) >= synchronous.count and set(candidates[: synchronous.count]) <= set(gone)
+    else:
+        unsafe = len(gone) >= synchronous.count
+    if unsafe:
+        loss = f"acknowledged commits that only {' and '.join(gone)} had confirmed"
+        yield Consequence(failure, "stop until a standby is promoted", loss, several=True)
 
 
 def _primary_fails(topology: Topology, primary: NodeName) -> Consequence:

@@ -10,9 +10,11 @@ import pytest
 
 from cli import values
 from cli.streams import Pipe, Terminal
+from pgtandem.cli.show_findings import explained, finding_lines
 from pgtandem.cli.show_plan import plan_lines
 from pgtandem.cli.show_status import status_lines
 from pgtandem.cli.terminal import Paint
+from pgtandem.doctor.diagnose import RULES
 from pgtandem.model.observed import Observed
 from pgtandem.model.plan import Plan
 from pgtandem.model.topology import Topology
@@ -46,6 +48,8 @@ VIEWS = {
     "status-nothing-built": status(values.PAIR, values.NOTHING_BUILT),
     "status-much-is-wrong": status(values.CASCADE, values.MUCH_IS_WRONG),
     "status-long-names": status(values.LONG_NAMES, values.LONG_LOOK),
+    "doctor-findings": lambda paint, columns: finding_lines(*values.DIAGNOSED, paint, columns),
+    "doctor-explain": lambda paint, columns: explained([RULES["REP13"]], paint, columns),
 }
 
 

@@ -2,6 +2,9 @@
 
 from dataclasses import replace
 
+from pgtandem.doctor.diagnose import diagnose
+from pgtandem.doctor.look import Look
+from pgtandem.model.examined import DatabaseDetail, Examination, Examined
 from pgtandem.model.facts import ABSENT, Known, Unknown
 from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import NodeName
@@ -240,3 +243,20 @@ LONG_PLAN = Plan(
 )
 EMPTY = Plan(DB1)
 CAUGHT_UP = Observed({DB1: HEALTHY.nodes[DB1], DB2: built("db2", 5433)})
+
+_IDLE = {"old": Slot("old", "physical", False, None, Lsn(0x20000000), "reserved", 83886176)}
+_EXAMINED = Examined(
+    {
+        DB1: Known(
+            Examination(
+                lines={"fsync": ("/srv/shop/data/db1/postgresql.conf", 212)},
+                databases={"shop": DatabaseDetail("shop", unlogged_files=2)},
+            )
+        )
+    }
+)
+_RISKY = built(
+    "db1", 5432, primary=True, settings={"fsync": Setting("off"), "max_slot_wal_keep_size": Setting("-1")}, slots=_IDLE
+)
+DIAGNOSED_LOOK = Look(PAIR, Observed({DB1: _RISKY, DB2: stopped("db2")}), _EXAMINED)
+DIAGNOSED = (DIAGNOSED_LOOK, diagnose(DIAGNOSED_LOOK))

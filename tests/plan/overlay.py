@@ -25,6 +25,8 @@ def _changed(hint: Any, value: Any, wish: Any) -> Any:
         choices = typing.get_args(hint)
         if Absent in choices:
             return _fact(typing.get_args(choices[0])[0], value, wish)
+        if wish is None:
+            return None
         return _changed(choices[0], value, wish)
     if typing.get_origin(hint) is tuple:
         return tuple(_changed(typing.get_args(hint)[0], None, item) for item in wish)

@@ -87,6 +87,17 @@ class SessionContract:
             runner.run(session.put_replication_role(REPLICATION_ROLE, "right"))
         assert REPLICATION_ROLE not in runner.run(session.observe(None)).roles
 
+    # --- the second look
+
+    def test_primary_and_standby_can_be_examined(
+        self, runner: asyncio.Runner, session: Session, standby_session: Session
+    ) -> None:
+        runner.run(session.create_slot(SLOT))
+        for each in (session, standby_session):
+            examination = runner.run(each.examine())
+            assert not examination.waiting_commits
+            assert not examination.exclusive_backup
+
     # --- slots
 
     def test_slot_keeps_wal_from_the_start(self, runner: asyncio.Runner, session: Session) -> None:

@@ -10,11 +10,12 @@ from contextlib import suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
+from pgtandem.model.examined import Examination
 from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import Secret, SlotName
 from pgtandem.model.observed import Server
 from pgtandem.ports.database import DatabaseRefused, DatabaseUnreachable
-from pgtandem.postgres import queries, scram
+from pgtandem.postgres import examination, queries, scram
 from pgtandem.postgres.server_document import parse_server
 
 if TYPE_CHECKING:
@@ -121,6 +122,11 @@ class PsycopgSession:
                 await self._connection.rollback()
         token = await _proof(self._connection) if document["has_proof"] else None
         return parse_server(settings, document, replication_password, token)
+
+    @_call("be examined")
+    async def examine(self) -> Examination:
+        (document,) = await _documents(self._connection, examination.examine(self._major))
+        return examination.parse_examination(document)
 
     @_call("put the role {name}")
     async def put_replication_role(self, name: str, verifier: str) -> None:

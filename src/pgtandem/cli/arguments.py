@@ -24,8 +24,8 @@ examples:
   pgtandem COMMAND --help     more about one command
 
 The topology file is pgtandem.toml in this folder, or what -f names. Exit codes:
-0 fine or converged, 2 changes pending (plan), something wrong (status) or
-declined, 10 and above errors (docs/errors.md). NO_COLOR is honoured.
+0 fine or converged, 2 changes pending (plan), something wrong (status, doctor)
+or declined, 10 and above errors (docs/errors.md). NO_COLOR is honoured.
 """
 
 #: Commands with what they do, and examples.
@@ -40,6 +40,12 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "show who streams from whom, and what is wrong",
         "Exit code 0 when every node is up and streaming, 2 when something is wrong.",
         ("pgtandem status", "pgtandem status --json"),
+    ),
+    "doctor": (
+        "look for the traps of streaming replication",
+        "Each finding says what was seen, why it matters and what to do. Exit code 0 when there is none, 2 when "
+        "there is any; notes do not count.",
+        ("pgtandem doctor", "pgtandem doctor --json", "pgtandem doctor explain REP13"),
     ),
     "plan": (
         "show what apply would do, and change nothing",
@@ -152,9 +158,9 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
         if name != "psql":  # psql has a -f of its own
             sub.add_argument("-f", "--file", metavar="FILE", dest="file_after", help="the topology file")
         _ADD.get(name, _nothing_more)(sub)
-        if name in ("status", "plan", "uri"):
+        if name in ("status", "doctor", "plan", "uri"):
             sub.add_argument("--json", action="store_true", help="print JSON (docs/json.md)")
-        if name in (*CHANGING, "plan", "status"):
+        if name in (*CHANGING, "plan", "status", "doctor"):
             sub.add_argument(
                 "--accept-new-host-keys",
                 action="store_true",
@@ -190,6 +196,11 @@ def _switchover(sub: argparse.ArgumentParser) -> None:
 def _rejoin(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("node", metavar="NODE", help="the node that comes back")
     sub.add_argument("--copy", action="store_true", help="copy it anew, even where pg_rewind would do")
+
+
+def _doctor(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("explain", nargs="?", metavar="explain", help="tells about one rule, or lists all of them")
+    sub.add_argument("rule", nargs="?", metavar="ID", help="the rule to explain")
 
 
 def _init(sub: argparse.ArgumentParser) -> None:
@@ -234,6 +245,7 @@ _ADD = {
     "switchover": _switchover,
     "rejoin": _rejoin,
     "down": _down,
+    "doctor": _doctor,
     "init": _init,
     "uri": _uri,
     "psql": _psql,

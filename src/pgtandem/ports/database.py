@@ -5,6 +5,7 @@ from enum import Enum
 from typing import Protocol
 
 from pgtandem.errors import PgtandemError
+from pgtandem.model.examined import Examination
 from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import NodeName, Secret, SlotName
 from pgtandem.model.observed import Server
@@ -64,6 +65,10 @@ class Session(Protocol):
 
     async def observe(self, replication_password: Secret | None) -> Server:
         """Everything at once. The password is only compared with what the server has stored, never sent."""
+        ...
+
+    async def examine(self) -> Examination:
+        """The second, richer look, which only `doctor` takes."""
         ...
 
     async def put_replication_role(self, name: str, verifier: str) -> None:

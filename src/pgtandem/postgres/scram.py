@@ -66,3 +66,13 @@ def _parse(text: str) -> tuple[bytes, int, bytes, bytes] | None:
 
 def _text(content: bytes) -> str:
     return b64encode(content).decode("ascii")
+
+
+def stored_kind(stored: str | None) -> str:
+    """What pg_authid.rolpassword holds: "none", "scram-sha-256", "md5", or "plain", which is left by an upgrade from
+    9.6 or older only."""
+    if stored is None:
+        return "none"
+    if is_verifier(stored):
+        return "scram-sha-256"
+    return "md5" if stored.startswith("md5") and len(stored) == 35 else "plain"

@@ -115,18 +115,9 @@ def _role(row: Document, replication_password: Secret | None) -> Role:
         replication=row["replication"],
         login=row["login"],
         connection_limit=row["connection_limit"],
-        password_kind=_password_kind(stored),
+        password_kind=scram.stored_kind(stored),
         password_matches=same,
     )
-
-
-def _password_kind(stored: str | None) -> str:
-    """ "plain" is left by an upgrade from 9.6 or older only."""
-    if stored is None:
-        return "none"
-    if scram.is_verifier(stored):
-        return "scram-sha-256"
-    return "md5" if stored.startswith("md5") and len(stored) == 35 else "plain"
 
 
 def _slot(row: Document) -> Slot:

@@ -22,3 +22,14 @@ def confirmations(value: str) -> int:
     is a plain list of names."""
     counted = _COUNT.match(value)
     return int(counted.group(1)) if counted else int(bool(value.strip()))
+
+
+_NAME = re.compile(r'"((?:[^"]|"")*)"|([^\s,()"]+)')
+
+
+def listed_names(value: str) -> tuple[str, ...]:
+    """The names in a server's synchronous_standby_names, without quotes; "*" for any. Names are compared without regard
+    to capitals."""
+    counted = _COUNT.match(value)
+    inner = value[counted.end() :] if counted else value
+    return tuple((quoted.replace('""', '"') if quoted else bare) for quoted, bare in _NAME.findall(inner))

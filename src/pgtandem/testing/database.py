@@ -1,5 +1,6 @@
 """The ports Database and Session over simulated servers."""
 
+from pgtandem.model.examined import Examination
 from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import REPLICATION_ROLE, SUPERUSER, NodeName, Secret, SlotName
 from pgtandem.model.observed import Archiver, Receiver, Role, Sender, Server, Setting, Slot
@@ -113,6 +114,12 @@ class SimSession:
             proof_token=storage.content.proof,
             history=() if standby else tuple(storage.history),
         )
+
+    @port_call(changes=False)
+    async def examine(self) -> Examination:
+        """Nothing worth telling."""
+        await self._reach()
+        return Examination()
 
     @port_call(changes=True)
     async def put_replication_role(self, name: str, verifier: str) -> None:

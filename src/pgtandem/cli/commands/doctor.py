@@ -1,0 +1,67 @@
+"""pgtandem doctor: the traps that a cluster has, each with its reason and what to do."""
+
+import argparse
+import difflib
+import json
+import sys
+
+from pgtandem.cli.invocation import spelled
+from pgtandem.cli.json_views import doctor_json, rules_json
+from pgtandem.cli.show_findings import explained, finding_lines
+from pgtandem.cli.terminal import Paint, width
+from pgtandem.cli.workbench import in_world, read_topology, topology_path
+from pgtandem.doctor.diagnose import RULES, diagnose, wrong
+from pgtandem.doctor.look import Look
+from pgtandem.doctor.rules import Rule
+from pgtandem.errors import PgtandemError
+from pgtandem.observe.cluster import Observer
+from pgtandem.observe.examination import examine_cluster
+from pgtandem.ports import World
+
+
+def run(options: argparse.Namespace) -> int:
+    """0 without findings, 2 with any. `explain` needs no cluster."""
+    if options.explain is not None:
+        return _explain(options)
+    path = topology_path(options)
+    topology = read_topology(path)
+
+    async def work(world: World) -> Look:
+        observed = await Observer(topology, world, try_paths=True).cluster()
+        return Look(topology, observed, await examine_cluster(topology, world, observed))
+
+    look = in_world(path, topology, work, options)
+    findings = diagnose(look)
+    if options.json:
+        print(json.dumps(doctor_json(look, findings), indent=2))
+    else:
+        out = sys.stdout
+        print(spelled("\n".join(finding_lines(look, findings, Paint(out), min(width(out), 100))), path))
+    return 2 if wrong(findings) else 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    if options.explain != "explain":
+        raise PgtandemError(
+            "PT-1006",
+            f'doctor does not know what to do with "{options.explain}"',
+            next_step="pgtandem doctor   or   pgtandem doctor explain ID",
+        )
+    rules = list(RULES.values()) if options.rule is None else [_rule(options.rule)]
+    if options.json:
+        print(json.dumps(rules_json(rules), indent=2))
+    else:
+        print("\n".join(explained(rules, Paint(sys.stdout), min(width(sys.stdout), 100))))
+    return 0
+
+
+def _rule(word: str) -> Rule:
+    found = RULES.get(word.upper())
+    if found is None:
+        close = difflib.get_close_matches(word.upper(), RULES, 1)
+        raise PgtandemError(
+            "PT-1006",
+            f'there is no rule "{word}"',
+            next_step=f"pgtandem doctor explain {close[0]}" if close else "pgtandem doctor explain   (lists them)",
+        )
+    return found

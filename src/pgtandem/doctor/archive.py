@@ -1,0 +1,314 @@
+"""The WAL archive: does what is counted as archived exist, whole, somewhere else?"""
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+
+from pgtandem.doctor.look import Look, taken_out
+from pgtandem.doctor.rules import Seen, Severity, rule
+from pgtandem.model.facts import Known, Unknown, value_or_none
+from pgtandem.model.names import NodeName
+from pgtandem.model.observed import Server
+
+_USE_OURS = 'directory = "..." under [archive] in pgtandem.toml, then pgtandem apply'
+_OURS = " pgtandem/"  # the folder of its scripts
+_COPY = re.compile(r"(?:^|[\s;&|('\"/])(cp|mv|rsync|scp)\s")
+_DECLINES = re.compile(r"(?:^|[\s;&|('\"/])cp\s+(?:\S+\s+)*?(-\w*[in]\w*|--interactive|--no-clobber)(?=\s|$)")
+_NOTHING = re.compile(r"^\s*(?:/(?:usr/)?bin/true|true|:|cd\s+\.|exit\s+0|echo\b[^|;&]*)\s*$")
+_SWALLOWS = re.compile(r"(?:;|\|\|)\s*(?:/(?:usr/)?bin/)?(?:true|:|exit\s+0|cd\s+\.)\s*;?\s*$")
+_PIPE = re.compile(r"(?<!\|)\|(?!\|)")
+_SEGMENT = re.compile(r"^[0-9A-F]{24}$")
+_FEW_SEGMENTS = 10
+_MANY_SEGMENTS = 100
+_FULL_FRACTION, _FULL_BYTES = 0.05, 5 * 1024**3
+
+
+def _commands(look: Look) -> Iterator[tuple[NodeName, Server, str]]:
+    """The servers that archive by a command, with it."""
+    for name, server in look.servers():
+        command = look.value(name, "archive_command")
+        if look.archives(name) and command and command != "(disabled)" and not look.value(name, "archive_library"):
+            yield name, server, command
+
+
+def _seen(look: Look, name: NodeName, setting: str = "archive_command") -> Seen:
+    return Seen(name, look.shown(name, setting), look.where(name, setting))
+
+
+@rule(
+    "ARC01",
+    Severity.HIGH,
+    "the archive command copies without making the copy durable",
+    why="cp, mv, rsync and scp return before the copy is on disk, and under its final name while it is half written. "
+    "After a power failure PostgreSQL has recycled a segment that the archive does not hold.",
+    fix=_USE_OURS,
+)
+def copies_without_fsync(look: Look) -> Iterator[Seen]:
+    for name, _, command in _commands(look):
+        if _COPY.search(command) and not re.search(r"\bsync\b|fsync", command):
+            yield _seen(look, name)
+
+
+@rule(
+    "ARC02",
+    Severity.CRITICAL,
+    "the archive command declines to overwrite and may call that success",
+    why="cp -i and cp -n leave a file alone that has the segment's name already, and many versions of cp answer 0 for "
+    "that. PostgreSQL then counts as archived what is not there, and nobody learns of it before a restore fails.",
+    fix=_USE_OURS,
+)
+def declines(look: Look) -> Iterator[Seen]:
+    for name, _, command in _commands(look):
+        if _DECLINES.search(command):
+            yield _seen(look, name)
+
+
+@rule(
+    "ARC03",
+    Severity.CRITICAL,
+    "the archive command says success whatever happened",
+    why="A command that always answers 0 makes PostgreSQL remove WAL that was never archived. There is then no way "
+    "back to any moment after the last base backup, and no error in any log.",
+    fix=_USE_OURS,
+)
+def always_succeeds(look: Look) -> Iterator[Seen]:
+    for name, _, command in _commands(look):
+        pipe = _PIPE.search(command) and "pipefail" not in command
+        if _NOTHING.match(command) or _SWALLOWS.search(command) or pipe:
+            yield _seen(look, name)
+
+
+@rule(
+    "ARC04",
+    Severity.HIGH,
+    "the archive lies on the disk of a node's data",
+    why="One broken disk takes the data and the archive that was to bring it back. An archive that fills up also stops "
+    "the server beside it.",
+    fix='directory = "..." under [archive] in pgtandem.toml, on another disk or host',
+)
+def same_disk(look: Look) -> Iterator[Seen]:
+    archive, wanted = value_or_none(look.observed.archive), look.topology.archive
+    if archive is None or archive.disk is None or wanted is None or wanted.host is None:
+        return
+    for node in look.topology.nodes:
+        disk = value_or_none(look.observed.nodes[node.name].disk)
+        if disk and node.host == wanted.host and disk.device == archive.disk.device:
+            # Where everything is on one machine, the archive is for looking back, not for a lost disk.
+            severity = Severity.NOTE if look.one_machine else None
+            yield Seen(node.name, f"{wanted.directory} and {node.data_directory} share a disk", severity=severity)
+
+
+@rule(
+    "ARC05",
+    Severity.CRITICAL,
+    "archiving fails",
+    why="Every segment that cannot be archived stays in pg_wal until the disk is full, and then the server stops. "
+    "Until it works again there is no way back to this moment, and standbys that fall behind lose their second source.",
+    fix="see the last lines of the server's log, mend what the archive command complains of",
+)
+def failing(look: Look) -> Iterator[Seen]:
+    for name, server in look.servers():
+        archiver, command = server.archiver, look.value(name, "archive_command")
+        if archiver is None or (server.in_recovery and look.value(name, "archive_mode") != "always"):
+            continue
+        waiting = archiver.waiting_segments or 0
+        if look.archives(name) and command == "" and not look.value(name, "archive_library"):
+            yield Seen(name, f"archive_mode is on without a command, {waiting} segments wait", fix=_USE_OURS)
+        elif archiver.failing:
+            yield Seen(name, f"the last attempt failed, at {archiver.last_failed_wal}; {waiting} segments wait")
+        elif waiting >= _FEW_SEGMENTS and not archiver.archived_count and not archiver.failed_count:
+            # A command that ends by a signal or above 125 is not counted as failed.
+            yield Seen(name, f"nothing was ever archived nor counted as failed, and {waiting} segments wait")
+
+
+@rule(
+    "ARC06",
+    Severity.HIGH,
+    "archiving falls behind",
+    why="Segments are archived one after the other, and they come faster than they go. What waits is lost with the "
+    "primary's disk, and it fills that disk.",
+    fix="make the archive's disk or network faster, or write less",
+)
+def behind(look: Look) -> Iterator[Seen]:
+    for name, server in look.servers():
+        archiver = server.archiver
+        if archiver is None or archiver.failing or not archiver.archived_count:
+            continue
+        waiting = archiver.waiting_segments or 0
+        if waiting >= _FEW_SEGMENTS:
+            severity = None if waiting >= _MANY_SEGMENTS else Severity.MEDIUM
+            yield Seen(name, f"{waiting} segments wait in archive_status", severity=severity)
+
+
+def _segment_number(name: str, per_log: int) -> int:
+    return int(name[8:16], 16) * per_log + int(name[16:], 16)
+
+
+@rule(
+    "ARC07",
+    Severity.CRITICAL,
+    "segments are missing in the middle of the archive",
+    why="Recovery stops at the first segment that is not there, whatever comes behind it. Every moment between the "
+    "hole and the next base backup is out of reach.",
+    fix="take a new base backup now, then find out who removed or never wrote the segments",
+)
+def holes(look: Look) -> Iterator[Seen]:
+    listing = value_or_none(look.examined.archive)
+    sizes = {seen.control.wal_segment_bytes for seen in look.observed.nodes.values() if seen.control}
+    if listing is None or len(sizes) != 1:
+        return
+    per_log = (1 << 32) // sizes.pop()
+    segments = sorted(name for name in listing.names if _SEGMENT.match(name))
+    for before, after in pairwise(segments):
+        missing = _segment_number(after, per_log) - _segment_number(before, per_log) - 1
+        if before[:8] == after[:8] and missing > 0:
+            yield Seen(None, f"{missing} missing between {before} and {after}")
+
+
+@rule(
+    "ARC08",
+    Severity.HIGH,
+    "the archive lacks a timeline's history file",
+    why="Without it a server cannot tell where the timeline branched off, and follows the wrong one or none. A restore "
+    "to a moment after the promotion fails.",
+    fix="copy pg_wal/NNNNNNNN.history of the primary into the archive's folder",
+)
+def history_missing(look: Look) -> Iterator[Seen]:
+    listing = value_or_none(look.examined.archive)
+    if listing is None:
+        return
+    timelines = {int(name[:8], 16) for name in listing.names if _SEGMENT.match(name)}
+    for timeline in sorted(timelines):
+        if timeline > 1 and f"{timeline:08X}.history" not in listing.names:
+            yield Seen(None, f"segments of timeline {timeline}, and no {timeline:08X}.history")
+
+
+@rule(
+    "ARC09",
+    Severity.CRITICAL,
+    "two different clusters write into one archive",
+    why="Their segments have the same names, so that one replaces the other or stops its archiving. What is there then "
+    "restores neither of them.",
+    fix="give each cluster a folder of its own, for example one named after its system identifier",
+)
+def two_systems(look: Look) -> Iterator[Seen]:
+    writers: dict[str, dict[str, NodeName]] = {}
+    for name, server, command in _commands(look):
+        if _OURS not in command and not server.in_recovery:
+            writers.setdefault(command, {})[server.system_identifier] = name
+    for command, systems in writers.items():
+        if len(systems) > 1:
+            yield Seen(None, f"{' and '.join(systems.values())} are different systems with archive_command {command}")
+
+
+@rule(
+    "ARC10",
+    Severity.HIGH,
+    "archive_mode is off on a node that may be promoted",
+    why="archive_mode needs a restart, so that a standby without it archives nothing after a failover. The hole in the "
+    "archive begins at the very moment of the accident.",
+    fix="pgtandem apply",
+)
+def mode_differs(look: Look) -> Iterator[Seen]:
+    if not any(look.archives(name) for name, _ in look.servers()):
+        return
+    for name, _ in look.servers():
+        if not look.archives(name):
+            yield _seen(look, name, "archive_mode")
+
+
+@rule(
+    "ARC11",
+    Severity.MEDIUM,
+    "archive_mode = always with a command that may not be repeated",
+    why="With always, standbys archive the same segments as the primary, into the same place. A command that fails "
+    "where the same content is there already stops archiving; one that overwrites may replace a good segment.",
+    fix=_USE_OURS,
+)
+def always_mode(look: Look) -> Iterator[Seen]:
+    for name, _, command in _commands(look):
+        if look.value(name, "archive_mode") == "always" and _OURS not in command:
+            yield _seen(look, name, "archive_mode")
+
+
+@rule(
+    "ARC12",
+    Severity.NOTE,
+    "a segment is archived only when it is full",
+    why="Where little is written, hours of changes stand in a segment that is not in the archive yet. A standby that "
+    "streams has them; a restore from the archive alone does not.",
+    fix='archive_timeout = "5min" under [parameters] in pgtandem.toml, then pgtandem apply',
+)
+def no_timeout(look: Look) -> Iterator[Seen]:
+    for name, _ in look.primaries():
+        if look.archives(name) and look.number(name, "archive_timeout") == 0:
+            yield _seen(look, name, "archive_timeout")
+
+
+@rule(
+    "ARC13",
+    Severity.NOTE,
+    "the archive holds the last, partial segment of an old timeline",
+    why="A promotion archives the unfinished segment of the old timeline under a name with .partial, which recovery "
+    "never reads by itself. It belongs there: removing it may lose the last commits before a promotion.",
+    fix="leave it where it is",
+)
+def partial(look: Look) -> Iterator[Seen]:
+    listing = value_or_none(look.examined.archive)
+    for name in listing.names if listing else ():
+        if name.endswith(".partial") and _SEGMENT.match(name[:24]):
+            yield Seen(None, name)
+
+
+@rule(
+    "ARC15",
+    Severity.HIGH,
+    "a standby cleans up the archive",
+    why="archive_cleanup_command removes what this standby does not need any more, and nothing else is asked. Other "
+    "standbys and every restore to an earlier moment still need it.",
+    fix="take archive_cleanup_command out of the configuration",
+)
+def cleanup(look: Look) -> Iterator[Seen]:
+    for name, _ in look.servers():
+        if look.recovery(name, "archive_cleanup_command"):
+            setting = "archive_cleanup_command"
+            what = f"{setting} = {look.recovery(name, setting)}"
+            yield Seen(name, what, look.where(name, setting), taken_out(look, name, setting))
+
+
+@rule(
+    "ARC17",
+    Severity.MEDIUM,
+    "archive_command and archive_library are both set",
+    why="Up to 15 the library wins in silence; from 16 on archiving stops with an error. Somebody believes in the one "
+    "that is not used.",
+    fix="take one of the two out of the configuration",
+)
+def both_ways(look: Look) -> Iterator[Seen]:
+    for name, _ in look.servers():
+        command = look.value(name, "archive_command")
+        if look.archives(name) and look.value(name, "archive_library") and command not in ("", "(disabled)"):
+            what = look.shown(name, "archive_library", "archive_command")
+            yield Seen(name, what, look.where(name, "archive_library"), taken_out(look, name, "archive_library"))
+
+
+@rule(
+    "ARC18",
+    Severity.HIGH,
+    "the archive cannot take much more",
+    why="When the archive is full, segments stay on the primary until its disk is full too. Then the primary stops.",
+    fix="make room on the archive's disk, or move the archive",
+)
+def archive_full(look: Look) -> Iterator[Seen]:
+    wanted, fact = look.topology.archive, look.observed.archive
+    if wanted is None:
+        return
+    obstacle = look.observed.archive_obstacle
+    if isinstance(obstacle, Known):
+        yield Seen(None, obstacle.value.why, fix=obstacle.value.remedy)
+    elif isinstance(fact, Unknown):
+        yield Seen(None, f"{wanted.directory} cannot be looked at: {fact.reason}", fix=fact.next_step)
+    elif isinstance(fact, Known) and fact.value.disk:
+        disk = fact.value.disk
+        if disk.free_bytes < min(disk.total_bytes * _FULL_FRACTION, _FULL_BYTES):
+            yield Seen(None, f"{disk.free_bytes // 1024**2} MB free at {wanted.directory}")

@@ -1,0 +1,47 @@
+"""The second look, for `doctor`: what Observed leaves out because a plan does not need it."""
+
+import asyncio
+import posixpath
+
+from pgtandem.model.examined import ArchiveListing, Examination, Examined
+from pgtandem.model.facts import ABSENT, Fact, Known, Unknown
+from pgtandem.model.names import NodeName
+from pgtandem.model.observed import Observed
+from pgtandem.model.topology import Topology
+from pgtandem.observe.tls import open_session
+from pgtandem.ports import DatabaseRefused, DatabaseUnreachable, HostFailure, HostUnreachable, World
+
+
+async def examine_cluster(topology: Topology, world: World, observed: Observed) -> Examined:
+    """Every server that answered the first look, by the session of that look, and the archive's folder."""
+    names = topology.names
+    nodes, archive = await asyncio.gather(
+        asyncio.gather(*(_server(topology, world, observed, name) for name in names)),
+        _archive(topology, world, observed),
+    )
+    return Examined(dict(zip(names, nodes, strict=True)), archive)
+
+
+async def _server(topology: Topology, world: World, observed: Observed, name: NodeName) -> Fact[Examination]:
+    seen, node = observed.nodes[name], topology.node(name)
+    if not isinstance(seen.server, Known):
+        return seen.server
+    port = seen.postmaster.value.port if isinstance(seen.postmaster, Known) else node.port
+    try:
+        return Known(await (await open_session(topology, world, node, port)).examine())
+    except (DatabaseUnreachable, DatabaseRefused, HostFailure, HostUnreachable) as failure:
+        return Unknown(failure.why or failure.what)
+
+
+async def _archive(topology: Topology, world: World, observed: Observed) -> Fact[ArchiveListing]:
+    """What is there of this cluster, on all hosts that archive: a file that one of them has can be fetched."""
+    systems = set(observed.system_identifiers().values())
+    if topology.archive is None or len(systems) != 1:
+        return ABSENT
+    folder = posixpath.join(topology.archive.directory, systems.pop())
+    try:
+        listings = await asyncio.gather(*(world.host(host).list_directory(folder) for host in topology.archive_hosts))
+    except (HostFailure, HostUnreachable) as failure:
+        return Unknown(f"{failure.what}: {failure.why}")
+    there = [names for names in listings if names is not None]
+    return Known(ArchiveListing(tuple(sorted({name for names in there for name in names})))) if there else ABSENT

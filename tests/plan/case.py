@@ -4,8 +4,8 @@ observed.toml:
 
     built = "nothing"           or "topology.toml", or "earlier.toml" (a third file): a healthy cluster of that file
     primary = "db2"             where it is another than the first node
-    question = "down"           or "destroy", "switchover", "switchover to db2", "rejoin db1"; the usual question is
-                                what `pgtandem plan` asks
+    question = "down"           or "destroy", "switchover", "switchover to db2", "rejoin db1", "failover",
+                                "failover to db2, dead"; the usual question is what `pgtandem plan` asks
 
     [nodes.db2]                 what differs on a node, also on one that only earlier.toml has
     is = "stopped"              one of the words in `healthy`
@@ -30,6 +30,7 @@ from pgtandem.model.plan import Plan
 from pgtandem.model.topology import Topology
 from pgtandem.plan.candidates import Limits
 from pgtandem.plan.converge import plan_converge
+from pgtandem.plan.failover import choose_for_failover, plan_failover
 from pgtandem.plan.rejoin import plan_rejoin
 from pgtandem.plan.stop import plan_destroy, plan_down
 from pgtandem.plan.switchover import choose_successor, plan_switchover
@@ -42,12 +43,23 @@ FOLDER = "/srv/shop"
 COLUMNS = 100
 
 
+def _failover(topology: Topology, observed: Observed) -> Plan:
+    """As `pgtandem failover` asks where nobody named a node."""
+    return plan_failover(topology, observed, choose_for_failover(topology, observed))
+
+
 def _switchover(topology: Topology, observed: Observed) -> Plan:
     """As `pgtandem switchover` asks where nobody named a node."""
     return plan_switchover(topology, observed, choose_successor(topology, observed, Limits()), Limits())
 
 
-QUESTIONS = {"converge": plan_converge, "down": plan_down, "destroy": plan_destroy, "switchover": _switchover}
+QUESTIONS = {
+    "converge": plan_converge,
+    "down": plan_down,
+    "destroy": plan_destroy,
+    "switchover": _switchover,
+    "failover": _failover,
+}
 
 
 @dataclass(frozen=True)
@@ -70,6 +82,9 @@ class Case:
         question, _, to = self.question.partition(" to ")
         if question.startswith("rejoin "):
             return plan_rejoin(self.topology, self.observed, NodeName(question.removeprefix("rejoin ")))
+        if question == "failover" and to:
+            name = to.removesuffix(", dead")
+            return plan_failover(self.topology, self.observed, NodeName(name), dead=to != name)
         if to:
             return plan_switchover(self.topology, self.observed, NodeName(to), Limits())
         return QUESTIONS[question](self.topology, self.observed)

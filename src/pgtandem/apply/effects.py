@@ -94,6 +94,8 @@ EFFECTS: Mapping[StepKind, Effect] = {
     StepKind.CONFIRM_RECEIVED: role_changes.confirm_received,
     StepKind.PROMOTE: role_changes.promote,
     StepKind.FORGET_PROMOTION: role_changes.forget_promotion,
+    StepKind.TELL_LOSS: rewinding.tell_loss,
+    StepKind.END_SERVER: role_changes.end_server,
     StepKind.KEEP_WAL: rewinding.keep_wal,
     StepKind.REWIND: rewinding.rewind,
     StepKind.REMOVE_DATA_DIRECTORY: removal.remove_data_directory,

@@ -71,6 +71,12 @@ async def _committed(context: Context, step: Step, folder: str, timeline: int, s
     return f"{commits} transactions were committed after {since}, about {written} bytes of WAL"
 
 
+async def tell_loss(context: Context, step: Step) -> str:
+    """What a primary that is gone has and its successor does not, as far as its WAL can be read."""
+    folder = posixpath.join(context.node(step.node).data_directory, "pg_wal")
+    return await _committed(context, step, folder, Timeline(int(step.names[0])), step.names[1])
+
+
 async def rewind(context: Context, step: Step) -> str:
     """pg_rewind against the primary. Raises PgtandemError PT-4043."""
     assert step.upstream is not None

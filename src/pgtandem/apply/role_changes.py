@@ -22,6 +22,7 @@ _CHECKPOINT_SECONDS = 3600.0
 _LONG_CHECKPOINT_SECONDS = 0.5
 _RECEIVE_SECONDS = 20.0
 _PROMOTE_SECONDS = 120.0
+_END_SECONDS = 20.0
 
 
 async def checkpoint(context: Context, step: Step) -> str:
@@ -155,4 +156,26 @@ async def settle_wal(context: Context, step: Step) -> str:
             continue
         if not {f"{name}.ready", f"{name}.done"} & marked:
             await host.write_file(posixpath.join(status, f"{name}.done"), b"")
+    return ""
+
+
+async def end_server(context: Context, step: Step) -> str:
+    """An immediate shutdown of a server that answers nobody. Raises PgtandemError PT-4005 when it does not end."""
+    postmaster = await context.postmaster(step.node)
+    if postmaster is None:
+        return "it did not run"
+    host = context.host(step.node)
+    await context.leave(step.node)
+    await host.end_process(postmaster.pid)
+
+    async def test() -> bool | None:
+        return None if await host.process_alive(postmaster.pid) else True
+
+    if not await context.wait(test, _END_SECONDS):
+        raise PgtandemError(
+            "PT-4005",
+            f"{step.node} does not end (process {postmaster.pid})",
+            why="It did not obey an immediate shutdown: it is frozen, or waits for its disk.",
+            next_step=f"kill -9 {postmaster.pid}, then run the same command again",
+        )
     return ""

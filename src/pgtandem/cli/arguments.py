@@ -63,6 +63,12 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "It shows the plan and asks first. Stopped half way, the same command goes on where it was.",
         ("pgtandem switchover", "pgtandem switchover --to db2 --yes"),
     ),
+    "failover": (
+        "make a standby the primary where the primary is gone",
+        "The standby that received the most takes over; the old primary can only come back as a standby. "
+        "It says what may be lost, and asks first.",
+        ("pgtandem failover", "pgtandem failover --to db2 --yes"),
+    ),
     "rejoin": (
         "bring a former primary back as a standby",
         "What only it has is kept aside and reported; then pg_rewind takes it back, or its data is copied anew. "
@@ -97,7 +103,7 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 }
 
 #: Those that change the cluster.
-CHANGING = ("up", "apply", "switchover", "rejoin", "down")
+CHANGING = ("up", "apply", "switchover", "failover", "rejoin", "down")
 
 #: What belongs to pgtandem between "psql" and the first word that is psql's own.
 _PSQL_FLAGS = ("--read-write", "--read-only")
@@ -193,6 +199,15 @@ def _switchover(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--max-lag-seconds", type=_number, metavar="S", help="the same in time (10 s)")
 
 
+def _failover(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--to", metavar="NODE", help="the new primary (the standby that received the most by default)")
+    sub.add_argument(
+        "--the-primary-is-dead",
+        action="store_true",
+        help="go on although a node cannot be reached: if it lives, there are two primaries",
+    )
+
+
 def _rejoin(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("node", metavar="NODE", help="the node that comes back")
     sub.add_argument("--copy", action="store_true", help="copy it anew, even where pg_rewind would do")
@@ -243,6 +258,7 @@ def _psql(sub: argparse.ArgumentParser) -> None:
 _ADD = {
     "up": _up,
     "switchover": _switchover,
+    "failover": _failover,
     "rejoin": _rejoin,
     "down": _down,
     "doctor": _doctor,

@@ -8,7 +8,7 @@ import sys
 
 FILE_NAME = "pgtandem.toml"
 
-_COMMANDS = re.compile(r"\bpgtandem (?=(up|down|init|plan|apply|status|doctor|switchover|rejoin|uri|psql)\b)")
+_COMMANDS = re.compile(r"\bpgtandem (?=(up|down|init|plan|apply|status|doctor|switchover|failover|rejoin|uri|psql)\b)")
 
 
 def program() -> str:

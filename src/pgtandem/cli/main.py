@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from pgtandem.cli.terminal import output, own_output
 
-_CHANGING = ("up", "apply", "switchover", "rejoin", "down")
+_CHANGING = ("up", "apply", "switchover", "failover", "rejoin", "down")
 
 
 def entry() -> None:

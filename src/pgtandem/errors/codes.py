@@ -93,6 +93,7 @@ CODES = _table(
     (3024, Family.PLAN, "WAL is written elsewhere than the topology file says."),
     (3041, Family.PLAN, "A node's data went another way than the primary's."),
     (3042, Family.PLAN, "What a role change needs does not hold; each thing is listed."),
+    (3043, Family.PLAN, "The old primary may still be at work, and nothing keeps it from going on."),
     (4001, Family.APPLY, "A program that a step ran failed."),
     (4002, Family.APPLY, "What a step needs does not hold any more."),
     (4003, Family.APPLY, "A step's effect could not be proven in time."),

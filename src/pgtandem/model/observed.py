@@ -292,6 +292,7 @@ class Server:
     replay_age_seconds: float | None = None
     replay_paused: bool = False
     delaying: bool = False
+    last_commit_age_seconds: float | None = None
     recovery_unread: bool = False
     oldest_lsn: Lsn | None = None
     size_bytes: int = 0

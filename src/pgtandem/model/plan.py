@@ -67,6 +67,8 @@ class StepKind(Enum):
     CONFIRM_RECEIVED = "confirm_received"
     PROMOTE = "promote"
     FORGET_PROMOTION = "forget_promotion"
+    TELL_LOSS = "tell_loss"
+    END_SERVER = "end_server"
     KEEP_WAL = "keep_wal"
     REWIND = "rewind"
     REMOVE_DATA_DIRECTORY = "remove_data_directory"

@@ -3,7 +3,7 @@
 Values in, values out: commands show the table, the later failover agent decides by it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -11,7 +11,8 @@ from pgtandem.model.facts import Unknown
 from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import Observed, ObservedNode, Sender, Server
-from pgtandem.model.topology import Topology
+from pgtandem.model.topology import Durability, Method, Topology
+from pgtandem.plan.roles import timeline_of
 from pgtandem.postgres.versions import STANDBY_FLOOR
 
 MEGABYTE = 1024 * 1024
@@ -87,6 +88,74 @@ def switchover_candidate(
     same_zone = topology.node(name).zone == topology.node(primary).zone
     rank = (not synchronous, not same_zone, topology.names.index(name))
     return Candidate(name, checks, received_lsn(node), tuple(map(int, rank)))
+
+
+def failover_candidates(topology: Topology, observed: Observed, lost: tuple[NodeName, ...]) -> tuple[Candidate, ...]:
+    """Every other node as the successor of a primary that is gone, the best one first: the one that received the most.
+
+    `lost` are the nodes that may have been the primary. Where commits wait for standbys, nobody is fit who could lack
+    an acknowledged one.
+    """
+    latest = max((timeline_of(node) for node in observed.nodes.values()), default=0)
+    received = {
+        name: lsn
+        for name in topology.names
+        if name not in lost and timeline_of(observed.nodes[name]) == latest
+        if (lsn := received_lsn(observed.nodes[name])) is not None
+    }
+    most = max(received.values(), default=None)
+    found = []
+    for name in topology.names:
+        if name in lost:
+            continue
+        checks = [*_standby_checks(observed.nodes[name], topology.node(name).apply_delay)]
+        if observed.nodes[name].running is not None:
+            timeline = timeline_of(observed.nodes[name])
+            checks.append(
+                _holds(
+                    "timeline", str(timeline), f"the latest: {latest}", timeline == latest, f"pgtandem rejoin {name}"
+                )
+            )
+            own = received.get(name)
+            ahead = [other for other, lsn in received.items() if lsn == most]
+            checks.append(
+                _holds(
+                    "received",
+                    str(own or "unknown"),
+                    f"the most: {most}",
+                    own is not None and own == most,
+                    f"name {' or '.join(ahead)} instead",
+                )
+            )
+        checks += [check for old in lost if (check := _quorum(topology, old, received)) is not None]
+        here = topology.node(name).zone
+        same_zone = any(topology.node(old).zone == here for old in lost)
+        rank = (-(received[name].position if name in received else 0), not same_zone, topology.names.index(name))
+        found.append(Candidate(name, tuple(checks), received.get(name), tuple(map(int, rank))))
+    return tuple(sorted(found, key=lambda candidate: (not candidate.fit, candidate.rank)))
+
+
+def _quorum(topology: Topology, old: NodeName, received: Mapping[NodeName, Lsn]) -> Check | None:
+    """Whether the standbys that are seen must include one with every acknowledged commit of `old`.
+
+    A commit was acknowledged when k of the n that could confirm had it (any k; of "first k" nobody knows which k were
+    connected). Any n - k + 1 of them include one of those k: the one that received the most has every such commit.
+    """
+    replication = topology.replication
+    if replication.synchronous.method is Method.NONE or replication.durability in (Durability.OFF, Durability.LOCAL):
+        return None
+    could = topology.standbys_of(old, old)
+    if not could:
+        return None
+    needed = len(could) - min(replication.synchronous.count, len(could)) + 1
+    seen = [name for name in could if name in received]
+    return _holds(
+        "acknowledged commits",
+        f"{len(seen)} of {len(could)} standbys of {old} are seen",
+        f"{needed}, so that one of them has every one",
+        len(seen) >= needed,
+        "bring another standby back, then run the same command again",
+    )
 
 
 def received_lsn(node: ObservedNode) -> Lsn | None:

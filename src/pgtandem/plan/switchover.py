@@ -46,7 +46,7 @@ def choose_successor(topology: Topology, observed: Observed, limits: Limits) -> 
     if unfinished or (observed.primaries() and any(is_fenced(node) for node in observed.nodes.values())):
         return primary
     if observed.nodes[primary].running is None:
-        standbys = [name for name in topology.names if name != primary and _has_everything(observed, primary, name)]
+        standbys = [name for name in topology.names if name != primary and has_everything(observed, primary, name)]
         return standbys[0] if standbys else _first_direct(topology, primary)
     candidates = switchover_candidates(topology, observed, primary, limits)
     if candidates and candidates[0].fit:
@@ -69,7 +69,7 @@ def plan_switchover(topology: Topology, observed: Observed, to: NodeName, limits
     draft = Draft(Wish(topology, observed, to))
     if is_fenced(old):
         stopping = not isinstance(old.postmaster, Absent)
-        if not stopping and not _has_everything(observed, primary, to):
+        if not stopping and not has_everything(observed, primary, to):
             # It goes on as the primary first; then everything is done from the beginning.
             return replace(plan_converge(topology, observed), look_again=True)
         stopped = _end(draft, primary, ()) if stopping else ""
@@ -92,7 +92,7 @@ def plan_switchover(topology: Topology, observed: Observed, to: NodeName, limits
     )
 
 
-def _has_everything(observed: Observed, old: NodeName, to: NodeName) -> bool:
+def has_everything(observed: Observed, old: NodeName, to: NodeName) -> bool:
     """Whether a standby has replayed the last record of a primary that was shut down cleanly."""
     control, server = observed.nodes[old].control, observed.nodes[to].running
     if control is None or control.state != "shut down" or server is None or not server.in_recovery:

@@ -206,6 +206,8 @@ SELECT json_build_object(
     'replay_age_seconds', CASE WHEN here.receive_lsn = here.replay_lsn THEN 0
         WHEN here.in_recovery
         THEN greatest(0, extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())) END,
+    'last_commit_age_seconds', CASE WHEN here.in_recovery
+        THEN greatest(0, extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())) END,
     'replay_paused', CASE WHEN here.in_recovery THEN pg_is_wal_replay_paused() ELSE false END,
     'delaying', CASE WHEN here.in_recovery THEN ({_DELAYING}) END,
     'recovery_unread', CASE WHEN here.in_recovery THEN {unread} END,

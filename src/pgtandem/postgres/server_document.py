@@ -37,6 +37,7 @@ def parse_server(
         replay_age_seconds=_seconds(document["replay_age_seconds"]),
         replay_paused=document["replay_paused"],
         delaying=bool(document["delaying"]),
+        last_commit_age_seconds=_seconds(document.get("last_commit_age_seconds")),
         recovery_unread=bool(document["recovery_unread"]),
         oldest_lsn=_oldest(document["oldest_wal"]),
         size_bytes=document["size_bytes"],

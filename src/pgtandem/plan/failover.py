@@ -1,0 +1,278 @@
+"""An unplanned change of the primary: it is gone, and the standby that received the most takes over.
+
+Fenced first: every node that could be, or come back as, a primary is seen to be down and made a standby-to-be, or
+somebody says that it is dead. Then the successor is promoted and the others follow it; the old primary comes back by
+`rejoin`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from pgtandem.errors import PgtandemError, Problem
+from pgtandem.model.facts import Absent, Known, Unknown
+from pgtandem.model.names import NodeName
+from pgtandem.model.observed import Observed, ObservedNode, PostmasterState
+from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
+from pgtandem.model.topology import Method, Topology
+from pgtandem.plan.candidates import Candidate, failover_candidates
+from pgtandem.plan.converge import plan_converge
+from pgtandem.plan.desired import Wish, desired_files, settings_in_place
+from pgtandem.plan.draft import Draft, cascade_order
+from pgtandem.plan.durability import single_failures
+from pgtandem.plan.order import ordered
+from pgtandem.plan.promotion import promote, settle_wal
+from pgtandem.plan.refusals import refuse_foreign
+from pgtandem.plan.roles import claims_primary, is_fenced, timeline_of
+from pgtandem.plan.slots import slot
+from pgtandem.plan.standbys import plan_standby
+from pgtandem.plan.switchover import has_everything, objection
+
+
+def lost_nodes(topology: Topology, observed: Observed) -> tuple[NodeName, ...]:
+    """The nodes that may be the primary that is gone: all that are not seen to be standbys, or to have no data."""
+    return tuple(name for name in topology.names if not _surely_standby(observed.nodes[name]))
+
+
+def choose_for_failover(topology: Topology, observed: Observed) -> NodeName:
+    """The best candidate. Raises PgtandemError PT-3042 with every objection to every standby."""
+    running = observed.primaries()
+    if len(running) == 1 and _was_chosen(observed.nodes[running[0]]):
+        return running[0]
+    _refuse_running(observed, None)
+    promised = [name for name, node in observed.nodes.items() if _may_be_promoted(observed, node)]
+    if len(promised) == 1:
+        return promised[0]
+    candidates = failover_candidates(topology, observed, lost_nodes(topology, observed))
+    if candidates and candidates[0].fit:
+        return candidates[0].name
+    raise _nobody(candidates)
+
+
+def plan_failover(topology: Topology, observed: Observed, to: NodeName, *, dead: bool = False) -> Plan:
+    """The plan that makes `to` the primary; once it is, the plan that converges as far as that is possible.
+
+    `dead` says that whoever cannot be reached is certainly off. Raises PgtandemError: PT-3042 where `to` may not be
+    promoted or a primary runs, PT-3043 where the old primary may still be at work.
+    """
+    refuse_foreign(topology, observed)
+    if observed.primaries() == (to,):
+        return _settled(topology, observed, to)
+    _refuse_running(observed, to)
+    lost = lost_nodes(topology, observed)
+    candidates = failover_candidates(topology, observed, lost)
+    candidate = next((found for found in candidates if found.name == to), None)
+    if candidate is None:
+        raise PgtandemError(
+            "PT-3042",
+            f"{to} cannot be promoted: it is not seen to be a standby",
+            why="It may be the primary itself, or cannot be looked at.",
+            next_step="pgtandem status",
+        )
+    promised = _may_be_promoted(observed, observed.nodes[to])
+    if not candidate.fit and not promised:
+        raise _nobody((candidate,), f"{to} may not be promoted")
+    if promised and observed.nodes[to].running is None:
+        return plan_converge(topology, observed)
+    others = [name for name in observed.nodes if name != to and _may_be_promoted(observed, observed.nodes[name])]
+    problems = [*_unfenced(topology, observed, (*lost, *others), dead)]
+    if problems:
+        raise PgtandemError("PT-3043", "the old primary may still be at work", problems=tuple(problems))
+    draft = Draft(Wish(topology, observed, to))
+    for below in topology.standbys_of(to, to):
+        slot(draft, to, below)
+    settle_wal(draft, to)
+    for name in lost:
+        _fence(draft, name, candidate)
+    promote(draft, to, tuple(step.id for step in draft.steps), "It has received the most.")
+    _follow(draft, to, lost, candidates)
+    return Plan(
+        primary=to,
+        steps=ordered(draft.steps),
+        notes=(*_table(candidates), *_loss(topology, observed, lost, candidate)),
+        consequences=single_failures(topology, to),
+        look_again=True,
+    )
+
+
+def _surely_standby(node: ObservedNode) -> bool:
+    """Whether a node is seen to be a standby, or to have no data at all."""
+    if isinstance(node.reachable, Unknown) or isinstance(node.data, Unknown) or isinstance(node.postmaster, Unknown):
+        return False
+    if node.running is not None:
+        return node.running.in_recovery
+    if node.directory is None:
+        return isinstance(node.data, Absent)
+    if node.control is None or claims_primary(node) or is_fenced(node):
+        return False
+    # One that lives and cannot be asked: its control file tells what it runs as.
+    return node.control.was_standby or node.directory.backup_label
+
+
+def _was_chosen(node: ObservedNode) -> bool:
+    return node.directory is not None and node.directory.promotion is not None
+
+
+def _may_be_promoted(observed: Observed, node: ObservedNode) -> bool:
+    """Whether an earlier run may have told it to: see `promotion`."""
+    latest = max((timeline_of(other) for other in observed.nodes.values()), default=0)
+    return node.directory is not None and (node.directory.promotion or 0) >= latest > 0
+
+
+def _refuse_running(observed: Observed, to: NodeName | None) -> None:
+    running = [name for name in observed.primaries() if name != to]
+    if not running:
+        return
+    raise PgtandemError(
+        "PT-3042",
+        f"{' and '.join(running)} {'runs' if len(running) == 1 else 'run'} as the primary",
+        why="A failover is for a primary that is gone; one that runs hands over without losing a row.",
+        next_step="pgtandem switchover" if len(running) == 1 else "pgtandem status",
+    )
+
+
+def _unfenced(topology: Topology, observed: Observed, names: tuple[NodeName, ...], dead: bool) -> Iterator[Problem]:
+    """The nodes that nothing keeps from being a primary."""
+    for name in dict.fromkeys(names):
+        node = observed.nodes[name]
+        state = node.postmaster.value.state if isinstance(node.postmaster, Known) else None
+        if state is PostmasterState.STARTING:
+            yield Problem(
+                name, f"{name} is starting up", "It may come back as the primary by itself.", "pgtandem status"
+            )
+            continue
+        unknown = next(
+            (fact for fact in (node.reachable, node.data, node.postmaster) if isinstance(fact, Unknown)), None
+        )
+        if unknown is not None and not dead:
+            yield Problem(
+                name,
+                f"could not look at {name}, which may be the primary",
+                unknown.sentence,
+                "make its host reachable; or switch that machine off and add --the-primary-is-dead: if it lives after "
+                "all, both accept rows, and those of one are lost",
+            )
+        elif unknown is None and name in topology.names and _may_be_promoted(observed, node):
+            yield Problem(
+                name,
+                f"{name} was told to become the primary, and may do so",
+                "An earlier failover was cut off.",
+                f"pgtandem failover --to {name}",
+            )
+
+
+def _fence(draft: Draft, name: NodeName, candidate: Candidate) -> None:
+    """A node that is down must only be able to come back as a standby; one that hangs is ended first."""
+    node = draft.wish.seen(name)
+    if isinstance(node.reachable, Unknown) or node.directory is None or node.control is None:
+        return
+    if not node.directory.standby_signal:
+        draft.add(
+            Step(
+                f"{name}.fence",
+                StepKind.FENCE,
+                name,
+                f"write what makes {name} a standby at its next start",
+                "Whatever starts it from now on starts a standby, never a second primary.",
+                Risk.RELOAD,
+                expects=(Condition("data_is_ours", name, name),),
+                files=desired_files(draft.wish, name),
+            )
+        )
+    if isinstance(node.postmaster, Known):
+        draft.add(
+            Step(
+                f"{name}.end",
+                StepKind.END_SERVER,
+                name,
+                f"end {name}, which answers nobody",
+                "It may still be the primary.",
+                Risk.STOP,
+                needs=(f"{name}.fence",),
+                proves=(Condition("stopped", name),),
+            )
+        )
+    if candidate.received is not None:
+        draft.add(
+            Step(
+                f"{name}.loss",
+                StepKind.TELL_LOSS,
+                name,
+                f"see what {name} has that {candidate.name} has not",
+                f"That is lost to the cluster; its WAL stays on {name} until it rejoins, and is kept aside then.",
+                Risk.READ,
+                needs=(f"{name}.fence", f"{name}.end"),
+                expects=(Condition("stopped", name),),
+                names=(str(timeline_of(node)), str(candidate.received)),
+            )
+        )
+
+
+def _follow(draft: Draft, to: NodeName, lost: tuple[NodeName, ...], candidates: tuple[Candidate, ...]) -> None:
+    """The standbys that run, and are not ahead of the new primary, follow it."""
+    wish, before = draft.wish, len(draft.steps)
+    by_name = {candidate.name: candidate for candidate in candidates}
+    received = by_name[to].received
+    for name in cascade_order(wish)[1:]:
+        own = by_name[name].received if name in by_name else None
+        upstream = wish.upstream(name)
+        if name in lost or own is None or received is None or own > received or upstream in lost:
+            continue
+        plan_standby(draft, name)
+    draft.steps[before:] = [replace(step, needs=(*step.needs, f"{to}.promote")) for step in draft.steps[before:]]
+
+
+def _settled(topology: Topology, observed: Observed, to: NodeName) -> Plan:
+    """What is left to do; the old primary may be out of reach, or have to rejoin, which refuses the usual plan."""
+    try:
+        return plan_converge(topology, observed)
+    except PgtandemError as refusal:
+        left = [problem.what for problem in refusal.problems] or [refusal.what]
+        steps = [problem.next_step for problem in refusal.problems] or [refusal.next_step]
+        said = [f"Left: {what}; {then}" if then else f"Left: {what}" for what, then in zip(left, steps, strict=True)]
+        return Plan(primary=to, notes=tuple(said))
+
+
+def _table(candidates: tuple[Candidate, ...]) -> Iterator[str]:
+    for candidate in candidates:
+        told = "; ".join(
+            f"{check.rule} {check.value}" + ("" if check.verdict.value == "ok" else f" ({check.verdict.value})")
+            for check in candidate.checks
+        )
+        yield f"{candidate.name}: {'can take over' if candidate.fit else 'cannot take over'}: {told}."
+
+
+def _loss(topology: Topology, observed: Observed, lost: tuple[NodeName, ...], candidate: Candidate) -> Iterator[str]:
+    """What is lost at most, as far as it can be said before."""
+    server = observed.nodes[candidate.name].running
+    if not lost or server is None:
+        yield "Lost: nothing that any node is seen to have."
+        return
+    if topology.replication.synchronous.method is not Method.NONE and not _waits_for_nobody(observed, lost):
+        yield "Lost: no commit that was acknowledged to a client."
+        return
+    if len(lost) == 1 and has_everything(observed, lost[0], candidate.name):
+        yield f"Lost: nothing; {lost[0]} was shut down cleanly, and {candidate.name} has its last record."
+        return
+    age = server.last_commit_age_seconds
+    since = f"in the {age:.0f} s before now" if age is not None else "for an unknown time"
+    yield (
+        f"Lost: what {' or '.join(lost)} committed and {candidate.name} did not receive: at most what was committed "
+        f"{since}; the number of bytes is unknown."
+    )
+
+
+def _waits_for_nobody(observed: Observed, lost: tuple[NodeName, ...]) -> bool:
+    """Whether a node's own file says that its commits waited for no standby: the wish was not in force there yet."""
+    seen = [settings_in_place(observed.nodes[name]) for name in lost if observed.nodes[name].directory]
+    return any(settings.get("synchronous_standby_names") == "" for settings in seen)
+
+
+def _nobody(candidates: tuple[Candidate, ...], what: str = "no standby may be promoted") -> PgtandemError:
+    problems = tuple(objection(candidate.name, check) for candidate in candidates for check in candidate.objections)
+    return PgtandemError(
+        "PT-3042",
+        what,
+        why="" if problems else "There is no standby that is seen.",
+        next_step="" if problems else "pgtandem status",
+        problems=problems,
+    )

@@ -194,7 +194,7 @@ def test_no_primary_among_existing_data_is_refused() -> None:
         assert "promote" in words
 
 
-def test_a_lost_slot_without_an_archive_is_refused_and_with_one_is_mended() -> None:
+def test_a_standby_whose_slot_was_lost_goes_on_from_the_archive_and_without_one_is_copied_anew() -> None:
     for archive in (False, True):
         parameters = {"max_slot_wal_keep_size": "64MB", "min_wal_size": "32MB", "max_wal_size": "32MB"}
         with Cluster(archive=archive, parameters=parameters) as cluster:
@@ -210,12 +210,10 @@ def test_a_lost_slot_without_an_archive_is_refused_and_with_one_is_mended() -> N
                 return bool(cluster.sql("db1", query) == "lost")
 
             wait_until(lost, "the slot is lost", 120)
-            if archive:
-                cluster.apply()
-                cluster.write_row("from the archive on")
-                cluster.shows_row("db2", "from the archive on")
-            else:
-                assert "max_slot_wal_keep_size" in cluster.run("apply", "--yes").refused("PT-3010", 12)
+            done = cluster.apply()
+            assert ("copy db1 anew" in done.out) is not archive, done.said
+            cluster.write_row("from now on")
+            cluster.shows_row("db2", "from now on")
 
 
 def test_a_frozen_server_is_told_and_does_not_hang_the_command() -> None:

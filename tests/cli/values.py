@@ -81,6 +81,10 @@ def sender(name: str, sync_state: str = "async") -> Sender:
     return Sender(name, 4712, "127.0.0.1", "streaming", sync_state, at, at, at, at)
 
 
+def slot(name: str, held_bytes: int = 0, *, active: bool = True) -> Slot:
+    return Slot(name, "physical", active, 4712, Lsn(0x25000060 - held_bytes), "reserved", held_bytes)
+
+
 def stopped(name: str, *, primary: bool = False) -> ObservedNode:
     return replace(built(name, 5432, primary=primary), postmaster=ABSENT, server=ABSENT)
 
@@ -100,9 +104,10 @@ CASCADING = Observed(
             5432,
             primary=True,
             sends=(sender("db2", "quorum"),),
-            settings={"synchronous_standby_names": Setting("ANY 1 (db2)")},
+            settings={"synchronous_standby_names": Setting("ANY 1 (db2)"), "max_slot_wal_keep_size": Setting("10240")},
+            slots={"pgtandem_db2": slot("pgtandem_db2")},
         ),
-        DB2: built("db2", 5433, sends=(sender("db3"),)),
+        DB2: built("db2", 5433, sends=(sender("db3"),), slots={"pgtandem_db3": slot("pgtandem_db3")}),
         DB3: built("db3", 5434, lag_bytes=512),
     }
 )
@@ -242,7 +247,48 @@ LONG_PLAN = Plan(
     ),
 )
 EMPTY = Plan(DB1)
-CAUGHT_UP = Observed({DB1: HEALTHY.nodes[DB1], DB2: built("db2", 5433)})
+CAPPED = {"max_slot_wal_keep_size": Setting("10240")}
+CAUGHT_UP = Observed(
+    {
+        DB1: built(
+            *("db1", 5432),
+            primary=True,
+            sends=(sender("db2"),),
+            slots={"pgtandem_db2": slot("pgtandem_db2")},
+            settings=CAPPED,
+        ),
+        DB2: built("db2", 5433),
+    }
+)
+
+
+def behind(name: str, sent: int, written: int, flushed: int, replayed: int) -> Sender:
+    """A standby that is so many bytes behind at each stage."""
+    here = 0x25000060
+    at = [Lsn(here - lag) for lag in (sent, written, flushed, replayed)]
+    return Sender(name, 4712, "127.0.0.1", "streaming", "async", *at)
+
+
+_MB = 1_000_000
+SLOW = Observed(
+    {
+        DB1: built(
+            *("db1", 5432),
+            primary=True,
+            sends=(behind("db2", 0, 0, 0, 118 * _MB), behind("db3", 40 * _MB, 60 * _MB, 61 * _MB, 61 * _MB)),
+            slots={
+                "pgtandem_db2": slot("pgtandem_db2", 118 * _MB),
+                "pgtandem_db3": slot("pgtandem_db3", 61 * _MB),
+                "forgotten": slot("forgotten", 300 * _MB, active=False),
+            },
+            settings=CAPPED,
+            archiver=Archiver(3, 0, SEGMENT, None, 240.0, None, 6),
+        ),
+        DB2: built("db2", 5433, lag_bytes=118 * _MB),
+        DB3: built("db3", 5434, lag_bytes=61 * _MB),
+    }
+)
+TRIO = topology(node("db1", 5432), node("db2", 5433), node("db3", 5434))
 
 _IDLE = {"old": Slot("old", "physical", False, None, Lsn(0x20000000), "reserved", 83886176)}
 _EXAMINED = Examined(

@@ -30,6 +30,7 @@ _TYPES = {
     "number or null": int | float | None,
     "true or false": bool,
     "object": dict,
+    "object or null": dict | None,
     "list": list,
     "list of texts": list,
 }

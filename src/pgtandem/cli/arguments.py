@@ -39,7 +39,7 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "status": (
         "show who streams from whom, and what is wrong",
         "Exit code 0 when every node is up and streaming, 2 when something is wrong.",
-        ("pgtandem status", "pgtandem status --json"),
+        ("pgtandem status", "pgtandem status --json", "pgtandem status --watch 5"),
     ),
     "doctor": (
         "look for the traps of streaming replication",
@@ -213,6 +213,12 @@ def _rejoin(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--copy", action="store_true", help="copy it anew, even where pg_rewind would do")
 
 
+def _status(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--watch", type=_seconds, nargs="?", const=2.0, metavar="SECONDS", help="again and again, every 2 s by default"
+    )
+
+
 def _doctor(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("explain", nargs="?", metavar="explain", help="tells about one rule, or lists all of them")
     sub.add_argument("rule", nargs="?", metavar="ID", help="the rule to explain")
@@ -261,6 +267,7 @@ _ADD = {
     "failover": _failover,
     "rejoin": _rejoin,
     "down": _down,
+    "status": _status,
     "doctor": _doctor,
     "init": _init,
     "uri": _uri,
@@ -273,6 +280,16 @@ def _number(text: str) -> int:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f'"{text}" is not a whole number') from None
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0.1 <= seconds <= 86400:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a number of seconds, 0.1 or more')
+    return seconds
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], str | None, list[str]]:

@@ -1,6 +1,7 @@
 """The JSON shapes of the reading commands (docs/json.md). A shape only grows; a break is a new version."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ from pgtandem.errors import PgtandemError
 from pgtandem.model.observed import Observed
 from pgtandem.model.plan import Plan
 from pgtandem.model.topology import Topology
+from pgtandem.observe.flow import Stages
 from pgtandem.observe.health import cluster_health
 from pgtandem.observe.tls_health import certificate_of, earliest_end
 
@@ -61,6 +63,7 @@ def status_json(topology: Topology, observed: Observed) -> dict[str, Any]:
                 "timeline": node.timeline,
                 "lag_bytes": node.lag_bytes,
                 "replay_lag_seconds": node.replay_lag_seconds,
+                "stages": _stages(node.stages),
                 "sync_state": node.sync_state,
                 "apply_delay": node.apply_delay,
                 "port": node.port,
@@ -71,12 +74,19 @@ def status_json(topology: Topology, observed: Observed) -> dict[str, Any]:
             for certificate in [certificate_of(observed, node.name)]
         ],
         "synchronous": health.synchronous,
+        "slots": [asdict(slot) for slot in health.slots],
         "archive": health.archive,
+        "archive_waiting_segments": health.archive_waiting_segments,
+        "archive_age_seconds": health.archive_age_seconds,
         "tls": health.tls,
         "certificates_expire": _time(earliest_end(topology, observed)),
         "problems": list(health.problems),
         "remarks": list(health.remarks),
     }
+
+
+def _stages(stages: Stages | None) -> dict[str, Any] | None:
+    return None if stages is None else {**asdict(stages), "slow": stages.slow}
 
 
 def doctor_json(look: Look, findings: Sequence[Finding]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pgtandem.observe.health import ClusterHealth, NodeHealth, cluster_health
 
 _GOOD = ("running", "streaming", "delayed")
 _HEADING = ("node", "role", "state", "follows", "TL", "lag", "replay lag", "port")
+_WHERE = {"network": "on the network", "disk": "on its disk", "replay": "in replay"}
 _FOLLOWS = _HEADING.index("follows")
 
 
@@ -25,7 +26,11 @@ def status_lines(
     lines = [paint.red(line) for problem in health.problems for line in _wrapped("! ", problem, columns)]
     lines.append(paint.bold(f"cluster {health.cluster}") + f", PostgreSQL {topology.postgresql}")
     lines += _table(health, paint, columns, "└ " if drawn else "- ")
+    for text in _slow(health):
+        lines += _wrapped("slow:     ", text, columns)
     lines += _wrapped("sync:     ", health.synchronous, columns)
+    for text in _slots(health):
+        lines += _wrapped("slots:    ", text, columns)
     lines += _wrapped("archive:  ", health.archive, columns)
     if health.tls is not None:
         lines += _wrapped("tls:      ", health.tls, columns)
@@ -34,6 +39,44 @@ def status_lines(
             lines += [paint.yellow(line) for line in _wrapped("", remark, columns)]
         else:
             lines += _wrapped("note:     ", remark, columns)
+    return lines
+
+
+def _slow(health: ClusterHealth) -> list[str]:
+    """Where the standbys that are behind are slow, with what each stage is behind."""
+    lines = []
+    for node in health.nodes:
+        behind = node.stages
+        slow = behind.slow if behind else None
+        if behind is not None and slow is not None and not node.apply_delay:
+            each = {
+                "sent": behind.sent_lag_bytes,
+                "written": behind.write_lag_bytes,
+                "flushed": behind.flush_lag_bytes,
+                "replayed": behind.replay_lag_bytes,
+            }
+            words = ", ".join(f"{size_in_words(count)} not {stage}" for stage, count in each.items())
+            lines.append(f"{node.name}, {_WHERE[slow]}: {words}")
+    return lines
+
+
+def _slots(health: ClusterHealth) -> list[str]:
+    """One line while all are in use and well; each that is not has its own."""
+    good = [slot for slot in health.slots if slot.active and slot.wal_status not in ("unreserved", "lost")]
+    lines = []
+    if good:
+        most = max(good, key=lambda slot: slot.held_bytes or 0)
+        rooms = [slot.room_bytes for slot in good if slot.room_bytes is not None]
+        room = f", {size_in_words(min(rooms))} until the cap" if rooms else ", no cap"
+        count = f"{len(good)} in use" if len(good) > 1 else f"{most.name} on {most.node} is in use"
+        lines.append(f"{count}, {size_in_words(most.held_bytes or 0)} held{room}")
+    for slot in health.slots:
+        if slot not in good:
+            state = slot.wal_status if slot.wal_status in ("unreserved", "lost") else "not in use"
+            held = f", {size_in_words(slot.held_bytes)} held" if slot.held_bytes is not None else ""
+            room = f", {size_in_words(slot.room_bytes)} until the cap" if slot.room_bytes is not None else ""
+            no_cap = ", no cap" if held and not room else ""
+            lines.append(f"{slot.name} on {slot.node} is {state}{held}{room}{no_cap}")
     return lines
 
 

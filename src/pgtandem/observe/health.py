@@ -8,6 +8,7 @@ from pgtandem.model.names import NodeName, slot_name
 from pgtandem.model.observed import Observed, ObservedNode, Sender
 from pgtandem.model.plan import WARNING
 from pgtandem.model.topology import Method, Node, Topology
+from pgtandem.observe.flow import SlotHealth, Stages, slots, stages
 from pgtandem.observe.tls_health import tls_in_words, tls_problems
 from pgtandem.plan.between_hosts import clocks_apart
 from pgtandem.plan.layout import remarks
@@ -21,7 +22,7 @@ _WAIT_FOR_NOBODY = ("off", "local")
 class NodeHealth:
     """One line of the status table. `lag_bytes` is what the primary has written and this node has not replayed;
     None where it cannot be known. An idle standby that has everything has a lag of 0 seconds.
-    With an `apply_delay` it is behind on purpose."""
+    With an `apply_delay` it is behind on purpose. `stages` is its lag by stage, None for who does not stream."""
 
     name: NodeName
     role: str
@@ -34,12 +35,14 @@ class NodeHealth:
     zone: str | None = None
     sync_state: str | None = None
     apply_delay: str | None = None
+    stages: Stages | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterHealth:
     """The whole table, sentences about synchronous commit, the archive and TLS (None without it), and what is wrong,
-    gravest first."""
+    gravest first. `archive_waiting_segments` and `archive_age_seconds` tell how many segments are not archived yet, and
+    how long ago the last one was; None where that is not known."""
 
     cluster: str
     primary: NodeName | None
@@ -49,12 +52,17 @@ class ClusterHealth:
     tls: str | None
     problems: tuple[str, ...]
     remarks: tuple[str, ...] = ()
+    slots: tuple[SlotHealth, ...] = ()
+    archive_waiting_segments: int | None = None
+    archive_age_seconds: float | None = None
 
 
 def cluster_health(topology: Topology, observed: Observed) -> ClusterHealth:
     primaries = observed.primaries()
     primary = primaries[0] if len(primaries) == 1 else None
     nodes = tuple(_node(topology, observed, name, primary) for name in topology.names)
+    server = observed.nodes[primary].running if primary else None
+    archiver = server.archiver if server and topology.archive else None
     return ClusterHealth(
         cluster=topology.cluster,
         primary=primary,
@@ -64,6 +72,9 @@ def cluster_health(topology: Topology, observed: Observed) -> ClusterHealth:
         tls=tls_in_words(topology, observed),
         problems=tuple(_problems(topology, observed, nodes)),
         remarks=(*_remarks(topology, observed), *_delayed(nodes)),
+        slots=slots(observed),
+        archive_waiting_segments=archiver.waiting_segments if archiver else None,
+        archive_age_seconds=archiver.last_archived_age_seconds if archiver else None,
     )
 
 
@@ -103,6 +114,7 @@ def _node(topology: Topology, observed: Observed, name: NodeName, primary: NodeN
         zone=node.zone,
         sync_state=sender[1].sync_state if sender else None,
         apply_delay=None if is_primary else node.apply_delay,
+        stages=_stages(observed, *sender) if sender else None,
     )
 
 
@@ -113,6 +125,11 @@ def _sender(observed: Observed, name: NodeName) -> tuple[NodeName, Sender] | Non
             if sender.application_name == name:
                 return upstream, sender
     return None
+
+
+def _stages(observed: Observed, upstream: NodeName, sender: Sender) -> Stages | None:
+    server = observed.nodes[upstream].running
+    return stages(server, sender) if server else None
 
 
 def _role(seen: ObservedNode) -> str:
@@ -186,14 +203,23 @@ def _archive(topology: Topology, observed: Observed, primary: NodeName | None) -
     archiver = server.archiver if server else None
     if archiver is None:
         return f"{topology.archive.directory}: unknown while there is no single primary"
-    if archiver.failing:
-        return (
-            f"{topology.archive.directory}: FAILING at {archiver.last_failed_wal}, {archiver.waiting_segments} waiting"
-        )
-    if archiver.last_archived_wal is None:
-        return f"{topology.archive.directory}: nothing archived yet"
     waiting = archiver.waiting_segments or 0
-    return f"{topology.archive.directory}: last {archiver.last_archived_wal}, {waiting} waiting"
+    segments = f"{waiting} segment{'' if waiting == 1 else 's'}"
+    age = archiver.last_archived_age_seconds
+    since = "" if age is None else f", the last was archived {_ago(age)} ago"
+    if archiver.failing:
+        return f"{topology.archive.directory}: FAILING at {archiver.last_failed_wal}, {segments} behind{since}"
+    if archiver.last_archived_wal is None:
+        return f"{topology.archive.directory}: nothing archived yet" + (f", {segments} behind" if waiting else "")
+    if waiting:
+        return f"{topology.archive.directory}: {segments} behind{since}: {archiver.last_archived_wal}"
+    return f"{topology.archive.directory}: last {archiver.last_archived_wal}, 0 waiting"
+
+
+def _ago(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.0f} h"
 
 
 def _problems(topology: Topology, observed: Observed, nodes: tuple[NodeHealth, ...]) -> list[str]:

@@ -8,8 +8,10 @@ from pgtandem.cli.invocation import spelled
 from pgtandem.cli.json_views import status_json
 from pgtandem.cli.show_status import status_lines
 from pgtandem.cli.terminal import Paint, can_draw, width
+from pgtandem.cli.watch import Screen
 from pgtandem.cli.workbench import in_world, read_topology, topology_path
 from pgtandem.model.observed import Observed
+from pgtandem.model.topology import Topology
 from pgtandem.observe.cluster import Observer
 from pgtandem.observe.health import cluster_health
 from pgtandem.ports import World
@@ -23,13 +25,43 @@ def run(options: argparse.Namespace) -> int:
     async def work(world: World) -> Observed:
         return await Observer(topology, world).cluster()
 
+    if options.watch is not None:
+        return _watch(path, topology, options)
     observed = in_world(path, topology, work, options)
     problems = cluster_health(topology, observed).problems
     if options.json:
         print(json.dumps(status_json(topology, observed), indent=2))
     else:
-        out = sys.stdout
-        print("\n".join(status_lines(topology, observed, Paint(out), width(out), drawn=can_draw(out))))
-        if problems:
-            print(spelled("next:  pgtandem plan   (shows what would mend it, or what stands in the way)", path))
+        print("\n".join(_lines(path, topology, observed)))
     return 2 if problems else 0
+
+
+def _lines(path: str, topology: Topology, observed: Observed) -> list[str]:
+    out = sys.stdout
+    lines = status_lines(topology, observed, Paint(out), width(out), drawn=can_draw(out))
+    if cluster_health(topology, observed).problems:
+        lines.append(spelled("next:  pgtandem plan   (shows what would mend it, or what stands in the way)", path))
+    return lines
+
+
+def _watch(path: str, topology: Topology, options: argparse.Namespace) -> int:
+    """Until Ctrl-C; the exit code is that of the last look."""
+    screen, seconds, code = Screen(sys.stdout), float(options.watch), 0
+
+    async def work(world: World) -> None:
+        nonlocal code
+        while True:
+            # A new one each time: it remembers what cannot change within one look.
+            observed = await Observer(topology, world).cluster()
+            code = 2 if cluster_health(topology, observed).problems else 0
+            if options.json:
+                print(json.dumps(status_json(topology, observed)), flush=True)
+            else:
+                screen.show(_lines(path, topology, observed), observed.now, seconds)
+            await world.clock.sleep(seconds)
+
+    try:
+        in_world(path, topology, work, options)
+    except KeyboardInterrupt:
+        screen.close()
+    return code

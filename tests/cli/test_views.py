@@ -13,11 +13,13 @@ from cli.streams import Pipe, Terminal
 from pgtandem.cli.show_findings import explained, finding_lines
 from pgtandem.cli.show_plan import plan_lines
 from pgtandem.cli.show_status import status_lines
+from pgtandem.cli.show_whatif import whatif_lines
 from pgtandem.cli.terminal import Paint
 from pgtandem.doctor.diagnose import RULES
 from pgtandem.model.observed import Observed
 from pgtandem.model.plan import Plan
 from pgtandem.model.topology import Topology
+from pgtandem.plan.whatif import Outcome
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 
@@ -26,6 +28,10 @@ View = Callable[[Paint, int], list[str]]
 
 def plan(value: Plan, cluster: str = "shop", *, reasons: bool = True) -> View:
     return lambda paint, columns: plan_lines(value, cluster, paint, columns, reasons=reasons)
+
+
+def whatif(value: Outcome) -> View:
+    return lambda paint, columns: whatif_lines(value, "shop", paint, columns)
 
 
 def status(topology: Topology, observed: Observed) -> View:
@@ -40,6 +46,11 @@ VIEWS = {
     "plan-destroying": plan(values.DESTROYING, reasons=False),
     "plan-long-names": plan(values.LONG_PLAN, "orders-and-invoices"),
     "plan-empty": plan(values.EMPTY),
+    "whatif-primary": whatif(values.WHATIF_PRIMARY),
+    "whatif-standbys": whatif(values.WHATIF_STANDBYS),
+    "whatif-asynchronous": whatif(values.WHATIF_ASYNCHRONOUS),
+    "whatif-cascade": whatif(values.WHATIF_CASCADE),
+    "whatif-nobody": whatif(values.WHATIF_NOBODY),
     "status-healthy": status(values.PAIR, values.HEALTHY),
     "status-untested-version": status(replace(values.PAIR, postgresql=19), values.HEALTHY),
     "status-cascading": status(values.CASCADE, values.CASCADING),

@@ -11,6 +11,7 @@ from pgtandem.model.names import NodeName
 from pgtandem.model.observed import (
     Archiver,
     DataDirectory,
+    DiskSpace,
     Marker,
     Observed,
     ObservedNode,
@@ -23,6 +24,7 @@ from pgtandem.model.observed import (
 )
 from pgtandem.model.plan import Condition, Consequence, Plan, Risk, Step, StepKind
 from pgtandem.model.topology import Archive, Method, Node, Replication, Synchronous, Topology
+from pgtandem.plan.whatif import WalRate, what_if
 
 DB1, DB2, DB3 = NodeName("db1"), NodeName("db2"), NodeName("db3")
 SEGMENT = "000000010000000000000003"
@@ -148,6 +150,49 @@ LONG_LOOK = Observed(
         NodeName(LONG_STANDBY): built(LONG_STANDBY, 5433, lag_bytes=123_456_789),
     }
 )
+
+_RATE = WalRate(250_000.0, 1.02)
+_TRIO = topology(node("db1", 5432), node("db2", 5433), node("db3", 5434), synchronous=Synchronous(Method.ANY, 1))
+_HERE = Lsn(0x25000060)
+
+
+def _receiving(name: str, port: int, *, behind: int = 0) -> ObservedNode:
+    there = Lsn(_HERE.position - behind)
+    return replace(
+        built(name, port, lag_bytes=behind, receive_lsn=there), disk=Known(DiskSpace(200 * 1024**3, 10**11, "disk1"))
+    )
+
+
+def _writing(state: str, names: str, **facts: object) -> ObservedNode:
+    settings = {
+        "synchronous_standby_names": Setting(names),
+        "max_slot_wal_keep_size": Setting("4096"),
+    }
+    slots = {
+        f"pgtandem_{name}": Slot(f"pgtandem_{name}", "physical", True, 1, _HERE, "reserved", 0) for name in ("db2",)
+    }
+    sends = (sender("db2", state), sender("db3", state))
+    primary = built("db1", 5432, primary=True, sends=sends, settings=settings, slots=slots, **facts)
+    return replace(primary, disk=Known(DiskSpace(200 * 1024**3, 10**11, "disk1")))
+
+
+_CONFIRMED = Observed(
+    {
+        DB1: _writing("quorum", 'ANY 1 ("db2", "db3")'),
+        DB2: _receiving("db2", 5433),
+        DB3: _receiving("db3", 5434, behind=96),
+    }
+)
+_LOOSE = Observed(
+    {DB1: _writing("async", ""), DB2: _receiving("db2", 5433, behind=4096), DB3: _receiving("db3", 5434, behind=9000)}
+)
+_ASYNCHRONOUS = replace(_TRIO, replication=Replication())
+_BELOW = replace(CASCADE, replication=Replication())
+WHATIF_PRIMARY = what_if(_TRIO, _CONFIRMED, (DB1,), _RATE)
+WHATIF_STANDBYS = what_if(_TRIO, _CONFIRMED, (DB2, DB3), _RATE)
+WHATIF_ASYNCHRONOUS = what_if(_ASYNCHRONOUS, _LOOSE, (DB1,), None)
+WHATIF_CASCADE = what_if(_BELOW, _LOOSE, (DB2,), WalRate(0.0, 1.0))
+WHATIF_NOBODY = what_if(_TRIO, replace(_CONFIRMED, nodes={**_CONFIRMED.nodes, DB2: stopped("db2")}), (DB1,), _RATE)
 
 DATA_STEP = Step(
     "db1.data",

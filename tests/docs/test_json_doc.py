@@ -8,7 +8,16 @@ import pytest
 
 from cli import values
 from docs.pages import page, rows, sections
-from pgtandem.cli.json_views import VERSION, doctor_json, error_json, plan_json, rules_json, status_json, uri_json
+from pgtandem.cli.json_views import (
+    VERSION,
+    doctor_json,
+    error_json,
+    plan_json,
+    rules_json,
+    status_json,
+    uri_json,
+    whatif_json,
+)
 from pgtandem.doctor.diagnose import RULES
 from pgtandem.errors import PgtandemError, Problem
 
@@ -17,6 +26,7 @@ SHAPES = {
     "plan --json": plan_json(values.BUILDING, "shop"),
     "doctor --json": doctor_json(*values.DIAGNOSED),
     "doctor explain --json": rules_json(list(RULES.values())),
+    "whatif --json": whatif_json(values.WHATIF_PRIMARY, "shop"),
     "uri --json": uri_json(values.PAIR, "postgresql://postgres@127.0.0.1:5432/postgres"),
     "Errors": error_json(
         PgtandemError("PT-1004", "shop.toml has a problem", why="x", next_step="y", problems=(Problem("a", "b"),))

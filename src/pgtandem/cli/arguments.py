@@ -52,6 +52,12 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "Exit code 0 when there is nothing to do, 2 when there are changes.",
         ("pgtandem plan", "pgtandem plan --json"),
     ),
+    "whatif": (
+        "tell what it would mean if nodes went down now, and change nothing",
+        "From what is seen now: do writes stop, who would be promoted, what would be lost, what becomes of the others. "
+        "Exit code 0 whatever the answer is.",
+        ("pgtandem whatif db1-down", "pgtandem whatif db1-down db2-down", "pgtandem whatif zone:tokyo-a-down"),
+    ),
     "apply": (
         "make the cluster what the topology file says",
         "It shows the plan and asks first. Stopped half way, the same command goes on where it was.",
@@ -164,9 +170,9 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
         if name != "psql":  # psql has a -f of its own
             sub.add_argument("-f", "--file", metavar="FILE", dest="file_after", help="the topology file")
         _ADD.get(name, _nothing_more)(sub)
-        if name in ("status", "doctor", "plan", "uri"):
+        if name in ("status", "doctor", "plan", "whatif", "uri"):
             sub.add_argument("--json", action="store_true", help="print JSON (docs/json.md)")
-        if name in (*CHANGING, "plan", "status", "doctor"):
+        if name in (*CHANGING, "plan", "status", "doctor", "whatif"):
             sub.add_argument(
                 "--accept-new-host-keys",
                 action="store_true",
@@ -189,6 +195,15 @@ def _up(sub: argparse.ArgumentParser) -> None:
 def _down(sub: argparse.ArgumentParser) -> None:
     _up(sub)
     sub.add_argument("--destroy", action="store_true", help="remove the data and the archive that pgtandem made")
+
+
+def _whatif(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "failures",
+        nargs="+",
+        metavar="FAILURE",
+        help="NODE-down, host:ADDRESS-down, zone:ZONE-down; several happen at once",
+    )
 
 
 def _switchover(sub: argparse.ArgumentParser) -> None:
@@ -263,6 +278,7 @@ def _psql(sub: argparse.ArgumentParser) -> None:
 
 _ADD = {
     "up": _up,
+    "whatif": _whatif,
     "switchover": _switchover,
     "failover": _failover,
     "rejoin": _rejoin,

@@ -8,7 +8,8 @@ import sys
 
 FILE_NAME = "pgtandem.toml"
 
-_COMMANDS = re.compile(r"\bpgtandem (?=(up|down|init|plan|apply|status|doctor|switchover|failover|rejoin|uri|psql)\b)")
+_NAMES = "up|down|init|plan|apply|status|doctor|whatif|switchover|failover|rejoin|uri|psql"
+_COMMANDS = re.compile(rf"\bpgtandem (?=({_NAMES})\b)")
 
 
 def program() -> str:

@@ -15,6 +15,7 @@ from pgtandem.model.topology import Topology
 from pgtandem.observe.flow import Stages
 from pgtandem.observe.health import cluster_health
 from pgtandem.observe.tls_health import certificate_of, earliest_end
+from pgtandem.plan.whatif import Outcome
 
 VERSION = 1
 
@@ -127,6 +128,61 @@ def rules_json(rules: Sequence[Rule]) -> dict[str, Any]:
 def _time(seconds: float | None) -> str | None:
     """ISO 8601, in UTC."""
     return None if seconds is None else datetime.fromtimestamp(int(seconds), UTC).isoformat()
+
+
+def whatif_json(outcome: Outcome, cluster: str) -> dict[str, Any]:
+    loss = outcome.loss
+    return {
+        "version": VERSION,
+        "cluster": cluster,
+        "primary": outcome.primary,
+        "down": list(outcome.down),
+        "already_down": list(outcome.already),
+        "writes": outcome.writes.value,
+        "why": outcome.why,
+        "after_promotion": outcome.after or None,
+        "promoted": outcome.promoted,
+        "candidates": [
+            {
+                "node": candidate.name,
+                "fit": candidate.fit,
+                "received": None if candidate.received is None else str(candidate.received),
+                "checks": [
+                    {
+                        "rule": check.rule,
+                        "value": check.value,
+                        "threshold": check.threshold,
+                        "verdict": check.verdict.value,
+                    }
+                    for check in candidate.checks
+                ],
+            }
+            for candidate in outcome.candidates
+        ],
+        "loses_acknowledged": loss is not None and loss.acknowledged,
+        "lost_bytes": 0 if loss is None else loss.size_bytes,
+        "lost_seconds": 0 if loss is None else loss.seconds,
+        "lost_why": None if loss is None else loss.why,
+        "nodes": [
+            {"name": fate.name, "becomes": fate.becomes.value, "upstream": fate.upstream, "why": fate.why}
+            for fate in outcome.fates
+        ],
+        "kept_wal": [
+            {
+                "node": kept.name,
+                "upstream": kept.upstream,
+                "slot": kept.slot,
+                "held_bytes": kept.held_bytes,
+                "cap_bytes": kept.cap_bytes,
+                "cap_reached_seconds": kept.cap_seconds,
+                "disk_free_bytes": kept.free_bytes,
+                "disk_full_seconds": kept.full_seconds,
+            }
+            for kept in outcome.retention
+        ],
+        "wal_bytes_per_second": None if outcome.rate is None else outcome.rate.bytes_per_second,
+        "wal_measured_seconds": None if outcome.rate is None else outcome.rate.seconds,
+    }
 
 
 def uri_json(topology: Topology, uri: str) -> dict[str, Any]:

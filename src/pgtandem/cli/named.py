@@ -1,10 +1,12 @@
 """Nodes that the command line names."""
 
 import difflib
+from collections.abc import Sequence
 
 from pgtandem.errors import PgtandemError
 from pgtandem.model.names import NodeName
 from pgtandem.model.topology import Topology
+from pgtandem.plan.groups import HERE, hosts, zones
 
 
 def named_node(topology: Topology, name: str | None) -> NodeName | None:
@@ -16,4 +18,40 @@ def named_node(topology: Topology, name: str | None) -> NodeName | None:
         "PT-1006",
         f'cluster {topology.cluster} has no node "{name}"',
         next_step=f'did you mean "{close[0]}"?' if close else f"its nodes are {', '.join(topology.names)}",
+    )
+
+
+_DOWN = "-down"
+
+
+def named_failures(topology: Topology, words: Sequence[str]) -> tuple[NodeName, ...]:
+    """The nodes that words such as "db1-down", "host:10.0.0.1-down" and "zone:tokyo-a-down" mean together, in the order
+    of the file. Raises PgtandemError PT-1006 for a word that means none."""
+    means: dict[str, tuple[NodeName, ...]] = {f"{name}{_DOWN}": (name,) for name in topology.names}
+    for group in (*hosts(topology), *zones(topology)):
+        means[f"{group.kind}:{group.name}{_DOWN}"] = group.nodes
+        if group.kind == "host" and group.name == HERE:
+            means[f"host:local{_DOWN}"] = group.nodes
+    for host in topology.nodes:
+        # By its address among the nodes too, where that is another than the one in the URL.
+        if not host.host.is_local:
+            nodes = tuple(node.name for node in topology.nodes if node.host == host.host)
+            means.setdefault(f"host:{host.address}{_DOWN}", nodes)
+            means.setdefault(f"host:{host.host.url}{_DOWN}", nodes)
+    down: set[NodeName] = set()
+    for word in words:
+        if word not in means:
+            raise _no_failure(topology, word, means)
+        down |= {*means[word]}
+    return tuple(name for name in topology.names if name in down)
+
+
+def _no_failure(topology: Topology, word: str, known: dict[str, tuple[NodeName, ...]]) -> PgtandemError:
+    things, thing = [name.removesuffix(_DOWN) for name in known], word.removesuffix(_DOWN)
+    named = [name for name in things if name == thing or name.partition(":")[2] == thing]
+    close = named or difflib.get_close_matches(thing, things, 1)
+    return PgtandemError(
+        "PT-1006",
+        f'"{word}" is no failure of cluster {topology.cluster}',
+        next_step=f'did you mean "{close[0]}{_DOWN}"?' if close else f"there are {', '.join(known)}",
     )

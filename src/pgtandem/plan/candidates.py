@@ -94,13 +94,14 @@ def failover_candidates(topology: Topology, observed: Observed, lost: tuple[Node
     """Every other node as the successor of a primary that is gone, the best one first: the one that received the most.
 
     `lost` are the nodes that may have been the primary. Where commits wait for standbys, nobody is fit who could lack
-    an acknowledged one.
+    an acknowledged one. What a delayed standby has received counts for nobody: it is never promoted.
     """
     latest = max((timeline_of(node) for node in observed.nodes.values()), default=0)
     received = {
         name: lsn
         for name in topology.names
-        if name not in lost and timeline_of(observed.nodes[name]) == latest
+        if name not in lost and topology.node(name).apply_delay is None
+        if timeline_of(observed.nodes[name]) == latest
         if (lsn := received_lsn(observed.nodes[name])) is not None
     }
     most = max(received.values(), default=None)
@@ -121,7 +122,7 @@ def failover_candidates(topology: Topology, observed: Observed, lost: tuple[Node
             checks.append(
                 _holds(
                     "received",
-                    str(own or "unknown"),
+                    str(own or received_lsn(observed.nodes[name]) or "unknown"),
                     f"the most: {most}",
                     own is not None and own == most,
                     f"name {' or '.join(ahead)} instead",
@@ -144,7 +145,7 @@ def _quorum(topology: Topology, old: NodeName, received: Mapping[NodeName, Lsn])
     replication = topology.replication
     if replication.synchronous.method is Method.NONE or replication.durability in (Durability.OFF, Durability.LOCAL):
         return None
-    could = topology.standbys_of(old, old)
+    could = topology.confirming(old)
     if not could:
         return None
     needed = len(could) - min(replication.synchronous.count, len(could)) + 1

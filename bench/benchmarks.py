@@ -7,6 +7,7 @@ from functools import partial
 from bench.clusters import running_cluster, time_pgtandem, time_plain
 from bench.machine import PGTANDEM, timed
 from bench.pairs import Outcome, run_pairs
+from bench.switchover import switchover
 
 #: From nothing to streaming may take at most this many times what a plain shell script takes.
 BUILD_TARGET = 1.25
@@ -58,4 +59,9 @@ def _status_of(nodes: int, pairs: int) -> Outcome:
         )
 
 
-BENCHMARKS: Mapping[str, Callable[[int], list[Outcome]]] = {"build": build, "start-up": start_up, "status": status}
+BENCHMARKS: Mapping[str, Callable[[int], list[Outcome]]] = {
+    "build": build,
+    "start-up": start_up,
+    "status": status,
+    "switchover": switchover,
+}

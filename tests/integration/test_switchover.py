@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from support.clusters import Cluster
-from support.installations import Installation, installations
+from support.installations import Installation, installations, packaged
 from support.servers import wait_until
 from support.writer import Writer
 
@@ -63,6 +63,24 @@ def test_there_and_back_under_a_writer_loses_nothing(on: Installation) -> None:
             assert cluster.streams("db2") == ["db3"]
         writer.everything_is_on("db1", "db2", "db3")
         assert {"00000002.history", "00000003.history"} <= set(cluster.archived())
+
+
+@pytest.mark.parametrize("major", [11, 12])
+def test_versions_that_read_where_to_stream_from_at_a_start_only(major: int) -> None:
+    """recovery.conf, and then primary_conninfo as a setting of the context postmaster."""
+    try:
+        found = packaged(major)
+    except LookupError as reason:
+        pytest.skip(str(reason))
+    with Cluster(standbys=2, on=found) as cluster:
+        cluster.up()
+        with Writer(cluster) as writer:
+            switch(cluster, "db2")
+            started = cluster.started_at("db2")
+            writer.goes_on()
+            switch(cluster, "db3")
+        assert cluster.started_at("db2") > started
+        writer.everything_is_on("db1", "db2", "db3")
 
 
 def test_synchronous_commits_survive_switchovers_to_every_node(trio: Cluster) -> None:

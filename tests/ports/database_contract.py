@@ -64,6 +64,24 @@ class SessionContract:
         assert standby.receiver.status == "streaming"
         assert [sender.state for sender in primary.senders] == ["streaming"]
 
+    def test_position_grows_with_what_is_written(
+        self, runner: asyncio.Runner, session: Session, standby_session: Session
+    ) -> None:
+        in_recovery, before = runner.run(session.position())
+        runner.run(session.finish_segment())
+        _, after = runner.run(session.position())
+        assert not in_recovery
+        assert before is not None
+        assert after is not None
+        assert before < after
+        assert runner.run(standby_session.position())[0]
+
+    def test_checkpoint_is_made_on_both(
+        self, runner: asyncio.Runner, session: Session, standby_session: Session
+    ) -> None:
+        runner.run(session.checkpoint())
+        runner.run(standby_session.checkpoint())
+
     # --- the role
 
     def test_role_is_put_with_the_least_rights(self, runner: asyncio.Runner, session: Session) -> None:

@@ -11,9 +11,13 @@ from hypothesis import strategies as st
 from pgtandem.apply.engine import Question
 from pgtandem.errors import PgtandemError
 from pgtandem.model.names import NodeName
+from pgtandem.model.observed import Observed
+from pgtandem.model.plan import Plan
 from pgtandem.model.topology import Topology
 from pgtandem.plan.candidates import Limits
 from pgtandem.plan.converge import plan_converge
+from pgtandem.plan.failover import choose_for_failover, plan_failover
+from pgtandem.plan.rejoin import plan_rejoin
 from pgtandem.plan.switchover import plan_switchover
 from pgtandem.testing.checkers import rows_of
 from pgtandem.testing.probe import Call, Killed
@@ -101,7 +105,7 @@ ALL = [(cluster, again) for cluster in CLUSTERS for again in ("apply", "switchov
 @pytest.mark.parametrize(("cluster", "again"), ALL if TIMES > 1 else USUAL)
 def test_killed_at_any_effect(cluster: str, again: str) -> None:
     topology = CLUSTERS[cluster].topology()
-    for number in range(calls_of(cluster) + 1):
+    for number in range(0, calls_of(cluster) + 1, 1 if TIMES > 1 else 3):
         simulation = built(cluster)
         try:
             simulation.apply(topology, kill_at(number, "after"), switchover("db2"))
@@ -164,3 +168,101 @@ def _befall(simulation: Simulation, topology: Topology, accident: str) -> None:
         simulation.world.kill_server(topology.node(NodeName(name)).data_directory)
     elif what == "stop":
         simulation.world.stop_server(topology.node(NodeName(name)).data_directory)
+
+
+SYNCHRONOUS = TRIO.with_changes(synchronous="any 1")
+
+
+def failover(simulation: Simulation, topology: Topology) -> Question:
+    """As the command asks: about the same node in every round."""
+    chosen: list[NodeName] = []
+
+    def question(topology: Topology, observed: Observed) -> Plan:
+        if not chosen:
+            chosen.append(choose_for_failover(topology, observed))
+        return plan_failover(topology, observed, chosen[0])
+
+    return question
+
+
+@cache
+def _built_synchronous() -> bytes:
+    simulation, topology = Simulation.new(), SYNCHRONOUS.topology()
+    simulation.apply(topology)
+    for _ in range(3):
+        simulation.hand.insert()
+        simulation.world.pass_time(1)
+    return pickle.dumps(simulation)
+
+
+EVENTS = st.one_of(
+    st.tuples(st.sampled_from(["kill", "stop", "start"]), st.sampled_from(["db1", "db2", "db-3"])),
+    st.tuples(
+        st.sampled_from(["failover", "apply", "rejoin db1", "rejoin db2", "switchover db1", "switchover db2"]),
+        st.integers(1, 400),
+    ),
+    st.tuples(st.just("power"), st.just("")),
+)
+
+
+#: The standby that is back lacks what the other one confirmed.
+LACKING: list[tuple[str, str | int]] = [
+    ("stop", "db-3"),
+    ("kill", "db1"),
+    ("stop", "db2"),
+    ("start", "db-3"),
+    ("failover", 9999),
+]
+#: The primary comes back while nobody looks, and after a failover that was cut off at any point.
+BACK: list[list[tuple[str, str | int]]] = [
+    [("kill", "db1"), ("failover", number), ("start", "db1"), ("apply", 9999), ("failover", 9999), ("apply", 9999)]
+    for number in range(60, 260, 20)
+]
+
+
+@pytest.mark.parametrize("events", [LACKING, *BACK])
+def test_events_that_would_lose_rows_or_make_two_primaries(events: list[tuple[str, str | int]]) -> None:
+    _live_through(events)
+
+
+@examples(80)
+@given(st.lists(EVENTS, min_size=1, max_size=7))
+def test_no_sequence_of_failures_and_commands_makes_two_primaries_or_loses_an_acknowledged_commit(
+    events: list[tuple[str, str | int]],
+) -> None:
+    _live_through(events)
+
+
+def _live_through(events: list[tuple[str, str | int]]) -> None:
+    topology = SYNCHRONOUS.topology()
+    simulation: Simulation = pickle.loads(_built_synchronous())
+    for what, more in events:
+        if isinstance(more, int):
+            _command(simulation, topology, what, more)
+        elif what == "start":
+            path = topology.node(NodeName(more)).data_directory
+            if simulation.world.server(path) is None:
+                simulation.hand.start(path, topology.postgresql)
+        else:
+            _befall(simulation, topology, f"{what} {more}")
+        simulation.hand.insert()
+        simulation.world.pass_time(1)
+        simulation.hand.hear()
+        writable = [server for server in simulation.world.servers if server.is_primary]
+        assert len(writable) <= 1, [server.title for server in writable]
+        for server in writable:
+            lost = simulation.hand.acknowledged - rows_of(server.storage)
+            assert not lost, f"{server.title} lacks {lost} after {what} {more}"
+
+
+def _command(simulation: Simulation, topology: Topology, what: str, number: int) -> None:
+    """A command, killed at this call unless it ends before."""
+    name, _, node = what.partition(" ")
+    questions: dict[str, Question] = {
+        "apply": plan_converge,
+        "failover": failover(simulation, topology),
+        "switchover": switchover(node),
+        "rejoin": partial(plan_rejoin, name=NodeName(node), copy=True),
+    }
+    with contextlib.suppress(Killed, PgtandemError):
+        simulation.apply(topology, kill_at(number, "after", changes_only=False), questions[name])

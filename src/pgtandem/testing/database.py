@@ -180,7 +180,7 @@ class SimSession:
         server = await self._reach()
         if not server.in_recovery:
             raise DatabaseRefused(self.node, "be promoted", "Recovery is not in progress.")
-        server.promote()
+        server.promote_soon()
 
     @port_call(changes=True)
     async def finish_segment(self) -> tuple[str, Lsn]:

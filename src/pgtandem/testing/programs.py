@@ -158,7 +158,7 @@ async def _pg_ctl(running: Running) -> Completed:
     elif action == "promote":
         if server is None or not server.in_recovery:
             return _failed("pg_ctl: cannot promote server; server is not in standby mode")
-        server.promote()
+        server.promote_soon()
     elif action == "start":
         if folder.text("PG_VERSION") is None:
             return _failed(f'pg_ctl: directory "{path}" is not a database cluster directory')

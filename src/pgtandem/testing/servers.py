@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 START_SECONDS = 0.2
 STOP_SECONDS = 0.1
+PROMOTE_SECONDS = 0.5
 _ON_DISK = "configuration file"
 _SOURCES = ("primary_conninfo", "primary_slot_name")
 
@@ -55,6 +56,7 @@ class SimServer:
         self.slot: str | None = None
         self.next_try = 0.0
         self.next_archiving = 0.0
+        self.promotes_at: float | None = None
 
     # --- what it is
 
@@ -197,6 +199,9 @@ class SimServer:
 
     def tick(self) -> None:
         """What happened since the last look: phases that ended."""
+        if self.promotes_at is not None and not self.frozen and self.network.clock.monotonic() >= self.promotes_at:
+            self.promotes_at = None
+            self.promote()
         if self.frozen or not self.alive or self.network.clock.monotonic() < self.phase_ends:
             return
         if self.phase is Phase.STARTING:
@@ -238,6 +243,11 @@ class SimServer:
             self.settings[name] = replace(old, pending_restart=True)
         else:
             self.settings[name] = new
+
+    def promote_soon(self) -> None:
+        """pg_promote(false): it takes a moment, in which nothing tells that it was asked for."""
+        if self.promotes_at is None:
+            self.promotes_at = self.network.clock.monotonic() + PROMOTE_SECONDS
 
     def promote(self) -> None:
         """pg_ctl promote, or pg_promote(): a new timeline begins."""

@@ -1,0 +1,173 @@
+"""The write gap of a planned switchover: how long a client that always writes waits for its next acknowledged row.
+
+Ours is `pgtandem switchover`; the other one are the bare steps that cannot be left out, done by this process itself: a
+checkpoint, the signal file, SIGINT and the end of the process, the successor has the last record, pg_promote. Both
+change the same cluster to and fro, under the same client, which uses libpq's URI over both nodes.
+"""
+
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from bench.clusters import running_cluster
+from bench.machine import PGTANDEM, BenchmarkFailed, embedded_programs, server_account, timed
+from bench.pairs import Outcome, run_pairs
+
+#: The longest gap may be this many times what the bare steps leave.
+GAP_TARGET = 1.3
+
+_REPLICATION_ROLE = "pgtandem_replication"
+
+
+def switchover(pairs: int) -> list[Outcome]:
+    """The longest gap between two acknowledged rows while the primary changes."""
+    with running_cluster(1) as (folder, ports):
+        cluster = _Pair(folder, ports)
+        outcome = run_pairs(
+            "write gap of a switchover",
+            lambda: _gap(cluster, cluster.by_pgtandem),
+            lambda: _gap(cluster, cluster.by_bare_steps),
+            pairs=pairs,
+            target=GAP_TARGET,
+        )
+    return [outcome]
+
+
+class _Pair:
+    """The two nodes of a running cluster."""
+
+    def __init__(self, folder: Path, ports: list[int]) -> None:
+        self.folder = folder
+        self.ports = {"db1": ports[0], "db2": ports[1]}
+        self.account = server_account()
+        self.uri = self._output([PGTANDEM, "uri"])
+        with self.connect(self.primary()) as connection:
+            connection.execute("CREATE TABLE written (id bigint)")
+
+    def connect(self, node: str) -> "psycopg.Connection[tuple[object, ...]]":
+        passfile = str(self.folder / ".pgtandem" / "passfile")
+        return psycopg.connect(
+            host="127.0.0.1",
+            port=self.ports[node],
+            user="postgres",
+            dbname="postgres",
+            passfile=passfile,
+            autocommit=True,
+        )
+
+    def primary(self) -> str:
+        for node in self.ports:
+            with self.connect(node) as connection:
+                if connection.execute("SELECT pg_is_in_recovery()").fetchone() == (False,):
+                    return node
+        raise BenchmarkFailed("there is no primary")
+
+    def by_pgtandem(self) -> None:
+        timed([PGTANDEM, "switchover", "--yes"], cwd=self.folder)
+
+    def by_bare_steps(self) -> None:
+        old = self.primary()
+        new = "db2" if old == "db1" else "db1"
+        data = self.folder / "data" / old
+        with self.connect(new) as standby:
+            standby.execute(f"SELECT pg_create_physical_replication_slot('pgtandem_{old}', true)".encode())
+            with self.connect(old) as primary:
+                primary.execute("CHECKPOINT")
+            (data / "standby.signal").touch()
+            if self.account:
+                shutil.chown(data / "standby.signal", self.account, self.account)
+            conninfo = f"host=127.0.0.1 port={self.ports[new]} user={_REPLICATION_ROLE} passfile=pgtandem/passfile"
+            with (data / "pgtandem" / "settings.conf").open("a") as settings:
+                settings.write(f"primary_conninfo = '{conninfo} application_name={old}'\n")
+                settings.write(f"primary_slot_name = 'pgtandem_{old}'\n")
+            pid = int((data / "postmaster.pid").read_text().split("\n")[0])
+            descriptor = os.pidfd_open(pid)
+            os.kill(pid, signal.SIGINT)
+            select.select([descriptor], [], [], 120)
+            os.close(descriptor)
+            control = self._output([f"{embedded_programs()}/pg_controldata", str(data)], as_account=True)
+            found = re.search(r"Latest checkpoint location:\s+(\S+)", control)
+            assert found is not None
+            has_all = f"SELECT pg_last_wal_replay_lsn() > '{found.group(1)}'".encode()
+            while standby.execute(has_all).fetchone() != (True,):
+                pass
+            standby.execute("SELECT pg_promote(false)")
+            while standby.execute("SELECT pg_is_in_recovery()").fetchone() != (False,):
+                time.sleep(0.001)
+        log = f"{data}.log"
+        start = [f"{embedded_programs()}/pg_ctl", "-D", str(data), "-l", log, "-w", "start"]
+        timed(start, cwd=data, account=self.account)
+
+    def settle(self) -> None:
+        """What the bare steps left undone; then both sides begin from the same."""
+        timed([PGTANDEM, "apply", "--yes"], cwd=self.folder)
+
+    def _output(self, argv: list[str], *, as_account: bool = False) -> str:
+        options: dict[str, Any] = {}
+        if as_account and self.account:
+            options = {"user": self.account, "group": self.account, "extra_groups": []}
+        done = subprocess.run(argv, cwd=self.folder, capture_output=True, text=True, check=True, **options)
+        return str(done.stdout).strip()
+
+
+def _gap(cluster: _Pair, change: Callable[[], None]) -> float:
+    """Writes from before the change to after it; the longest time between two acknowledged rows."""
+    with _writer(cluster.uri) as moments:
+        change()
+        count = len(moments)
+        _wait(lambda: len(moments) > count + 20)
+    cluster.settle()
+    return max(after - before for before, after in pairwise(moments))
+
+
+@contextmanager
+def _writer(uri: str) -> Iterator[list[float]]:
+    """The moments of acknowledged rows, as they come."""
+    moments: list[float] = []
+    end = threading.Event()
+
+    def write() -> None:
+        connection: psycopg.Connection[tuple[object, ...]] | None = None
+        while not end.is_set():
+            try:
+                connection = connection or psycopg.connect(uri, autocommit=True, prepare_threshold=None)
+                connection.execute("INSERT INTO written VALUES (1)")
+                moments.append(time.monotonic())
+                end.wait(0.002)
+            except psycopg.Error:
+                if connection is not None:
+                    connection.close()
+                connection = None
+                end.wait(0.003)
+        if connection is not None:
+            connection.close()
+
+    thread = threading.Thread(target=write, daemon=True)
+    thread.start()
+    try:
+        _wait(lambda: len(moments) > 100)
+        moments.clear()
+        yield moments
+    finally:
+        end.set()
+        thread.join(30)
+
+
+def _wait(condition: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 60
+    while not condition():
+        if time.monotonic() > give_up:
+            raise BenchmarkFailed("the client's rows are not acknowledged any more")
+        time.sleep(0.005)

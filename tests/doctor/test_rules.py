@@ -237,6 +237,7 @@ PROVOKED: list[tuple[str, str, int, Differences]] = [
     ("STB20", "pair", 18, settings("db2", fsync="off")),
     ("STB21", "pair", 18, {"db2": {"server": "absent", "postmaster": "absent"}}),
     ("STB21", "pair", 18, server(current_lsn="0/65000060")),
+    ("STB21", "pair", 18, settings("db2", recovery_min_apply_delay="60000")),
     ("HST01", "pair", 18, database(collation_actual="2.40")),
     (
         "HST01",
@@ -313,6 +314,7 @@ SILENT: list[tuple[str, str, int, Differences]] = [
     ("STB04", "pair", 18, settings(data_checksums="off", wal_log_hints="on")),
     ("STB07", "pair", 18, both(server(timeline=2), detail(checkpoint_timeline=2))),
     ("STB09", "pair", 18, {"db2": {"server": "absent", "postmaster": "absent"}}),
+    ("STB09", "pair", 18, both(NO_RECEIVER, server(senders=[]), server("db2", delaying=True))),
     ("STB12", "pair", 18, database(conflicts=3)),
     ("STB18", "pair", 18, detail(prepared=[{"name": "young", "age_seconds": 9.0}])),
     ("HST01", "hosts", 18, {"hosts": {"ssh://postgres@10.0.0.2": {"libc": "glibc 2.28"}}}),

@@ -1,6 +1,8 @@
 """What `pgtandem whatif` says, and what then happens."""
 
 import json
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -85,3 +87,32 @@ def test_writes_go_on_wait_and_stop_as_was_told(four: Cluster) -> None:
     assert {row[0] for row in four.rows(new, "SELECT i FROM t")} == {1, 2}
     assert told["after_promotion"] is None
     assert insert(four, new, 3).wait(20), "with a standby left that confirms, commits do not wait"
+
+
+def walreceiver(cluster: Cluster, node: str) -> int:
+    return int(cluster.sql(node, "SELECT pid FROM pg_stat_wal_receiver"))
+
+
+def test_no_more_is_lost_than_was_told() -> None:
+    """The standby's WAL receiver is frozen while the primary goes on and dies."""
+    with Cluster(standbys=1, archive=False) as pair:
+        pair.up()
+        pair.sql("db1", "CREATE TABLE t (i int, filling text)")
+        pair.wait_for("db2", "SELECT to_regclass('t') IS NOT NULL")
+        frozen = walreceiver(pair, "db2")
+        os.kill(frozen, signal.SIGSTOP)
+        try:
+            # More than what may wait in the buffers of a socket.
+            pair.sql("db1", "INSERT INTO t SELECT i, repeat(md5(i::text), 40) FROM generate_series(1, 30000) AS i")
+            written = pair.sql("db1", "SELECT pg_current_wal_lsn()")
+            told = whatif(pair, "db1-down")
+            assert (told["promoted"], told["loses_acknowledged"]) == ("db2", True)
+            pair.kill_server("db1")
+        finally:
+            os.kill(frozen, signal.SIGCONT)
+        pair.ok("failover", "--to", "db2", "--yes")
+        # The history file says where db2 left the old timeline.
+        switched = pair.sql("db2", "SELECT split_part(pg_read_file('pg_wal/00000002.history'), E'\\t', 2)")
+        lost = pair.sql("db2", f"SELECT pg_wal_lsn_diff('{written}', '{switched}')")
+        assert 0 < lost <= told["lost_bytes"]
+        assert pair.sql("db2", "SELECT count(*) FROM t") == 0, "the transaction was acknowledged, and is lost as told"

@@ -34,7 +34,7 @@ def client_uri(
 
     Raises PgtandemError PT-1006 for a node that the topology does not have.
     """
-    nodes = _nodes(topology, node)
+    nodes = _in_turn(topology, node, read_only=read_only)
     parameters = {} if node else {"target_session_attrs": _target(read_only, old_client)}
     parameters["connect_timeout"] = _CONNECT_SECONDS
     if passfile is not None:
@@ -60,7 +60,7 @@ def client_environment(
 
     Raises PgtandemError PT-1006 for a node that the topology does not have.
     """
-    nodes = _nodes(topology, node)
+    nodes = _in_turn(topology, node, read_only=read_only)
     variables = {key: value for key, value in before.items() if key not in _MISLEADING}
     variables |= {
         "PGHOST": ",".join(n.address for n in nodes),
@@ -132,6 +132,12 @@ async def standbys_first(topology: Topology, world: World) -> Topology:
         return 1 if server is None else 0 if server.in_recovery else 2
 
     return replace(topology, nodes=tuple(sorted(topology.nodes, key=rank)))
+
+
+def _in_turn(topology: Topology, node: str | None, *, read_only: bool) -> tuple[Node, ...]:
+    """In the order in which a client tries them: who only reads is led to a delayed standby last."""
+    nodes = _nodes(topology, node)
+    return tuple(sorted(nodes, key=lambda n: n.apply_delay is not None)) if read_only else nodes
 
 
 def _nodes(topology: Topology, node: str | None) -> tuple[Node, ...]:

@@ -94,7 +94,8 @@ def no_checkpoint(look: Look) -> Iterator[Seen]:
 )
 def not_streaming(look: Look) -> Iterator[Seen]:
     for name, server in look.standbys():
-        if server.receiver is None and look.sender_of(name) is None:
+        # One that waits for its recovery_min_apply_delay streams again once it has replayed what it has.
+        if server.receiver is None and look.sender_of(name) is None and not server.delaying:
             yield Seen(name, f"it has no WAL receiver; replayed up to {server.replay_lsn}")
 
 
@@ -247,10 +248,12 @@ def no_candidate(look: Look) -> Iterator[Seen]:
     if primary is None or len(look.topology.nodes) < 2:
         return
     end = primary[1].current_lsn
-    for _, standby in look.standbys():
+    for name, standby in look.standbys():
+        if look.recovery(name, "recovery_min_apply_delay") not in ("", "0"):
+            continue
         received = max((lsn for lsn in (standby.receive_lsn, standby.replay_lsn) if lsn), default=None)
         if standby.receiver is None or received is None or end is None:
             continue
         if end - received <= _NEAR_BYTES and standby.timeline == primary[1].timeline:
             return
-    yield Seen(primary[0], "no standby streams within 64 MB of it")
+    yield Seen(primary[0], "no standby that replays without a delay streams within 64 MB of it")

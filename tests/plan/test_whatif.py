@@ -131,6 +131,12 @@ def test_writes_go_on_wait_or_stop(
     assert (outcome.writes, outcome.promoted) == (writes, promoted), outcome
 
 
+def test_a_standby_whose_word_does_not_count_keeps_no_commit_from_waiting() -> None:
+    delayed = PAIR + '[nodes.db3]\nport = 5434\napply_delay = "1h"\n'
+    assert Look(nodes=delayed, rest=ANY_ONE).if_down("db2").writes is Writes.WAIT
+    assert Look(nodes=delayed, rest=ANY_ONE).if_down("db3").writes is Writes.GO_ON
+
+
 def test_settings_in_force_count_and_not_those_that_are_wished() -> None:
     settings = {"synchronous_standby_names": {"value": ""}}
     seen = Look(rest=ANY_ONE, facts={"db1": {"server": {"settings": settings}}})
@@ -258,6 +264,10 @@ def test_the_archive_on_the_same_disk_takes_as_much_again() -> None:
 def test_a_slot_without_a_cap_holds_wal_until_the_disk_is_full() -> None:
     (kept,) = Look(nodes=PAIR, major=12).if_down("db2", rate=WalRate(float(MEGABYTE), 1.0)).retention
     assert (kept.cap_bytes, kept.cap_seconds, kept.full_seconds) == (None, None, 100 * 1024.0)
+
+
+def test_a_node_that_goes_down_itself_keeps_nothing() -> None:
+    assert [kept.name for kept in Look().if_down("db2", "db4").retention] == ["db2"]
 
 
 def test_after_a_promotion_the_new_primary_keeps_wal_for_the_old_one() -> None:

@@ -190,7 +190,7 @@ def holds(cluster: Cluster, first: int, every: int) -> None:
 
 
 def test_killed_at_some_lines_of_the_journal_it_is_completed(trio: Cluster) -> None:
-    holds(trio, first=6, every=9)
+    holds(trio, first=9, every=14)
 
 
 @pytest.mark.chaos

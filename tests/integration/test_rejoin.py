@@ -144,7 +144,7 @@ def holds(cluster: Cluster, first: int, every: int) -> None:
 
 
 def test_killed_at_some_lines_of_the_journal_it_comes_back(pair: Cluster) -> None:
-    holds(pair, first=5, every=4)
+    holds(pair, first=7, every=8)
 
 
 @pytest.mark.chaos

@@ -48,7 +48,8 @@ zone = "a"
 [replication]
 synchronous = "any 1"
 """
-FILES = {"pair": PAIR, "trio": TRIO, "hosts": HOSTS}
+LATE = PAIR + '[nodes.db3]\nport = 5434\napply_delay = "1h"\n'
+FILES = {"late": LATE, "pair": PAIR, "trio": TRIO, "hosts": HOSTS}
 _BIG = DiskSpace(1 << 43, 1 << 42, "disk2")
 
 

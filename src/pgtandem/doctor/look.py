@@ -67,6 +67,11 @@ class Look:
                     return name, sender
         return None
 
+    def late_on_purpose(self, name: NodeName) -> bool:
+        """Whether the topology file wants a node to replay late, and it does: it may stop streaming meanwhile."""
+        server = self.observed.nodes[name].running
+        return self.topology.node(name).apply_delay is not None and server is not None and server.delaying
+
     @property
     def one_machine(self) -> bool:
         """Whether all nodes live on one host: what is lost with it is lost together anyway."""

@@ -133,6 +133,8 @@ def idle_slot(look: Look) -> Iterator[Seen]:
             if not _idle(look, name, slot) or slot.wal_status == "lost":
                 continue
             owner = owners.get(SlotName(slot.name))
+            if owner and look.late_on_purpose(owner):
+                continue
             fix = f"bring {owner} back: pgtandem apply" if owner else _drop(name, slot)
             what = f"{slot.name} is not active and keeps {_held(slot)}"
             yield Seen(name, what, fix=fix, severity=Severity.HIGH if capped else None)

@@ -15,7 +15,7 @@ _OF_ONE_NODE = frozenset(
         *("archive_command", "archive_mode", "cluster_name", "config_file", "data_directory", "external_pid_file"),
         *("hba_file", "hot_standby", "ident_file", "listen_addresses", "log_directory", "log_filename"),
         *("max_slot_wal_keep_size", "port", "primary_conninfo", "primary_slot_name", "restore_command"),
-        *("synchronous_commit", "synchronous_standby_names", "unix_socket_directories"),
+        *("recovery_min_apply_delay", "synchronous_commit", "synchronous_standby_names", "unix_socket_directories"),
         *("ssl_cert_file", "ssl_key_file", "ssl_ca_file", "ssl"),
         *STANDBY_FLOOR,  # REP20
     }

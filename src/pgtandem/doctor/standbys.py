@@ -71,10 +71,10 @@ def diverged(look: Look) -> Iterator[Seen]:
 
 @rule(
     "STB07",
-    Severity.HIGH,
+    Severity.NOTE,
     "a promoted server has not made a checkpoint yet",
-    why="Its control file still has the old timeline. pg_rewind of the old primary against it finds nothing to do, or "
-    "takes the wrong direction.",
+    why="Its control file still has the old timeline, and a pg_rewind by hand would find nothing to do. That passes "
+    "with the next checkpoint, and pgtandem rejoin makes one itself.",
     fix='pgtandem psql -c "CHECKPOINT"',
 )
 def no_checkpoint(look: Look) -> Iterator[Seen]:
@@ -180,12 +180,13 @@ def slot_xmin(look: Look) -> Iterator[Seen]:
     "a delayed standby collects WAL in its own pg_wal",
     why="It streams at once and replays late, so that everything in between lies on its disk, and is not counted by "
     "any cap. A busy hour fills it.",
-    fix="feed it from the archive: no primary_conninfo, a restore_command",
+    fix='apply_delay = "..." under [nodes.NAME] in pgtandem.toml, then pgtandem apply',
 )
 def delayed_streams(look: Look) -> Iterator[Seen]:
     for name, server in look.standbys():
         delay = look.recovery(name, "recovery_min_apply_delay")
-        if delay not in ("", "0") and server.receiver is not None:
+        wished = look.topology.node(name).apply_delay is not None
+        if delay not in ("", "0") and server.receiver is not None and not wished:
             yield Seen(name, f"recovery_min_apply_delay = {delay}", look.where(name, "recovery_min_apply_delay"))
 
 

@@ -180,7 +180,8 @@ def delayed(look: Look) -> Iterator[Seen]:
         if delay in ("", "0"):
             continue
         listed = any(name.lower() in names or "*" in names for _, _, names in _waiting_primaries(look))
-        only = len(list(look.standbys())) == 1
+        wished = look.topology.node(name).apply_delay is not None
+        only = len(list(look.standbys())) == 1 and not wished
         if listed or only:
             why = f"it is in {_NAMES}" if listed else "there is no other standby"
             yield Seen(

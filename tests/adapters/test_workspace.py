@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import pwd
 import re
 import resource
 import signal
@@ -344,3 +345,14 @@ def test_write_that_fails_leaves_the_old_content(workspace: FolderWorkspace, tmp
     assert workspace.secret("superuser") is None
     assert workspace.secret("replication") == Secret(PASSWORD)
     assert (tmp_path / ".pgtandem/journal.jsonl").read_bytes() == b'{"step": 1}\n'
+
+
+def test_who_became_root_by_sudo_is_named_and_an_ordinary_user_cannot_pretend(
+    workspace: FolderWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = pwd.getpwuid(os.getuid()).pw_name
+    monkeypatch.delenv("SUDO_USER", raising=False)
+    monkeypatch.delenv("DOAS_USER", raising=False)
+    assert workspace.login() == own
+    monkeypatch.setenv("SUDO_USER", "ana")
+    assert workspace.login() == ("ana (as root)" if os.getuid() == 0 else own)

@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from cli import values
 from cli.streams import Pipe, Terminal
 from pgtandem.cli.show_findings import explained, finding_lines
+from pgtandem.cli.show_history import history_lines
 from pgtandem.cli.show_plan import plan_lines
 from pgtandem.cli.show_status import status_lines
 from pgtandem.cli.show_whatif import whatif_lines
@@ -61,14 +63,20 @@ VIEWS = {
     "status-much-is-wrong": status(values.CASCADE, values.MUCH_IS_WRONG),
     "status-long-names": status(values.LONG_NAMES, values.LONG_LOOK),
     "doctor-findings": lambda paint, columns: finding_lines(*values.DIAGNOSED, paint, columns),
+    "history": lambda paint, columns: history_lines(values.PAST, 3, paint, columns),
     "doctor-explain": lambda paint, columns: explained([RULES["REP13"]], paint, columns),
 }
 
 
 @pytest.fixture(autouse=True)
-def colours_as_usual(monkeypatch: pytest.MonkeyPatch) -> None:
+def colours_and_times_as_usual(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
 
 
 def coloured(view: View, columns: int) -> str:

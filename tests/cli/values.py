@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from pgtandem.apply.history import read_history
 from pgtandem.doctor.diagnose import diagnose
 from pgtandem.doctor.look import Look
 from pgtandem.model.examined import DatabaseDetail, Examination, Examined
@@ -351,3 +352,25 @@ _RISKY = built(
 )
 DIAGNOSED_LOOK = Look(PAIR, Observed({DB1: _RISKY, DB2: stopped("db2")}), _EXAMINED)
 DIAGNOSED = (DIAGNOSED_LOOK, diagnose(DIAGNOSED_LOOK))
+
+JOURNAL: list[dict[str, object]] = [
+    {"at": 1_799_990_000.0, "event": "plan", "command": "up", "steps": ["db1.data: create the data directory"]},
+    {"at": 1_799_990_000.1, "event": "step", "step": "db1.data", "node": "db1", "what": "create the data directory"},
+    {"at": 1_799_990_001.0, "event": "plan", "command": "up", "who": "ana", "steps": [
+        "db1.data: create the data directory", "db2.data: copy db1", "db2.proof: prove that db2 streams from db1"
+    ]},
+    {"at": 1_799_990_002.0, "event": "step", "step": "db1.data", "node": "db1"},
+    {"at": 1_799_990_003.0, "event": "step done", "step": "db1.data", "seconds": 0.412, "remark": ""},
+    {"at": 1_799_990_003.0, "event": "step", "step": "db2.data", "node": "db2"},
+    {"at": 1_799_990_031.0, "event": "step failed", "step": "db2.data", "code": "PT-4006",
+     "what": "the base backup of db2 failed", "why": "No space left on device."},
+    {"at": 1_799_990_031.5, "event": "plan failed", "code": "PT-4006", "what": "the base backup of db2 failed"},
+    {"at": 1_799_990_100.0, "event": "refused", "command": "apply", "who": "ana (as root)", "code": "PT-3001",
+     "what": "there are two primaries", "why": "Both take writes.", "problems": ["db1 is one.", "db2 is one."]},
+    {"at": 1_799_990_200.0, "event": "declined", "command": "down", "who": "kai"},
+    {"at": 1_799_990_300.0, "event": "plan", "command": "apply", "who": "kai", "steps": ["db1.files: set work_mem"]},
+    {"at": 1_799_990_300.2, "event": "step", "step": "db1.files", "node": "db1"},
+    {"at": 1_799_990_300.3, "event": "step done", "step": "db1.files", "seconds": 0.1, "remark": "it was read"},
+    {"at": 1_799_990_300.4, "event": "plan done"},
+]  # fmt: skip
+PAST = read_history(JOURNAL)

@@ -12,6 +12,7 @@ from pgtandem.cli.json_views import (
     VERSION,
     doctor_json,
     error_json,
+    history_json,
     plan_json,
     rules_json,
     status_json,
@@ -27,6 +28,7 @@ SHAPES = {
     "doctor --json": doctor_json(*values.DIAGNOSED),
     "doctor explain --json": rules_json(list(RULES.values())),
     "whatif --json": whatif_json(values.WHATIF_PRIMARY, "shop"),
+    "history --json": history_json("shop", values.PAST),
     "uri --json": uri_json(values.PAIR, "postgresql://postgres@127.0.0.1:5432/postgres"),
     "Errors": error_json(
         PgtandemError("PT-1004", "shop.toml has a problem", why="x", next_step="y", problems=(Problem("a", "b"),))

@@ -58,6 +58,9 @@ class WorkspaceContract:
         workspace.forget_node("db1")
         assert workspace.built_nodes() == (other,)
 
+    def test_login_is_a_name(self, workspace: Workspace) -> None:
+        assert workspace.login()
+
     def test_journal_keeps_entries_in_order(self, workspace: Workspace, reopen: Reopen) -> None:
         entries = [{"step": n, "text": "two\nlines ä"} for n in range(5)]
         for entry in entries:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, NoReturn
 
-from pgtandem.adapters.hosts.account import current_account, owner_name
+from pgtandem.adapters.hosts.account import current_account, login, owner_name
 from pgtandem.adapters.hosts.files import read_file, replace_file, sync_folder, write_all
 from pgtandem.adapters.hosts.paths import shown
 from pgtandem.adapters.lockfile import held_words, holder_advice, read_holder
@@ -132,6 +132,9 @@ class FolderWorkspace:
         nodes = self.built_nodes()
         if any(node.name == name for node in nodes):
             self._write_nodes([node for node in nodes if node.name != name])
+
+    def login(self) -> str:
+        return login()
 
     def token(self) -> str:
         return secrets.token_hex(8)

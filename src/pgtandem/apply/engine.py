@@ -6,12 +6,13 @@ before and after; a run that was cut off needs no repair, since the next one sta
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from pgtandem.apply.context import Context
 from pgtandem.apply.effects import EFFECTS
 from pgtandem.apply.report import Report
-from pgtandem.errors import PgtandemError
+from pgtandem.errors import Family, PgtandemError
 from pgtandem.model.facts import Unknown
 from pgtandem.model.observed import Observed
 from pgtandem.model.plan import Condition, Plan, Risk, Step
@@ -50,35 +51,65 @@ async def carry_out(
 ) -> Outcome:
     """Makes the answer to `question` empty. Raises PgtandemError: refused plans, failed steps, PT-6001 at the end."""
     with world.workspace.lock(command):
-        observer = Observer(topology, world, try_paths=True)
-        context = Context(topology, world, observer, report)
-        observed = await observer.cluster()
-        plan = question(topology, observed)
-        approved: Risk | None = None
-        done = 0
-        for number in range(1, _MOST_ROUNDS + 1):
-            if plan.empty:
-                return Outcome(observed, plan, done)
-            if approved is None or _above(plan.highest_risk, approved):
-                if not await approve(plan, approved):
-                    return Outcome(observed, plan, done, declined=True)
-                plan = await _still_the_same(topology, observer, question, plan)
-                approved = plan.highest_risk
-            report.round_started(plan, number)
-            await _Run(context, plan, command).all()
-            done += len(plan.steps)
-            observed, before = await observer.cluster(), plan
-            plan = question(topology, observed)
-            if plan.steps == before.steps:
-                break
+        try:
+            outcome = await _rounds(topology, world, question, approve, report, command)
+        except PgtandemError as refusal:
+            if refusal.code.family is Family.PLAN:
+                # The journal tells of it as well; what it could not take must not hide the refusal itself.
+                with suppress(PgtandemError):
+                    _record(
+                        world,
+                        "refused",
+                        command=command,
+                        who=world.workspace.login(),
+                        code=refusal.code.text,
+                        what=refusal.what,
+                        why=refusal.why,
+                        problems=[f"{problem.what}. {problem.why}".strip() for problem in refusal.problems],
+                    )
+            raise
+        if outcome.declined:
+            _record(world, "declined", command=command, who=world.workspace.login())
+        return outcome
+
+
+async def _rounds(
+    topology: Topology, world: World, question: Question, approve: Approve, report: Report, command: str
+) -> Outcome:
+    observer = Observer(topology, world, try_paths=True)
+    context = Context(topology, world, observer, report)
+    observed = await observer.cluster()
+    plan = question(topology, observed)
+    approved: Risk | None = None
+    done = 0
+    for number in range(1, _MOST_ROUNDS + 1):
         if plan.empty:
             return Outcome(observed, plan, done)
-        raise PgtandemError(
-            "PT-6001",
-            f"after {done} steps the cluster is still not what the topology file says",
-            why="Still to do: " + "; ".join(f"{step.node}: {step.what}" for step in plan.steps[:5]) + ".",
-            next_step="pgtandem plan",
-        )
+        if approved is None or _above(plan.highest_risk, approved):
+            if not await approve(plan, approved):
+                return Outcome(observed, plan, done, declined=True)
+            plan = await _still_the_same(topology, observer, question, plan)
+            approved = plan.highest_risk
+        report.round_started(plan, number)
+        await _Run(context, plan, command).all()
+        done += len(plan.steps)
+        observed, before = await observer.cluster(), plan
+        plan = question(topology, observed)
+        if plan.steps == before.steps:
+            break
+    if plan.empty:
+        return Outcome(observed, plan, done)
+    raise PgtandemError(
+        "PT-6001",
+        f"after {done} steps the cluster is still not what the topology file says",
+        why="Still to do: " + "; ".join(f"{step.node}: {step.what}" for step in plan.steps[:5]) + ".",
+        next_step="pgtandem plan",
+    )
+
+
+def _record(world: World, event: str, **entry: object) -> None:
+    """One entry of the journal, which `apply/history.py` reads."""
+    world.workspace.record({"at": round(world.clock.now(), 3), "event": event, **entry})
 
 
 def _above(risk: Risk, approved: Risk) -> bool:
@@ -111,7 +142,12 @@ class _Run:
 
     async def all(self) -> None:
         """Starts every step as soon as what it needs is done; the first failure lets the others under way finish."""
-        self._record(event="plan", command=self.command, steps=[f"{step.id}: {step.what}" for step in self.plan.steps])
+        self._record(
+            "plan",
+            command=self.command,
+            who=self.context.world.workspace.login(),
+            steps=[f"{step.id}: {step.what}" for step in self.plan.steps],
+        )
         waiting = list(self.plan.steps)
         done: set[str] = set()
         under_way: dict[asyncio.Task[None], Step] = {}
@@ -135,31 +171,31 @@ class _Run:
                     else:
                         raise error
         except asyncio.CancelledError:
-            self._record(event="interrupted", steps=[step.id for step in under_way.values()])
+            self._record("interrupted", steps=[step.id for step in under_way.values()])
             raise
         finally:
             for task in under_way:
                 task.cancel()
             await asyncio.gather(*under_way, return_exceptions=True)
         if failure:
-            self._record(event="plan failed", code=failure.code.text, what=failure.what)
+            self._record("plan failed", code=failure.code.text, what=failure.what)
             raise failure
-        self._record(event="plan done")
+        self._record("plan done")
 
     async def _step(self, step: Step) -> None:
         context, began = self.context, self.clock.monotonic()
         try:
             await self._expect(step)
             context.report.step_started(step)
-            self._record(event="step", step=step.id, kind=step.kind.value, node=step.node, what=step.what)
+            self._record("step", step=step.id, kind=step.kind.value, node=step.node, what=step.what)
             remark = await EFFECTS[step.kind](context, step)
             await self._prove(step)
         except PgtandemError as error:
-            self._record(event="step failed", step=step.id, code=error.code.text, what=error.what, why=error.why)
+            self._record("step failed", step=step.id, code=error.code.text, what=error.what, why=error.why)
             context.report.step_failed(step, error)
             raise
         seconds = self.clock.monotonic() - began
-        self._record(event="step done", step=step.id, seconds=round(seconds, 3), remark=remark)
+        self._record("step done", step=step.id, seconds=round(seconds, 3), remark=remark)
         context.report.step_done(step, seconds, remark)
 
     async def _expect(self, step: Step) -> None:
@@ -204,8 +240,8 @@ class _Run:
         await self.context.wait(test, seconds)
         return missing
 
-    def _record(self, **entry: object) -> None:
-        self.context.world.workspace.record({"at": round(self.clock.now(), 3), **entry})
+    def _record(self, event: str, **entry: object) -> None:
+        _record(self.context.world, event, **entry)
 
 
 def _in_words(condition: Condition, observed: Observed) -> str:

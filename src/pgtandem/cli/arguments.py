@@ -81,6 +81,11 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "It shows the plan and asks first.",
         ("pgtandem rejoin db1", "pgtandem rejoin db1 --copy --yes"),
     ),
+    "history": (
+        "show what was done to this cluster, by whom, and what was refused",
+        "It reads the journal beside the topology file and asks no host.",
+        ("pgtandem history", "pgtandem history --last 3", "pgtandem history --json"),
+    ),
     "init": (
         "write a commented pgtandem.toml to begin with",
         "It overwrites nothing and builds nothing.",
@@ -170,7 +175,7 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
         if name != "psql":  # psql has a -f of its own
             sub.add_argument("-f", "--file", metavar="FILE", dest="file_after", help="the topology file")
         _ADD.get(name, _nothing_more)(sub)
-        if name in ("status", "doctor", "plan", "whatif", "uri"):
+        if name in ("status", "doctor", "plan", "whatif", "history", "uri"):
             sub.add_argument("--json", action="store_true", help="print JSON (docs/json.md)")
         if name in (*CHANGING, "plan", "status", "doctor", "whatif"):
             sub.add_argument(
@@ -239,6 +244,10 @@ def _doctor(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("rule", nargs="?", metavar="ID", help="the rule to explain")
 
 
+def _history(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--last", type=_count, metavar="N", help="only so many (10; all with --json)")
+
+
 def _init(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("directory", nargs="?", metavar="DIR", help="where to (this folder by default)")
     sub.add_argument("--name", help="the cluster's name (the folder's by default)")
@@ -285,6 +294,7 @@ _ADD = {
     "down": _down,
     "status": _status,
     "doctor": _doctor,
+    "history": _history,
     "init": _init,
     "uri": _uri,
     "psql": _psql,
@@ -296,6 +306,12 @@ def _number(text: str) -> int:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f'"{text}" is not a whole number') from None
+
+
+def _count(text: str) -> int:
+    if (number := _number(text)) < 1:
+        raise argparse.ArgumentTypeError(f'"{text}" is not 1 or more')
+    return number
 
 
 def _seconds(text: str) -> float:

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from pgtandem.apply.history import PastRun
 from pgtandem.doctor.diagnose import RULES, unseen
 from pgtandem.doctor.look import Look
 from pgtandem.doctor.rules import Finding, Rule, Severity
@@ -182,6 +183,41 @@ def whatif_json(outcome: Outcome, cluster: str) -> dict[str, Any]:
         ],
         "wal_bytes_per_second": None if outcome.rate is None else outcome.rate.bytes_per_second,
         "wal_measured_seconds": None if outcome.rate is None else outcome.rate.seconds,
+    }
+
+
+def history_json(cluster: str, runs: Sequence[PastRun]) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "cluster": cluster,
+        "runs": [
+            {
+                "at": _time(run.at),
+                "ended": _time(run.ended),
+                "command": run.command,
+                "who": run.who,
+                "result": run.result.value,
+                "code": run.code,
+                "what": run.what,
+                "why": run.why,
+                "problems": list(run.problems),
+                "steps": [
+                    {
+                        "id": step.id,
+                        "node": step.node,
+                        "what": step.what,
+                        "result": step.result.value,
+                        "seconds": step.seconds,
+                        "remark": step.remark,
+                        "code": step.code,
+                        "what_failed": step.what_failed,
+                        "why": step.why,
+                    }
+                    for step in run.steps
+                ],
+            }
+            for run in runs
+        ],
     }
 
 

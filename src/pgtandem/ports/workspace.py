@@ -77,6 +77,10 @@ class Workspace(Protocol):
 
     def forget_node(self, name: str) -> None: ...
 
+    def login(self) -> str:
+        """Who runs pgtandem: the account, or "NAME (as root)" where somebody became root for it."""
+        ...
+
     def token(self) -> str:
         """A short random text, new at each call."""
         ...

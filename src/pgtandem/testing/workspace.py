@@ -100,6 +100,9 @@ class MemoryWorkspace:
         self._nodes = tuple(node for node in self._nodes if node.name != name)
         self._end(call)
 
+    def login(self) -> str:
+        return "operator"
+
     def token(self) -> str:
         self._tokens += 1
         return f"{self._tokens:016x}"

@@ -53,6 +53,17 @@ def current_account() -> Account:
         return Account(f"user id {uid}", uid, os.getegid(), tuple(os.getgroups()), "/")
 
 
+def login() -> str:
+    """Who runs this process, whomever it acts as at the moment; with sudo and its kin, who called that."""
+    uid = os.getuid()
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = f"user id {uid}"
+    before = os.environ.get("SUDO_USER") or os.environ.get("DOAS_USER")
+    return f"{before} (as {name})" if before and before != name and uid == 0 else name
+
+
 def unprivileged_account() -> Account:
     """Stands in, for looking only, while the account does not exist: it may do what everybody may."""
     return find_account("nobody") or Account("nobody", 65534, 65534, (), "/")

@@ -34,11 +34,12 @@ PARAMETERS: dict[str, tuple[int, tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class Wanted:
-    """A topology file in the making: ports and upstreams by node, in the file's order."""
+    """A topology file in the making: ports, upstreams and delays by node, in the file's order."""
 
     major: int
     ports: dict[str, int]
     upstreams: dict[str, str] = field(default_factory=dict)
+    delays: dict[str, str] = field(default_factory=dict)
     durability: str = "on"
     synchronous: str = "none"
     archive: str | None = None
@@ -58,6 +59,8 @@ class Wanted:
             lines += ["", f"[nodes.{name}]", f"port = {port}"]
             if name in self.upstreams:
                 lines.append(f'upstream = "{self.upstreams[name]}"')
+            if name in self.delays:
+                lines.append(f'apply_delay = "{self.delays[name]}"')
             if name in self.of_nodes:
                 lines += [f"[nodes.{name}.parameters]", *_assignments(self.of_nodes[name])]
         lines += ["", "[replication]", f'durability = "{self.durability}"', f'synchronous = "{self.synchronous}"']
@@ -100,12 +103,16 @@ def wanted(draw: st.DrawFn, majors: tuple[int, ...] = (11, 13, 15, 16, 18), most
         upstream = draw(st.sampled_from([None, *names[:place]]))
         if upstream is not None:
             upstreams[name] = upstream
-    direct = sum(upstreams.get(name, "db1") == "db1" for name in others)
+    delays = (
+        draw(st.dictionaries(st.sampled_from(others), st.sampled_from(["1h", "1ms"]), max_size=1)) if others else {}
+    )
+    direct = sum(upstreams.get(name, "db1") == "db1" and name not in delays for name in others)
     durability, synchronous = draw(_durability(direct))
     return Wanted(
         major=major,
         ports=dict(zip(names, ports, strict=True)),
         upstreams=upstreams,
+        delays=delays,
         durability=durability,
         synchronous=synchronous,
         archive=draw(st.sampled_from(ARCHIVES)),

@@ -6,7 +6,7 @@ from typing import Any
 
 from pgtandem.doctor.diagnose import diagnose
 from pgtandem.doctor.look import Look
-from pgtandem.model.examined import ArchiveListing, DatabaseDetail, Examination, Examined, StoredRole
+from pgtandem.model.examined import ArchiveListing, DatabaseDetail, Examination, Examined, StoredRole, Surroundings
 from pgtandem.model.facts import ABSENT, Known
 from pgtandem.model.names import REPLICATION_ROLE, NodeName
 from pgtandem.model.observed import DiskSpace, ObservedHost, Setting
@@ -79,7 +79,12 @@ def healthy_look(kind: str, major: int = 18) -> Look:
         Known(ArchiveListing(("000000010000000000000023", "000000010000000000000024"))) if wish.archive else ABSENT
     )
     examined = {name: Known(_examination(wish, name == primary)) for name in wish.names}
-    return Look(wish, replace(observed, nodes=nodes, archive=archive, hosts=hosts), Examined(examined, listing))
+    around = dict.fromkeys(wish.names, Surroundings(64 << 30, DiskSpace(1 << 40, 1 << 39, "disk3")))
+    return Look(
+        wish,
+        replace(observed, nodes=nodes, archive=archive, hosts=hosts),
+        Examined(examined, listing, around),
+    )
 
 
 def _examination(wish: Topology, primary: bool) -> Examination:
@@ -98,11 +103,14 @@ def _examination(wish: Topology, primary: bool) -> Examination:
 
 def changed(before: Look, differences: Mapping[str, Any]) -> Look:
     """The look with single facts replaced. Keys are "db1" (facts of ObservedNode), "db1+" (of its Examination),
-    "archived" (names in the archive), or a field of Observed."""
+    "archived" (names in the archive), "around" (Surroundings of every node), or a field of Observed."""
     observed, examined = before.observed, before.examined
     for key, table in differences.items():
         if key == "archived":
             examined = replace(examined, archive=Known(ArchiveListing(tuple(table))))
+        elif key == "around":
+            around = {name: overlaid(value, table) for name, value in examined.surroundings.items()}
+            examined = replace(examined, surroundings=around)
         elif key.endswith("+"):
             name = NodeName(key[:-1])
             fact = examined.nodes[name]

@@ -259,7 +259,10 @@ PROVOKED: list[tuple[str, str, int, Differences]] = [
     ("HST03", "pair", 18, server(version_number=180005)),
     ("HST04", "pair", 18, {"db2": {"data": {"control": {"wal_segment_bytes": 1 << 20}}}}),
     ("HST05", "pair", 18, detail(extensions=["plpgsql", "postgis"], available_extensions=["plpgsql", "postgis"])),
+    ("HST07", "pair", 18, settings(shared_buffers="1048576") | {"around": {"memory_bytes": 8 << 30}}),
     ("HST09", "pair", 18, {"db2": {"disk": FULL_DISK}}),
+    ("REP29", "pair", 18, {"around": {"wal_disk": {**FULL_DISK, "device": "disk3"}}}),
+    ("REP29", "pair", 18, settings(max_slot_wal_keep_size="2000000")),
     ("HST15", "pair", 13, {}),
     ("HST15", "pair", 14, server(version_number=140002)),
 ]
@@ -334,6 +337,10 @@ SILENT: list[tuple[str, str, int, Differences]] = [
     ("HST01", "hosts", 18, {"hosts": {"ssh://postgres@10.0.0.2": {"libc": "glibc 2.28"}}}),
     ("HST03", "pair", 18, server("db2", version_number=180005)),
     ("HST05", "pair", 18, detail("db2", extensions=[], available_extensions=[])),
+    ("HST07", "pair", 18, {"around": {"memory_bytes": 1 << 30}}),
+    ("HST07", "pair", 18, settings(shared_buffers="1048576") | {"around": {"memory_bytes": None}}),
+    ("REP29", "pair", 18, {"around": {"wal_disk": FULL_DISK}}),
+    ("REP29", "pair", 18, {"around": {"wal_disk": None}}),
     ("HST09", "pair", 18, {"db2": {"disk": {"total_bytes": 1 << 44, "free_bytes": 1 << 38, "device": "d"}}}),
     ("HST15", "pair", 14, server(version_number=140022) | {"now": 1_700_000_000.0}),
 ]

@@ -139,7 +139,7 @@ def test_traps_that_were_set_are_found(pair: Cluster) -> None:
 def test_explain_needs_no_cluster(pair: Cluster) -> None:
     done = pair.ok("-f", "/nowhere.toml", "doctor", "explain", "rep13")
     assert done.out.startswith("REP13 (critical)")
-    assert len(pair.ok("doctor", "explain").out.splitlines()) >= 91
+    assert len(pair.ok("doctor", "explain").out.splitlines()) >= 93
     words = pair.run("doctor", "explain", "REP99").refused("PT-1006", 10)
     assert "pgtandem doctor explain REP" in words
     pair.run("doctor", "explian").refused("PT-1006", 10)

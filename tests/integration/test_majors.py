@@ -4,6 +4,7 @@
 and 17. `make majors` runs all of them.
 """
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -67,6 +68,14 @@ def test_a_newer_version_than_tested_is_refused_until_the_file_allows_it() -> No
         status = cluster.run("status")
         assert "Warning: PostgreSQL 19 is newer than 18" in status.out
         assert "Warning: PostgreSQL 19" in cluster.status()["remarks"][0]
+
+
+def test_doctor_finds_only_what_is_so(three: Cluster, major: int) -> None:
+    """One standby confirms and it is the only one (SYN01); which majors are past their last day, the calendar says."""
+    document = json.loads(three.run("doctor", "--json").out)
+    assert {finding["id"] for finding in document["findings"]} - {"HST15"} == {"SYN01"}
+    assert document["unseen"] == []
+    assert {note["id"] for note in document["notes"]} <= {"ARC04", "ARC12"} | ({"REP12"} if major < 13 else set())
 
 
 def test_from_nothing_to_a_streaming_archived_cascade(three: Cluster, major: int) -> None:

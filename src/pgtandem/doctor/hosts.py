@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pgtandem.doctor.look import Look
 from pgtandem.doctor.rules import Seen, Severity, rule
 from pgtandem.model.facts import Known, value_or_none
+from pgtandem.model.names import NodeName
 from pgtandem.plan.between_hosts import clocks_apart
 
 _SECONDS_PER_DAY = 86400
@@ -110,6 +111,37 @@ def extensions(look: Look) -> Iterator[Seen]:
 
 
 @rule(
+    "HST07",
+    Severity.HIGH,
+    "a node's host has too little memory for the shared buffers that it has or may get",
+    why="A server that cannot have its shared memory does not start, or is killed when it is needed most. A standby on "
+    "a smaller host fails as the primary on the day it becomes one.",
+    fix='shared_buffers = "..." under [parameters] in pgtandem.toml, for the smallest host, then pgtandem apply',
+)
+def memory(look: Look) -> Iterator[Seen]:
+    wanted = {name: buffers * _BUFFER_BYTES for name, _ in look.servers() if (buffers := _buffers(look, name))}
+    if not wanted:
+        return
+    greediest = max(wanted, key=lambda name: wanted[name])
+    for name, around in look.examined.surroundings.items():
+        if around.memory_bytes is not None and wanted[greediest] > around.memory_bytes * _MOST_OF_MEMORY:
+            what = f"{_gigabytes(around.memory_bytes)} of memory, and shared_buffers is {_gigabytes(wanted[greediest])}"
+            yield Seen(name, f"{what} on {greediest}", look.where(greediest, "shared_buffers"))
+
+
+_BUFFER_BYTES = 8192
+_MOST_OF_MEMORY = 0.6
+
+
+def _buffers(look: Look, name: NodeName) -> int | None:
+    return look.number(name, "shared_buffers")
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1024**3:.1f} GB"
+
+
+@rule(
     "HST09",
     Severity.CRITICAL,
     "a node's disk is almost full",
@@ -122,6 +154,28 @@ def disk_full(look: Look) -> Iterator[Seen]:
         if disk and disk.free_bytes < min(disk.total_bytes * _FULL_FRACTION, _FULL_BYTES):
             free, total = disk.free_bytes / 1024**3, disk.total_bytes / 1024**3
             yield Seen(name, f"{free:.1f} of {total:.0f} GB free at {look.topology.node(name).data_directory}")
+
+
+@rule(
+    "REP29",
+    Severity.HIGH,
+    "the disk that WAL is written to is almost full, or too small for what slots may keep",
+    why="A disk of its own for pg_wal is often the smallest one, and nobody watches it. When it is full, the server "
+    "stops.",
+    fix="a larger disk for pg_wal, or a lower max_slot_wal_keep_size under [parameters]",
+)
+def wal_disk(look: Look) -> Iterator[Seen]:
+    for name, around in look.examined.surroundings.items():
+        disk, data = around.wal_disk, value_or_none(look.observed.nodes[name].disk)
+        if disk is None or (data is not None and data.device == disk.device):
+            continue
+        if disk.free_bytes < min(disk.total_bytes * _FULL_FRACTION, _FULL_BYTES):
+            yield Seen(name, f"{_gigabytes(disk.free_bytes)} free of {_gigabytes(disk.total_bytes)} for pg_wal")
+            continue
+        cap = look.number(name, "max_slot_wal_keep_size") or 0
+        if cap * 1024**2 > disk.total_bytes:
+            what = f"max_slot_wal_keep_size is {cap} MB, the disk of pg_wal has {_gigabytes(disk.total_bytes)}"
+            yield Seen(name, what, look.where(name, "max_slot_wal_keep_size"))
 
 
 @rule(

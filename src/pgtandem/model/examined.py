@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from pgtandem.model.facts import ABSENT, Fact
 from pgtandem.model.names import NodeName
+from pgtandem.model.observed import DiskSpace
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,15 @@ class Examination:
 
 
 @dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a node's host has for it: memory in all, and the file system that its WAL is written to; None where that
+    could not be told."""
+
+    memory_bytes: int | None = None
+    wal_disk: DiskSpace | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ArchiveListing:
     """The file names in the archive's folder of this cluster, sorted."""
 
@@ -119,3 +129,4 @@ class Examined:
 
     nodes: Mapping[NodeName, Fact[Examination]] = field(default_factory=dict)
     archive: Fact[ArchiveListing] = ABSENT
+    surroundings: Mapping[NodeName, Surroundings] = field(default_factory=dict)

@@ -2,8 +2,9 @@
 
 import asyncio
 import posixpath
+import re
 
-from pgtandem.model.examined import ArchiveListing, Examination, Examined
+from pgtandem.model.examined import ArchiveListing, Examination, Examined, Surroundings
 from pgtandem.model.facts import ABSENT, Fact, Known, Unknown
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import Observed
@@ -15,11 +16,12 @@ from pgtandem.ports import DatabaseRefused, DatabaseUnreachable, HostFailure, Ho
 async def examine_cluster(topology: Topology, world: World, observed: Observed) -> Examined:
     """Every server that answered the first look, by the session of that look, and the archive's folder."""
     names = topology.names
-    nodes, archive = await asyncio.gather(
+    nodes, archive, around = await asyncio.gather(
         asyncio.gather(*(_server(topology, world, observed, name) for name in names)),
         _archive(topology, world, observed),
+        asyncio.gather(*(_surroundings(topology, world, observed, name) for name in names)),
     )
-    return Examined(dict(zip(names, nodes, strict=True)), archive)
+    return Examined(dict(zip(names, nodes, strict=True)), archive, surroundings=dict(zip(names, around, strict=True)))
 
 
 async def _server(topology: Topology, world: World, observed: Observed, name: NodeName) -> Fact[Examination]:
@@ -31,6 +33,23 @@ async def _server(topology: Topology, world: World, observed: Observed, name: No
         return Known(await (await open_session(topology, world, node, port)).examine())
     except (DatabaseUnreachable, DatabaseRefused, HostFailure, HostUnreachable) as failure:
         return Unknown(failure.why or failure.what)
+
+
+async def _surroundings(topology: Topology, world: World, observed: Observed, name: NodeName) -> Surroundings:
+    node = topology.node(name)
+    if not isinstance(observed.nodes[name].data, Known):
+        return Surroundings()
+    host = world.host(node.host)
+    try:
+        found = _TOTAL.search(await host.read_file("/proc/meminfo") or b"")
+        disk = await host.disk_space(posixpath.join(node.data_directory, "pg_wal"))
+    except (HostFailure, HostUnreachable):
+        # The first look has told what is wrong with that host.
+        return Surroundings()
+    return Surroundings(int(found[1]) * 1024 if found else None, disk)
+
+
+_TOTAL = re.compile(rb"^MemTotal:\s+(\d+) kB$", re.MULTILINE)
 
 
 async def _archive(topology: Topology, world: World, observed: Observed) -> Fact[ArchiveListing]:

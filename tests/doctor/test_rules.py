@@ -1,6 +1,7 @@
 """Every rule both ways: the look that provokes it, and looks that are close and fine."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from doctor.looks import FILES, changed, found, healthy_look
 from pgtandem.doctor.diagnose import RULES, diagnose, unseen, wrong
 from pgtandem.doctor.rules import Severity
+from pgtandem.model.topology import Tls
 from pgtandem.postgres.conf import RECOVERY_FILE
 
 Differences = dict[str, Any]
@@ -355,7 +357,7 @@ def test_the_rule_finds_its_trap(case: tuple[str, str, int, Differences]) -> Non
     rule, kind, major, differences = case
     look = changed(healthy_look(kind, major), differences)
     assert rule in found(look)
-    assert wrong(diagnose(look)) or rule in ("ARC04", "ARC12", "ARC13", "REP12", "STB07", "STB17")
+    assert wrong(diagnose(look)) or rule in ("ARC04", "ARC12", "ARC13", "REP12", "REP24", "STB07", "STB17")
 
 
 @pytest.mark.parametrize("case", SILENT, ids=_name)
@@ -397,6 +399,13 @@ def test_a_password_is_never_shown(secret: str) -> None:
     assert "REP31" in found(look)
     assert "hush" not in str(found(look))
     assert "application_name=db2" in str(found(look)["REP31"])
+
+
+def test_plain_streaming_is_a_note_until_the_topology_file_asks_for_tls() -> None:
+    plain = changed(healthy_look("hosts"), sender(client_address="10.0.0.2"))
+    for wish, severity in ((plain.topology, Severity.NOTE), (replace(plain.topology, tls=Tls()), Severity.HIGH)):
+        (finding,) = [each for each in diagnose(replace(plain, topology=wish)) if each.rule.id == "REP24"]
+        assert finding.severity is severity
 
 
 def test_a_password_in_a_uri_is_never_shown() -> None:

@@ -1,5 +1,6 @@
 """Clusters on several hosts, over SSH: built, broken, mended, and every way in which hosts go wrong."""
 
+import json
 import re
 import tempfile
 from collections.abc import Iterator
@@ -57,6 +58,9 @@ def test_three_hosts_stream_and_say_so(trio: RemoteCluster) -> None:
         ("db2", "standby", "streaming"),
         ("db3", "standby", "streaming"),
     ]
+    doctor = json.loads(trio.ok("doctor", "--json").out)
+    assert (doctor["findings"], doctor["unseen"]) == ([], [])
+    assert {note["id"] for note in doctor["notes"]} == {"REP24"}, "nobody asked for TLS"
     trio.write_row("over the net")
     trio.shows_row("db3", "over the net")
     uri = trio.ok("uri").out

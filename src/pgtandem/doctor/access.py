@@ -268,10 +268,13 @@ def role_timeouts(look: Look) -> Iterator[Seen]:
     fix="[tls] in pgtandem.toml, then pgtandem apply",
 )
 def encryption(look: Look) -> Iterator[Seen]:
+    # A network of one's own is a choice; where the topology file asks for TLS, plain streaming is not.
+    severity = Severity.NOTE if look.topology.tls is None else None
     for name, server in look.servers():
         for sender in server.senders:
             if sender.encrypted is False and not _is_loopback(sender.client_address):
-                yield Seen(name, f"{sender.application_name} at {sender.client_address} streams without TLS")
+                what = f"{sender.application_name} at {sender.client_address} streams without TLS"
+                yield Seen(name, what, severity=severity)
     for name, seen in look.observed.nodes.items():
         tls = value_or_none(seen.tls)
         certificate = (value_or_none(tls.served) or value_or_none(tls.certificate)) if tls else None

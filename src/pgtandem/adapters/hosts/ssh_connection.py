@@ -27,6 +27,10 @@ SESSIONS_AT_ONCE = 8
 #: How long the login itself may take after the host answered: directory services and sudo can be slow.
 _LOGIN_SECONDS = 30
 
+#: A host that let a connection wait for so long in vain is not tried again for a while: a failover must not wait for
+#: a dead primary at every look.
+_SLOW_SECONDS, _SILENT_SECONDS = 5.0, 20.0
+
 #: How long the shared connection may take to answer a request of its own.
 _MUX_SECONDS = 10
 
@@ -39,7 +43,7 @@ class _Serving:
     connecting: asyncio.Lock = field(default_factory=asyncio.Lock)
     sessions: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SESSIONS_AT_ONCE))
     failure: HostUnreachable | None = None
-    failed_at: float = 0.0
+    fails_until: float = 0.0
 
 
 class SshConnection:
@@ -78,13 +82,15 @@ class SshConnection:
             if self._helper is not None and self._helper.lost is None:
                 self._helper.attach(serving.loop)
                 return self._helper
-            if serving.failure is not None and serving.failed_at > asked:
+            if serving.failure is not None and serving.fails_until > asked:
                 raise serving.failure  # who waited for that attempt has its answer
             self._end_helper()
             try:
                 self._helper = await self._connect()
             except HostUnreachable as failure:
-                serving.failure, serving.failed_at = failure, serving.loop.time()
+                ended = serving.loop.time()
+                silent = ended - asked > _SLOW_SECONDS
+                serving.failure, serving.fails_until = failure, ended + (_SILENT_SECONDS if silent else 0)
                 raise
             return self._helper
 

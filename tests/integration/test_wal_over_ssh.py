@@ -139,13 +139,25 @@ def test_a_host_that_is_down_is_no_end_of_the_wal(link: WalLink) -> None:
     """Any recovery but a standby's would end there, and the server would become a primary."""
     link.store("h1", segment(0), b"x" * MEGABYTE)
     link.hosts.block("h3", "h2")
-    (link.data / "standby.signal").unlink()
+    (link.data / "standby.signal").rename(link.data / "recovery.signal")
     began = time.monotonic()
     done = link.fetch(segment(1), seconds=110)
     assert done.returncode == 255
     assert "could not ask h2" in done.stderr
     assert time.monotonic() - began > 5, "it was tried again"
     assert fetched(link, segment(0)) == b"x" * MEGABYTE, "who is up is enough when he has it"
+
+
+def test_a_promotion_does_not_end_because_a_host_is_down(link: WalLink) -> None:
+    """Its last question comes when no signal file is there any more; 255 would stop the server."""
+    (link.data / "standby.signal").unlink()
+    link.hosts.block("h3", "h1")
+    link.hosts.block("h3", "h2")
+    assert link.fetch("00000002.history").returncode == 1
+    link.write("h3", "/srv/postgres/data/pg_wal/00000002.history", "1\t0/3000000\tno recovery target specified\n")
+    began = time.monotonic()
+    assert link.fetch("00000002.history").returncode == 1
+    assert time.monotonic() - began < 1, "the server has it"
 
 
 @pytest.mark.parametrize("how", ["standby.signal", "recovery.conf"])

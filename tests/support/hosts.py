@@ -162,6 +162,9 @@ class Hosts:
 
     # --- what happens to a host
 
+    def alive(self, host: str) -> bool:
+        return host in self._outer
+
     def power_off(self, host: str) -> None:
         """A power failure: its peers see silence, no closed connection."""
         self.cut(host)

@@ -57,6 +57,8 @@ class RemoteCluster:
         for running in self._running:
             running.kill()
         for host in self.hosts.names:
+            if not self.hosts.alive(host):
+                self.hosts.boot(host)  # a test left it off
             self.hosts.run(host, ["pkill", "-9", "-f", self.base])
             wait_until(lambda host=host: not self.hosts.processes(host, self.base), f"servers of {host} are gone", 10)
             self.hosts.run(host, ["rm", "-rf", self.base])

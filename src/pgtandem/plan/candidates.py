@@ -3,7 +3,8 @@
 Values in, values out: commands show the table, the later failover agent decides by it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import Enum
 
@@ -128,7 +129,10 @@ def failover_candidates(topology: Topology, observed: Observed, lost: tuple[Node
                     f"name {' or '.join(ahead)} instead",
                 )
             )
-        checks += [check for old in lost if (check := _quorum(topology, old, received)) is not None]
+        # One that has received nothing since its start may have more than it has replayed. It counts for itself, if it
+        # has the most even so, and not for others.
+        sure = {other for other in received if _has_received(observed.nodes[other]) or other == name}
+        checks += [check for old in lost if (check := _quorum(topology, old, sure)) is not None]
         here = topology.node(name).zone
         same_zone = any(topology.node(old).zone == here for old in lost)
         rank = (-(received[name].position if name in received else 0), not same_zone, topology.names.index(name))
@@ -136,11 +140,16 @@ def failover_candidates(topology: Topology, observed: Observed, lost: tuple[Node
     return tuple(sorted(found, key=lambda candidate: (not candidate.fit, candidate.rank)))
 
 
-def _quorum(topology: Topology, old: NodeName, received: Mapping[NodeName, Lsn]) -> Check | None:
+def _has_received(node: ObservedNode) -> bool:
+    return node.running is not None and node.running.receive_lsn is not None
+
+
+def _quorum(topology: Topology, old: NodeName, sure: AbstractSet[NodeName]) -> Check | None:
     """Whether the standbys that are seen must include one with every acknowledged commit of `old`.
 
     A commit was acknowledged when k of the n that could confirm had it (any k; of "first k" nobody knows which k were
     connected). Any n - k + 1 of them include one of those k: the one that received the most has every such commit.
+    `sure` are those of which it is known how far they have WAL.
     """
     replication = topology.replication
     if replication.synchronous.method is Method.NONE or replication.durability in (Durability.OFF, Durability.LOCAL):
@@ -149,13 +158,13 @@ def _quorum(topology: Topology, old: NodeName, received: Mapping[NodeName, Lsn])
     if not could:
         return None
     needed = len(could) - min(replication.synchronous.count, len(could)) + 1
-    seen = [name for name in could if name in received]
+    seen = [name for name in could if name in sure]
     return _holds(
         "acknowledged commits",
         f"{len(seen)} of {len(could)} standbys of {old} are seen",
         f"{needed}, so that one of them has every one",
         len(seen) >= needed,
-        "bring another standby back, then run the same command again",
+        "bring another standby back, or wait until one that was just started streams; then once more",
     )
 
 

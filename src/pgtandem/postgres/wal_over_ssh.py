@@ -301,7 +301,10 @@ await() { # 0: taken; 1: the fetch is over; 2: a standby has better things to do
 [ -n "$list" ] || exit 1
 mark=$(printf '\036pgtandem-wal')
 if is_segment "$name"; then kind=segment count=9999; else kind=other count=1; fi
-if is_standby; then patient=no; else patient=yes; fi
+# A promotion takes the signal file away and asks for history files still: it has what it needs.
+if ! is_standby && { [ -f recovery.signal ] || [ -f recovery.conf ]; }; then patient=yes; else patient=no; fi
+# A history file that came by streaming is the same everywhere; the server takes it where it is.
+case $name in *.history) [ -f "pg_wal/$name" ] && exit 1 ;; esac
 
 # After a crash of the machine a file in the spool could be hollow: what an earlier server fetched is not used.
 run=none was=

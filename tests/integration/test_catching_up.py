@@ -88,6 +88,7 @@ def test_a_standby_and_those_below_it_are_copied_anew_after_a_hole_in_the_archiv
     before = {name: inode(three, name) for name in ("db2", "db3")}
     remove_wal(three, needed, at_once=4)
     hole = f"{needed[:16]}{int(needed[16:], 16) + 2:08X}"
+    remove_wal(three, hole, at_once=4)
     wait_until(lambda: hole in three.archived(), f"{hole} is in the archive", 60)
     archived = next(three.archive.glob(f"*/{hole}"))
     archived.rename(three.folder / hole)

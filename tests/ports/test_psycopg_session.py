@@ -263,8 +263,8 @@ def test_observing_is_quick(runner: asyncio.Runner, session: PsycopgSession) -> 
             took.append(time.perf_counter() - begun)
         return took
 
-    # 5 ms where this was written; a busy machine may have its pauses.
-    assert min(runner.run(durations())) < 0.015
+    # 5 ms where this was written; a busy machine may take several times as long, asking row by row hundreds.
+    assert min(runner.run(durations())) < 0.06
 
 
 def test_what_the_superuser_has_for_itself_is_not_taken_for_the_servers(

@@ -9,6 +9,7 @@ import re
 
 from pgtandem.apply.context import Context
 from pgtandem.apply.copies import finish_copy
+from pgtandem.apply.servers import GHOST, GHOST_SECONDS
 from pgtandem.errors import PgtandemError
 from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import SUPERUSER
@@ -92,16 +93,19 @@ async def rewind(context: Context, step: Step) -> str:
     conninfo = await _source(context, step, staging + ".passfile")
     major = context.topology.postgresql
     restore = ["-c"] if context.topology.archive is not None and major >= _RESTORES_WAL else []
+    argv = [
+        *("sh", "-c", _IN_FOLDER, "sh", staging),
+        context.program(step, "pg_rewind"),
+        *("-D", staging, "--source-server", conninfo, *restore),
+        *(["--no-sync"] if major >= 11 else []),
+    ]
     try:
-        done = await host.run(
-            [
-                *("sh", "-c", _IN_FOLDER, "sh", staging),
-                context.program(step, "pg_rewind"),
-                *("-D", staging, "--source-server", conninfo, *restore),
-                *(["--no-sync"] if major >= 11 else []),
-            ],
-            deadline_seconds=_REWIND_SECONDS,
-        )
+        began = context.world.clock.monotonic()
+        done = await host.run(argv, deadline_seconds=_REWIND_SECONDS)
+        # It recovers a crashed server's data first, and has changed nothing where that could not begin.
+        while GHOST in done.complaint and context.world.clock.monotonic() - began < GHOST_SECONDS:
+            await context.world.clock.sleep(0.2)
+            done = await host.run(argv, deadline_seconds=_REWIND_SECONDS)
     finally:
         await host.remove_file(staging + ".passfile")
     if done.exit_code:

@@ -15,7 +15,8 @@ STOP_SECONDS = 600.0
 _APPEAR_SECONDS = 10.0
 #: A server that was killed stays in the process table until its parent reaps it; while its number is there, the new one
 #: believes that it runs. That passes by itself within seconds.
-_GHOST, _GHOST_SECONDS = 'lock file "postmaster.pid" already exists', 20.0
+#: A killed server's process is told of as alive until it is reaped, and PostgreSQL then starts nothing on its data.
+GHOST, GHOST_SECONDS = 'lock file "postmaster.pid" already exists', 20.0
 
 
 async def start(context: Context, step: Step) -> str:
@@ -30,7 +31,7 @@ async def start(context: Context, step: Step) -> str:
             await _launch(context, step)
         if await _comes_up(context, name, known):
             return ""
-        if clock.monotonic() - began > _GHOST_SECONDS or _GHOST not in "\n".join(await context.log_since(name, known)):
+        if clock.monotonic() - began > GHOST_SECONDS or GHOST not in "\n".join(await context.log_since(name, known)):
             raise await _start_error(context, name)
         await clock.sleep(0.2)
 

@@ -116,8 +116,11 @@ o_read() {
   there "$1" || return
   if [ -d "$1" ]; then no 'It is a folder.'; return; fi
   if [ ! -f "$1" ]; then no 'It is not a regular file.'; return; fi
-  cat "$1"
-}
+  if ! m=$(cat "$1" 2>&1 >&3); then
+    gone "$1" && return 44 # it went away meanwhile
+    no "$m"
+  fi
+} 3>&1
 o_list() {
   there "$1" || return
   if [ ! -d "$1" ]; then no 'Not a directory'; return; fi

@@ -91,6 +91,7 @@ CODES = _table(
     (3022, Family.PLAN, "The hosts of two nodes order texts differently."),
     (3023, Family.PLAN, "A WAL directory or a tablespace cannot be made where it would have to lie."),
     (3024, Family.PLAN, "WAL is written elsewhere than the topology file says."),
+    (3025, Family.PLAN, "A server that is to be restarted could not read its pg_hba.conf."),
     (3041, Family.PLAN, "A node's data went another way than the primary's."),
     (3042, Family.PLAN, "What a role change needs does not hold; each thing is listed."),
     (3043, Family.PLAN, "The old primary may still be at work, and nothing keeps it from going on."),

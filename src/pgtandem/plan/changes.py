@@ -1,5 +1,6 @@
 """What any node may need: its files written and loaded, a start, a restart."""
 
+from pgtandem.errors import PgtandemError
 from pgtandem.model.facts import Known
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import PostmasterState
@@ -129,6 +130,7 @@ def restart(draft: Draft, name: NodeName, drift: Drift, after: tuple[str, ...]) 
     restart = drift.restart_for(draft.wish.topology.postgresql)
     if not restart:
         return
+    _refuse_broken_hba(draft, name)
     role = "is_primary" if name == draft.wish.primary else "is_standby"
     neighbour = neighbour_at_port(draft.wish, name)
     if neighbour is not None and not draft.has(f"{neighbour}.stop"):
@@ -151,6 +153,20 @@ def restart(draft: Draft, name: NodeName, drift: Drift, after: tuple[str, ...]) 
             service=service_of(draft.wish.seen(name)),
         )
     )
+
+
+def _refuse_broken_hba(draft: Draft, name: NodeName) -> None:
+    """A server goes on with a pg_hba.conf that it cannot read, and does not start with it. Where pgtandem writes that
+    file first, it looks at the result then."""
+    server = draft.wish.seen(name).running
+    broken = [rule for rule in (server.hba if server else ()) if rule.broken]
+    if broken and not draft.has(f"{name}.files"):
+        raise PgtandemError(
+            "PT-3025",
+            f"{name} needs a restart and would not start again",
+            why="; ".join(f"Line {rule.line} of its pg_hba.conf: {rule.error}" for rule in broken[:3]) + ".",
+            next_step="correct that file, then run the same command again",
+        )
 
 
 def _make_way(draft: Draft, name: NodeName, successor: NodeName) -> None:

@@ -240,7 +240,7 @@ def test_pushed_whole_once_and_never_over_something_else(link: WalLink) -> None:
     assert link.push("pg_wal/new", segment(0)).returncode == 0
     assert (link.archived("h1") / segment(0)).read_bytes() == content
     assert link.push("pg_wal/new", segment(0)).returncode == 0
-    link.write("h3", "/srv/postgres/data/pg_wal/new", b"!" + content[1:])
+    link.write("h3", "/srv/postgres/data/pg_wal/new", bytes([content[0] ^ 1]) + content[1:])
     done = link.push("pg_wal/new", segment(0))
     assert done.returncode == 1
     assert "nothing was overwritten" in done.stderr

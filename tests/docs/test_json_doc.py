@@ -8,13 +8,12 @@ import pytest
 
 from cli import values
 from docs.pages import page, rows, sections
+from pgtandem.cli.json_doctor import doctor_json, rules_json
 from pgtandem.cli.json_views import (
     VERSION,
-    doctor_json,
     error_json,
     history_json,
     plan_json,
-    rules_json,
     status_json,
     uri_json,
     whatif_json,

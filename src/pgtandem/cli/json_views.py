@@ -3,12 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pgtandem.apply.history import PastRun
-from pgtandem.doctor.diagnose import RULES, unseen
-from pgtandem.doctor.look import Look
-from pgtandem.doctor.rules import Finding, Rule, Severity
 from pgtandem.errors import PgtandemError
 from pgtandem.model.observed import Observed
 from pgtandem.model.plan import Plan
@@ -16,7 +12,10 @@ from pgtandem.model.topology import Topology
 from pgtandem.observe.flow import Stages
 from pgtandem.observe.health import cluster_health
 from pgtandem.observe.tls_health import certificate_of, earliest_end
-from pgtandem.plan.whatif import Outcome
+
+if TYPE_CHECKING:  # other commands must not wait for them
+    from pgtandem.apply.history import PastRun
+    from pgtandem.plan.whatif import Outcome
 
 VERSION = 1
 
@@ -91,47 +90,12 @@ def _stages(stages: Stages | None) -> dict[str, Any] | None:
     return None if stages is None else {**asdict(stages), "slow": stages.slow}
 
 
-def doctor_json(look: Look, findings: Sequence[Finding]) -> dict[str, Any]:
-    notes = [finding for finding in findings if finding.severity is Severity.NOTE]
-    return {
-        "version": VERSION,
-        "cluster": look.topology.cluster,
-        "findings": [_finding(finding) for finding in findings if finding not in notes],
-        "notes": [_finding(finding) for finding in notes],
-        "unseen": [{"name": name, "why": why} for name, why in unseen(look)],
-        "rules": len(RULES),
-    }
-
-
-def _finding(finding: Finding) -> dict[str, Any]:
-    return {
-        "id": finding.rule.id,
-        "severity": finding.severity.value,
-        "title": finding.rule.title,
-        "node": finding.seen.node,
-        "seen": finding.seen.what,
-        "where": finding.seen.where,
-        "why": finding.rule.why,
-        "fix": finding.fix,
-    }
-
-
-def rules_json(rules: Sequence[Rule]) -> dict[str, Any]:
-    return {
-        "version": VERSION,
-        "rules": [
-            {"id": rule.id, "severity": rule.severity.value, "title": rule.title, "why": rule.why, "fix": rule.fix}
-            for rule in rules
-        ],
-    }
-
-
 def _time(seconds: float | None) -> str | None:
     """ISO 8601, in UTC."""
     return None if seconds is None else datetime.fromtimestamp(int(seconds), UTC).isoformat()
 
 
-def whatif_json(outcome: Outcome, cluster: str) -> dict[str, Any]:
+def whatif_json(outcome: "Outcome", cluster: str) -> dict[str, Any]:
     loss = outcome.loss
     return {
         "version": VERSION,
@@ -186,7 +150,7 @@ def whatif_json(outcome: Outcome, cluster: str) -> dict[str, Any]:
     }
 
 
-def history_json(cluster: str, runs: Sequence[PastRun]) -> dict[str, Any]:
+def history_json(cluster: str, runs: "Sequence[PastRun]") -> dict[str, Any]:
     return {
         "version": VERSION,
         "cluster": cluster,

@@ -167,12 +167,13 @@ class Observer:
             if not isinstance(account, Known):
                 return await self._without_account(node, host, account)
             password = self.world.workspace.secret(REPLICATION_SECRET)
-            # Side by side: the one waits for programs, the other for the server.
-            (programs, data), (postmaster, server, port_holder) = await asyncio.gather(
-                self._on_disk(host, node, parts, password), self._in_memory(host, node, parts, password)
-            )
             around = Part.SURROUNDINGS in parts
-            system = await self._system_of(host) if around else System()
+            # Side by side: two wait for programs, one for the server.
+            (programs, data), (postmaster, server, port_holder), system = await asyncio.gather(
+                self._on_disk(host, node, parts, password),
+                self._in_memory(host, node, parts, password),
+                self._system_of(host) if around else _no_system(),
+            )
             registration, service = (
                 await observe_layout(host, node, system, self.topology) if around else (ABSENT, ABSENT)
             )
@@ -312,6 +313,10 @@ def _somebody_elses(node: Node, seen: ObservedNode, topology: Topology) -> bool:
     if data is None:
         return False
     return data.marker is None or (data.marker.cluster, data.marker.node) != (topology.cluster, node.name)
+
+
+async def _no_system() -> System:
+    return System()
 
 
 def _out_of_reach(failure: PgtandemError) -> ObservedNode:

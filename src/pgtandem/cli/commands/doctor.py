@@ -6,7 +6,7 @@ import json
 import sys
 
 from pgtandem.cli.invocation import spelled
-from pgtandem.cli.json_views import doctor_json, rules_json
+from pgtandem.cli.json_doctor import doctor_json, rules_json
 from pgtandem.cli.show_findings import explained, finding_lines
 from pgtandem.cli.terminal import Paint, width
 from pgtandem.cli.workbench import in_world, read_topology, topology_path

@@ -3,6 +3,7 @@
 import json
 import re
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -149,6 +150,24 @@ def test_login_with_sudo(hosts: Hosts) -> None:
         assert owner == "postgres\n"
         cluster.ok("down", "--destroy", "--yes")
         nothing_was_built(cluster)
+
+
+def test_hosts_are_looked_at_side_by_side(hosts: Hosts) -> None:
+    """Three logins that take three seconds each take three seconds together, and not nine."""
+    with RemoteCluster(hosts, 3, login="alice") as cluster:
+        cluster.know_hosts()
+        for host in hosts.names:
+            hosts.run(
+                host, ["sh", "-c", "cp -p /srv/alice/.bashrc /srv/alice/kept; echo 'sleep 3' >> /srv/alice/.bashrc"]
+            )
+        try:
+            began = time.monotonic()
+            assert "not built" in cluster.run("status").out
+            took = time.monotonic() - began
+        finally:
+            for host in hosts.names:
+                hosts.run(host, ["mv", "/srv/alice/kept", "/srv/alice/.bashrc"])
+        assert 3 <= took < 8.5
 
 
 def test_two_nodes_on_one_host_and_one_on_another(hosts: Hosts) -> None:

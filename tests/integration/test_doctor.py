@@ -103,6 +103,9 @@ def test_traps_that_were_set_are_found(pair: Cluster) -> None:
         for connection in (primary, standby):
             connection.execute("SELECT pg_reload_conf()")
         standby.execute("SELECT pg_wal_replay_pause()")
+    # Loaded before a wrong line stands in a file: with that nothing is loaded.
+    pair.wait_for("db1", "SELECT current_setting('work_mem') = '8MB'")
+    pair.wait_for("db2", "SELECT current_setting('primary_slot_name') = 'none_such'")
     pair.edit(pair.data("db1") / "pg_hba.conf", lambda text: text + "host replication all 0.0.0.0/0 trust\nhost what\n")
     pair.edit(pair.data("db2") / "pgtandem" / "passfile", lambda text: "#" + text)
     pair.edit(pair.data("db2") / "postgresql.conf", lambda text: text + "no_such_setting = 1\n")
@@ -112,8 +115,6 @@ def test_traps_that_were_set_are_found(pair: Cluster) -> None:
     (folder,) = [path for path in pair.archive.iterdir() if path.name.isdigit()]
     for name in ("0000000100000000000000F0", "0000000900000000000000F1", "0000000100000000000000F0.partial"):
         (folder / name).write_bytes(b"")
-    pair.wait_for("db1", "SELECT current_setting('work_mem') = '8MB'")
-    pair.wait_for("db2", "SELECT current_setting('primary_slot_name') = 'none_such'")
 
     document: dict[str, Any] = {}
 

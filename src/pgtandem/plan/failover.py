@@ -16,9 +16,10 @@ from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
 from pgtandem.model.topology import Method, Topology
 from pgtandem.plan.candidates import Candidate, failover_candidates
 from pgtandem.plan.converge import plan_converge
-from pgtandem.plan.desired import Wish, desired_files, settings_in_place
+from pgtandem.plan.desired import Wish, settings_in_place
 from pgtandem.plan.draft import Draft, cascade_order
 from pgtandem.plan.durability import single_failures
+from pgtandem.plan.fencing import fence
 from pgtandem.plan.order import ordered
 from pgtandem.plan.promotion import promote, settle_wal
 from pgtandem.plan.refusals import refuse_foreign
@@ -166,18 +167,7 @@ def _fence(draft: Draft, name: NodeName, candidate: Candidate) -> None:
     if isinstance(node.reachable, Unknown) or node.directory is None or node.control is None:
         return
     if not node.directory.standby_signal:
-        draft.add(
-            Step(
-                f"{name}.fence",
-                StepKind.FENCE,
-                name,
-                f"write what makes {name} a standby at its next start",
-                "Whatever starts it from now on starts a standby, never a second primary.",
-                Risk.RELOAD,
-                expects=(Condition("data_is_ours", name, name),),
-                files=desired_files(draft.wish, name),
-            )
-        )
+        fence(draft, name, draft.wish.upstream(name) or candidate.name)
     if isinstance(node.postmaster, Known):
         draft.add(
             Step(

@@ -17,6 +17,7 @@ from pgtandem.plan.converge import plan_converge
 from pgtandem.plan.desired import Wish, desired_files
 from pgtandem.plan.draft import Draft
 from pgtandem.plan.durability import single_failures
+from pgtandem.plan.fencing import fence
 from pgtandem.plan.order import ordered
 from pgtandem.plan.packaged import service_of
 from pgtandem.plan.refusals import refuse_foreign
@@ -159,18 +160,7 @@ def _fence(draft: Draft, name: NodeName, node: ObservedNode, upstream: NodeName)
     data = node.directory
     assert data is not None
     if not data.standby_signal:
-        draft.add(
-            Step(
-                f"{name}.fence",
-                StepKind.FENCE,
-                name,
-                f"write what makes {name} a standby of {upstream} at its next start",
-                "Whatever starts it from now on starts a standby, never a second primary.",
-                Risk.RELOAD,
-                expects=(Condition("data_is_ours", name, name),),
-                files=desired_files(draft.wish, name),
-            )
-        )
+        fence(draft, name, upstream)
     if isinstance(node.postmaster, Known):
         draft.add(
             Step(

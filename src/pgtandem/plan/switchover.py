@@ -16,9 +16,10 @@ from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
 from pgtandem.model.topology import Topology
 from pgtandem.plan.candidates import Check, Limits, switchover_candidate, switchover_candidates
 from pgtandem.plan.converge import plan_converge
-from pgtandem.plan.desired import Wish, desired_files
+from pgtandem.plan.desired import Wish
 from pgtandem.plan.draft import Draft, cascade_order
 from pgtandem.plan.durability import single_failures
+from pgtandem.plan.fencing import fence
 from pgtandem.plan.order import ordered
 from pgtandem.plan.packaged import service_of
 from pgtandem.plan.promotion import promote, settle_wal
@@ -201,20 +202,8 @@ def _stop(draft: Draft, old: NodeName, to: NodeName) -> str:
             expects=(Condition("is_primary", old),),
         )
     )
-    draft.add(
-        Step(
-            f"{old}.fence",
-            StepKind.FENCE,
-            old,
-            f"write what makes {old} a standby of {to} at its next start",
-            "Whatever starts it from now on starts a standby, never a second primary.",
-            Risk.RELOAD,
-            needs=(f"{old}.checkpoint",),
-            expects=(Condition("is_primary", old), Condition("data_is_ours", old, old)),
-            undo="pgtandem apply",
-            files=desired_files(wish, old),
-        )
-    )
+    primary = (Condition("is_primary", old),)
+    fence(draft, old, to, needs=(f"{old}.checkpoint",), expects=primary, undo="pgtandem apply")
     return _end(draft, old, (Condition("streams_from", to, old),))
 
 

@@ -81,13 +81,13 @@ class SimHost:
     async def can_execute(self, path: str) -> bool:
         await self._reach()
         found = self.machine.files.find(path)
-        return isinstance(found, SimFile) and bool(found.mode & 0o100) and not self._hidden(path)
+        return isinstance(found, SimFile) and bool(found.mode & 0o100)
 
     @port_call(changes=False)
     async def program_directories(self, major: int) -> Sequence[tuple[str, str]]:
         await self._reach()
-        places = ((f"/root/embedded/{major}/bin", "embedded"), (f"/usr/lib/postgresql/{major}/bin", "system"))
-        return [(path, origin) for path, origin in places if self.machine.files.find(path) is not None]
+        path = f"/usr/lib/postgresql/{major}/bin"
+        return [] if self.machine.files.find(path) is None else [(path, "system")]
 
     @port_call(changes=True)
     async def copy_programs(self, source: str, name: str) -> str:
@@ -234,12 +234,8 @@ class SimHost:
         if "/" not in name:
             return Program(name, 0) if name in ("tail", "head", "rmdir", "id", "echo") else None
         found = self.machine.files.find(name)
-        usable = isinstance(found, SimFile) and isinstance(found.payload, Program) and not self._hidden(name)
+        usable = isinstance(found, SimFile) and isinstance(found.payload, Program)
         return found.payload if usable and isinstance(found, SimFile) and isinstance(found.payload, Program) else None
-
-    def _hidden(self, path: str) -> bool:
-        """The account that servers run as cannot enter root's folder."""
-        return path.startswith("/root/") and self.account_name != "root"
 
     @contextmanager
     def _failing(self, what: str) -> Iterator[None]:

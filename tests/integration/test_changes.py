@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.clusters import Cluster, alive, free_ports
+from support.clusters import Cluster, free_ports
 from support.installations import Installation, installations
+from support.processes import alive
 from support.servers import wait_until
 
 FLOOR = ("max_connections", "max_worker_processes", "max_locks_per_transaction", "max_prepared_transactions")

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from support.clusters import Cluster, within
+from support.clusters import Cluster
+from support.processes import within
 
 pytestmark = pytest.mark.real
 

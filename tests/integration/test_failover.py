@@ -115,7 +115,7 @@ def answers(cluster: Cluster, node: str) -> bool:
 
 def receivers(cluster: Cluster, node: str) -> list[int]:
     pid = cluster.pid(node)
-    from support.clusters import children, command_lines
+    from support.processes import children, command_lines
 
     below = set(children(pid)) if pid else set()
     return [number for number, words in command_lines() if number in below and "walreceiver" in words]

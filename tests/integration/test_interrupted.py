@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.clusters import Cluster, alive
+from support.clusters import Cluster
+from support.processes import alive
 from support.servers import wait_until
 
 

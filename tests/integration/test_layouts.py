@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from support.clusters import PROGRAM, free_ports
+from support.clusters import free_ports
 from support.hosts import Hosts, why_no_hosts
+from support.program import PROGRAM
 from support.remote import BIN, RemoteCluster
 from support.servers import server_account, wait_until
 from support.systemctl import Systemd

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from support.clusters import Cluster, within
+from support.clusters import Cluster
+from support.processes import within
 from support.servers import wait_until
 
 

@@ -4,7 +4,8 @@ import os
 import threading
 from pathlib import Path
 
-from support.clusters import Cluster, command_lines
+from support.clusters import Cluster
+from support.processes import command_lines
 
 
 def test_passwords_stay_in_private_files() -> None:

@@ -14,24 +14,20 @@ import signal
 import socket
 import stat
 import subprocess
-import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
 from support.installations import Installation, installations
+from support.processes import alive, children, command_lines
+from support.program import PROGRAM, Done, Running
 from support.servers import server_account, wait_until
 
 HOST = "127.0.0.1"
-#: The installed program, beside the interpreter that runs the tests.
-PROGRAM = Path(sys.executable).parent / "pgtandem"
 REPLICATION_ROLE = "pgtandem_replication"
 
 #: A part of them for each of the processes that tests run in side by side.
@@ -72,82 +68,6 @@ def installation(major: int) -> Installation:
 
 def newest() -> Installation:
     return max(installations(), key=lambda found: found.major)
-
-
-@dataclass(frozen=True)
-class Done:
-    """What one run of the program came to."""
-
-    command: str
-    exit_code: int
-    out: str
-    err: str
-
-    @property
-    def said(self) -> str:
-        return f"{self.command} -> {self.exit_code}\n{self.out}\n{self.err}"
-
-    def refused(self, code: str, exit_code: int) -> str:
-        """Checks that it ended with this error, told in words alone. The words."""
-        assert self.exit_code == exit_code, self.said
-        assert f"[{code}]" in self.err, self.said
-        assert self.err.startswith("error: "), self.said
-        assert "Traceback" not in self.said, self.said
-        return self.err
-
-
-class Running:
-    """The program at work, its output collected as it comes."""
-
-    def __init__(self, program: Sequence[str], arguments: Sequence[str], options: Mapping[str, Any]) -> None:
-        self.command = "pgtandem " + " ".join(arguments)
-        self.process = subprocess.Popen(
-            [*program, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            **options,
-        )
-        self._texts = {"out": b"", "err": b""}
-        self._readers = [
-            threading.Thread(target=self._read, args=(name, stream), daemon=True)
-            for name, stream in (("out", self.process.stdout), ("err", self.process.stderr))
-        ]
-        for reader in self._readers:
-            reader.start()
-
-    def _read(self, name: str, stream: Any) -> None:
-        while chunk := stream.read1(65536):
-            self._texts[name] += chunk
-
-    @property
-    def out(self) -> str:
-        return self._texts["out"].decode()
-
-    @property
-    def alive(self) -> bool:
-        return self.process.poll() is None
-
-    def kill(self) -> None:
-        """kill -9 of the program alone, not of what it started."""
-        self.process.kill()
-        self.process.wait()
-
-    def interrupt(self) -> None:
-        """What Ctrl-C sends to it."""
-        self.process.send_signal(signal.SIGINT)
-
-    def end(self, seconds: float = 120) -> Done:
-        """Waits for its end. Fails the test when that does not come."""
-        try:
-            self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            raise AssertionError(f"{self.command} did not end within {seconds:g} s\n{self.out}") from None
-        for reader in self._readers:
-            reader.join(2)
-        return Done(self.command, self.process.returncode, self.out, self._texts["err"].decode())
 
 
 class Cluster:
@@ -535,48 +455,3 @@ def render_toml(topology: Mapping[str, Any]) -> str:
 
 def _key(name: str) -> str:
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
-
-
-# --- processes
-
-
-def command_lines() -> list[tuple[int, str]]:
-    """The process id and command line of every process, its words parted by blanks."""
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                words = Path(f"/proc/{entry}/cmdline").read_bytes()
-            except OSError:
-                continue
-            found.append((int(entry), words.replace(b"\0", b" ").decode(errors="replace")))
-    return found
-
-
-def _stat(pid: int) -> list[str] | None:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-
-
-def alive(pid: int) -> bool:
-    fields = _stat(pid)
-    return fields is not None and fields[0] not in "ZX"
-
-
-def children(pid: int) -> list[int]:
-    """The processes that a process started itself."""
-    pids = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
-    return [child for child in pids if (fields := _stat(child)) and int(fields[1]) == pid]
-
-
-def within(seconds: float, condition: Callable[[], object]) -> bool:
-    """Whether a condition comes true in time; for what a test expects not to happen."""
-    end = time.monotonic() + seconds
-    pause = threading.Event()
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        pause.wait(0.005)
-    return True

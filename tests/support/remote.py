@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from pgtandem.topology.toml import quote_text
-from support.clusters import PROGRAM, Done, Running
 from support.hosts import Hosts
+from support.program import PROGRAM, Done, Running
 from support.servers import wait_until
 
 MAJOR = 15  # Debian's own, which every test host sees

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pgtandem.cli.arguments import COMMANDS, parse_arguments
+from pgtandem.cli.arguments import parse_arguments
 from pgtandem.cli.main import main
+from pgtandem.cli.usage import COMMANDS
 from pgtandem.cli.workbench import topology_path
 from pgtandem.errors import PgtandemError
 

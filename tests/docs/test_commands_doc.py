@@ -6,8 +6,9 @@ import re
 import pytest
 
 from docs.pages import page, rows, sections
-from pgtandem.cli.arguments import COMMANDS, parsers
+from pgtandem.cli.arguments import parsers
 from pgtandem.cli.new_topology import DEFAULT_STANDBYS
+from pgtandem.cli.usage import COMMANDS
 
 
 def options_of(parser: argparse.ArgumentParser) -> set[str]:

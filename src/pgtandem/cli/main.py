@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 
 from pgtandem.cli.terminal import output, own_output
 
-_CHANGING = ("up", "apply", "switchover", "failover", "rejoin", "down")
-
 
 def entry() -> None:
     """The installed program."""
@@ -39,6 +37,7 @@ def main(arguments: Sequence[str]) -> int:
 def _run(arguments: Sequence[str], options: argparse.Namespace) -> int:
     """Fills `options` in as soon as they are known: a failure is told according to them."""
     from pgtandem.cli.arguments import parse_arguments, parsers
+    from pgtandem.cli.usage import CHANGING
 
     try:
         parsed = parse_arguments(arguments)
@@ -52,7 +51,7 @@ def _run(arguments: Sequence[str], options: argparse.Namespace) -> int:
 
     below = output()
     if below is not None:
-        below.outlive = options.command in _CHANGING
+        below.outlive = options.command in CHANGING
     command: Callable[[argparse.Namespace], int] = import_module(f"pgtandem.cli.commands.{options.command}").run
     return command(options)
 
@@ -68,9 +67,10 @@ def _tell_lost_output() -> None:
 
 def _tell_interrupted(options: argparse.Namespace) -> int:
     from pgtandem.cli.failing import tell_failure
+    from pgtandem.cli.usage import CHANGING
     from pgtandem.errors import PgtandemError
 
-    if options.command in _CHANGING:
+    if options.command in CHANGING:
         what, next_step = "what was done so far stays", "run the same command again: it goes on from there"
     else:
         what, next_step = "nothing was changed", ""

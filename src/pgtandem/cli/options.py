@@ -1,0 +1,140 @@
+"""The options of each command, and the types of their values."""
+
+import argparse
+from collections.abc import Callable
+
+
+def nothing_more(sub: argparse.ArgumentParser) -> None:
+    """For commands that have no options of their own."""
+
+
+def _up(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("directory", nargs="?", metavar="DIR", help="the cluster's folder (this one by default)")
+
+
+def _down(sub: argparse.ArgumentParser) -> None:
+    _up(sub)
+    sub.add_argument("--destroy", action="store_true", help="remove the data and the archive that pgtandem made")
+
+
+def _whatif(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "failures",
+        nargs="+",
+        metavar="FAILURE",
+        help="NODE-down, host:ADDRESS-down, zone:ZONE-down; several happen at once",
+    )
+
+
+def _switchover(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--to", metavar="NODE", help="the new primary (the best standby by default)")
+    sub.add_argument(
+        "--max-lag-bytes", type=_number, metavar="N", help="how far it may be behind when this begins (16 MB)"
+    )
+    sub.add_argument("--max-lag-seconds", type=_number, metavar="S", help="the same in time (10 s)")
+
+
+def _failover(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--to", metavar="NODE", help="the new primary (the standby that received the most by default)")
+    sub.add_argument(
+        "--the-primary-is-dead",
+        action="store_true",
+        help="go on although a node cannot be reached: if it lives, there are two primaries",
+    )
+
+
+def _rejoin(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("node", metavar="NODE", help="the node that comes back")
+    sub.add_argument("--copy", action="store_true", help="copy it anew, even where pg_rewind would do")
+
+
+def _status(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--watch", type=_seconds, nargs="?", const=2.0, metavar="SECONDS", help="again and again, every 2 s by default"
+    )
+
+
+def _doctor(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("explain", nargs="?", metavar="explain", help="tells about one rule, or lists all of them")
+    sub.add_argument("rule", nargs="?", metavar="ID", help="the rule to explain")
+
+
+def _history(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--last", type=_count, metavar="N", help="only so many (10; all with --json)")
+
+
+def _init(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("directory", nargs="?", metavar="DIR", help="where to (this folder by default)")
+    sub.add_argument("--name", help="the cluster's name (the folder's by default)")
+    sub.add_argument("--standbys", type=_number, metavar="N", help="how many standbys on this machine (1)")
+    sub.add_argument(
+        "--host",
+        action="append",
+        default=[],
+        dest="hosts",
+        metavar="URL",
+        help="ssh://[user@]address[:port]: a node there; once per node, the primary first",
+    )
+    sub.add_argument("--postgresql", type=_number, default=18, metavar="MAJOR", help="the major version (18)")
+    sub.add_argument("--binaries", metavar="WHERE", help="auto, embedded, system, or a folder of programs (auto)")
+    sub.add_argument("--port", type=_number, metavar="PORT", help="the first port to try (5432)")
+    sub.add_argument(
+        "--durability", default="on", metavar="LEVEL", help="off, local, remote_write, on, remote_apply (on)"
+    )
+    sub.add_argument("--synchronous", default="none", metavar="WHO", help='none, "first N" or "any N" (none)')
+    sub.add_argument("--no-archive", action="store_true", help="without a WAL archive")
+
+
+def _uri(sub: argparse.ArgumentParser) -> None:
+    which = sub.add_mutually_exclusive_group()
+    which.add_argument("--read-write", action="store_true", help="to the primary, whoever that is (default)")
+    which.add_argument("--read-only", action="store_true", help="to a standby, or the primary if there is none")
+    which.add_argument("--node", metavar="NAME", help="to this node")
+
+
+def _psql(sub: argparse.ArgumentParser) -> None:
+    _uri(sub)
+    sub.usage = (
+        "pgtandem psql [-h] [--read-write | --read-only | --node NAME]\n"
+        "                     [--] [DBNAME | OPTION OF PSQL ...]"
+    )
+
+
+#: Adds the options of a command to its parser.
+ADD_OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
+    "up": _up,
+    "whatif": _whatif,
+    "switchover": _switchover,
+    "failover": _failover,
+    "rejoin": _rejoin,
+    "down": _down,
+    "status": _status,
+    "doctor": _doctor,
+    "history": _history,
+    "init": _init,
+    "uri": _uri,
+    "psql": _psql,
+}
+
+
+def _number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number') from None
+
+
+def _count(text: str) -> int:
+    if (number := _number(text)) < 1:
+        raise argparse.ArgumentTypeError(f'"{text}" is not 1 or more')
+    return number
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0.1 <= seconds <= 86400:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a number of seconds, 0.1 or more')
+    return seconds

@@ -1,0 +1,119 @@
+"""Every command: what it does, examples, and which of the common options it has. Help and parser come from here."""
+
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """One command. `changes` says that it changes the cluster and asks before; `asks_hosts` that it looks at hosts, as
+    everything does that changes; `json` that it can print JSON."""
+
+    summary: str
+    more: str
+    examples: tuple[str, ...]
+    changes: bool = False
+    json: bool = False
+    asks_hosts: bool = False
+
+
+COMMANDS: dict[str, Command] = {
+    "up": Command(
+        "build a primary and a standby on this machine and prove that they work",
+        "Without a topology file it writes one first. Where the cluster is there already, "
+        "it starts and changes what is not as the file says.",
+        ("pgtandem up", "pgtandem up --yes demo"),
+        changes=True,
+    ),
+    "status": Command(
+        "show who streams from whom, and what is wrong",
+        "Exit code 0 when every node is up and streaming, 2 when something is wrong.",
+        ("pgtandem status", "pgtandem status --json", "pgtandem status --watch 5"),
+        json=True,
+        asks_hosts=True,
+    ),
+    "doctor": Command(
+        "look for the traps of streaming replication",
+        "Each finding says what was seen, why it matters and what to do. Exit code 0 when there is none, 2 when "
+        "there is any; notes do not count.",
+        ("pgtandem doctor", "pgtandem doctor --json", "pgtandem doctor explain REP13"),
+        json=True,
+        asks_hosts=True,
+    ),
+    "plan": Command(
+        "show what apply would do, and change nothing",
+        "Exit code 0 when there is nothing to do, 2 when there are changes.",
+        ("pgtandem plan", "pgtandem plan --json"),
+        json=True,
+        asks_hosts=True,
+    ),
+    "whatif": Command(
+        "tell what it would mean if nodes went down now, and change nothing",
+        "From what is seen now: do writes stop, who would be promoted, what would be lost, what becomes of the others. "
+        "Exit code 0 whatever the answer is.",
+        ("pgtandem whatif db1-down", "pgtandem whatif db1-down db2-down", "pgtandem whatif zone:tokyo-a-down"),
+        json=True,
+        asks_hosts=True,
+    ),
+    "apply": Command(
+        "make the cluster what the topology file says",
+        "It shows the plan and asks first. Stopped half way, the same command goes on where it was.",
+        ("pgtandem apply", "pgtandem -f shop.toml apply --yes"),
+        changes=True,
+    ),
+    "switchover": Command(
+        "make another node the primary, without losing a row",
+        "The primary is stopped, the other node has everything and takes over, and every node follows it. "
+        "It shows the plan and asks first. Stopped half way, the same command goes on where it was.",
+        ("pgtandem switchover", "pgtandem switchover --to db2 --yes"),
+        changes=True,
+    ),
+    "failover": Command(
+        "make a standby the primary where the primary is gone",
+        "The standby that received the most takes over; the old primary can only come back as a standby. "
+        "It says what may be lost, and asks first.",
+        ("pgtandem failover", "pgtandem failover --to db2 --yes"),
+        changes=True,
+    ),
+    "rejoin": Command(
+        "bring a former primary back as a standby",
+        "What only it has is kept aside and reported; then pg_rewind takes it back, or its data is copied anew. "
+        "It shows the plan and asks first.",
+        ("pgtandem rejoin db1", "pgtandem rejoin db1 --copy --yes"),
+        changes=True,
+    ),
+    "history": Command(
+        "show what was done to this cluster, by whom, and what was refused",
+        "It reads the journal beside the topology file and asks no host.",
+        ("pgtandem history", "pgtandem history --last 3", "pgtandem history --json"),
+        json=True,
+    ),
+    "init": Command(
+        "write a commented pgtandem.toml to begin with",
+        "It overwrites nothing and builds nothing.",
+        ("pgtandem init", 'pgtandem init --standbys 2 --synchronous "any 1" shop'),
+    ),
+    "psql": Command(
+        "open psql on the cluster",
+        "What follows the options of pgtandem is given to psql as it is.",
+        (
+            "pgtandem psql",
+            'pgtandem psql -c "SELECT now()"',
+            "pgtandem psql --read-only shop -f report.sql",
+            "pgtandem -f shop.toml psql",
+        ),
+    ),
+    "uri": Command(
+        "print a connection URI that survives role changes",
+        "It names every node and the file that holds the password, never the password itself.",
+        ('psql "$(pgtandem uri)"', "pgtandem uri --read-only"),
+        json=True,
+    ),
+    "down": Command(
+        "stop the cluster; with --destroy, remove it",
+        "It shows the plan and asks first. --destroy removes only what pgtandem made;\nthe topology file stays.",
+        ("pgtandem down", "pgtandem down --destroy demo"),
+        changes=True,
+    ),
+}
+
+#: Those that change the cluster.
+CHANGING = tuple(name for name, command in COMMANDS.items() if command.changes)

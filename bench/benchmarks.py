@@ -12,6 +12,9 @@ from bench.switchover import switchover
 #: From nothing to streaming may take at most this many times what a plain shell script takes.
 BUILD_TARGET = 1.25
 
+#: The status of a cluster may take at most this many times what a bare connection to each node takes.
+STATUS_TARGET = 2.0
+
 #: What a client does that only wants to know whether each server answers.
 _CONNECT = """
 import sys
@@ -56,6 +59,7 @@ def _status_of(nodes: int, pairs: int) -> Outcome:
             lambda: timed([PGTANDEM, "status"], cwd=folder),
             lambda: timed(connect, environment=passfile),
             pairs=pairs,
+            target=STATUS_TARGET,
         )
 
 

@@ -14,6 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+#: Without what would make Python compile every module of ours anew at every start: no installed program runs like that.
+_ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
 PGTANDEM = str(Path(sys.executable).with_name("pgtandem"))
 
 
@@ -89,7 +92,7 @@ def timed(
         code = subprocess.run(
             argv,
             cwd=cwd,
-            env={**os.environ, **(environment or {})},
+            env={**_ENVIRONMENT, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -10,16 +10,17 @@ from contextlib import suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from pgtandem.model.examined import Examination
 from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import Secret, SlotName
 from pgtandem.model.observed import Server
 from pgtandem.ports.database import DatabaseRefused, DatabaseUnreachable
-from pgtandem.postgres import examination, queries, scram
+from pgtandem.postgres import queries, scram
 from pgtandem.postgres.server_document import parse_server
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection, Error
+
+    from pgtandem.model.examined import Examination
 
     Connection = AsyncConnection[tuple[Any, ...]]
 
@@ -124,7 +125,9 @@ class PsycopgSession:
         return parse_server(settings, document, replication_password, token)
 
     @_call("be examined")
-    async def examine(self) -> Examination:
+    async def examine(self) -> "Examination":
+        from pgtandem.postgres import examination
+
         (document,) = await _documents(self._connection, examination.examine(self._major))
         return examination.parse_examination(document)
 

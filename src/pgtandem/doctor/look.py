@@ -1,13 +1,13 @@
 """What rules look at: the wish and both looks, and the questions that many rules ask of them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from pgtandem.model.examined import Examination, Examined
 from pgtandem.model.facts import value_or_none
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import Observed, Sender, Server
 from pgtandem.model.topology import Topology
+from pgtandem.model.value import dataclass
 from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings
 from pgtandem.postgres.conninfo import parse_conninfo
 from pgtandem.postgres.owned import OWNED

@@ -1,11 +1,11 @@
 """What a rule is, and what it finds."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from enum import Enum
 
 from pgtandem.doctor.look import Look
 from pgtandem.model.names import NodeName
+from pgtandem.model.value import dataclass
 
 
 class Severity(Enum):

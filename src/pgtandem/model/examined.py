@@ -5,11 +5,11 @@ have is None, as is everything of a server that was not asked.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from pgtandem.model.facts import ABSENT, Fact
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import DiskSpace
+from pgtandem.model.value import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
 A rule must say what it does for each of the three; "unknown" is never read as "no".
 """
 
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from pgtandem.model.value import dataclass
 
 T = TypeVar("T", covariant=True)
 

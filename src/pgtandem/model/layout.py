@@ -1,6 +1,6 @@
 """How a distribution's packages know of servers: their register of clusters, and the units that start them."""
 
-from dataclasses import dataclass
+from pgtandem.model.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,13 @@ finding all read the same value.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 
 from pgtandem.model.facts import ABSENT, Fact, Unknown, value_or_none
 from pgtandem.model.layout import HostCluster, Registration, Service
 from pgtandem.model.lsn import Lsn, Timeline, TimelineSwitch
 from pgtandem.model.names import NodeName
+from pgtandem.model.value import dataclass, field
 
 NOT_LOOKED = Unknown("it was not looked at")
 

@@ -1,9 +1,9 @@
 """Plan and Step: what is to be done, in which order, why, and what must hold before and after."""
 
-from dataclasses import dataclass, field
 from enum import Enum
 
 from pgtandem.model.names import NodeName
+from pgtandem.model.value import dataclass, field
 
 
 class Risk(Enum):

@@ -1,10 +1,10 @@
 """What the user wants: the cluster that one topology file describes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 
 from pgtandem.model.names import NodeName
+from pgtandem.model.value import dataclass, field
 
 
 class Durability(Enum):

@@ -1,9 +1,8 @@
 """How WAL flows: each standby's lag by stage and where it is slow, what slots hold. A pure reading of Observed."""
 
-from dataclasses import dataclass
-
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import Observed, Sender, Server
+from pgtandem.model.value import dataclass
 
 #: Below this nothing is called slow: WAL is always on its way somewhere.
 _SLOW_BYTES = 1024 * 1024

@@ -1,13 +1,13 @@
 """What a look means: each node's role, state and lag, and what is wrong. A pure reading of Observed, for every view."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from pgtandem.model.facts import Absent, Known, Unknown
 from pgtandem.model.names import NodeName, slot_name
 from pgtandem.model.observed import Observed, ObservedNode, Sender
 from pgtandem.model.plan import WARNING
 from pgtandem.model.topology import Method, Node, Topology
+from pgtandem.model.value import dataclass
 from pgtandem.observe.flow import SlotHealth, Stages, slots, stages
 from pgtandem.observe.tls_health import tls_in_words, tls_problems
 from pgtandem.plan.between_hosts import clocks_apart

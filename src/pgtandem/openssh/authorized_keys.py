@@ -4,7 +4,8 @@ Everything is bytes: what others wrote need not be text in any encoding, and sta
 """
 
 import shlex
-from dataclasses import dataclass
+
+from pgtandem.model.value import dataclass
 
 _COMMAND = b'command="sh '
 

@@ -5,7 +5,8 @@ in its name needs no quoting, and the control socket's path stays short (108 byt
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from pgtandem.model.value import dataclass
 
 KEY_FILE = "id_ed25519"
 PUBLIC_KEY_FILE = "id_ed25519.pub"

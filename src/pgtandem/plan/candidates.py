@@ -5,7 +5,6 @@ Values in, values out: commands show the table, the later failover agent decides
 
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from enum import Enum
 
 from pgtandem.model.facts import Unknown
@@ -13,6 +12,7 @@ from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import Observed, ObservedNode, Sender, Server
 from pgtandem.model.topology import Durability, Method, Topology
+from pgtandem.model.value import dataclass
 from pgtandem.plan.roles import timeline_of
 from pgtandem.postgres.versions import STANDBY_FLOOR
 

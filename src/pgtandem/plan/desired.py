@@ -1,13 +1,14 @@
 """What a node should have: its settings, its files, its slots. From the topology, and from facts where it must."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pgtandem.model.facts import Known
 from pgtandem.model.names import REPLICATION_ROLE, SUPERUSER, NodeName, SlotName, slot_name
 from pgtandem.model.observed import Observed, ObservedNode
 from pgtandem.model.plan import NodeFiles
 from pgtandem.model.topology import Method, Node, Topology
+from pgtandem.model.value import dataclass
 from pgtandem.plan.packaged import kept_by_debian
 from pgtandem.plan.slot_cap import slot_cap_megabytes
 from pgtandem.plan.tls import refuses_plain, tls_settings, verifies_upstream

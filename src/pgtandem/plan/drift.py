@@ -1,10 +1,9 @@
 """How a running or stopped server differs from what is wished, and what it takes to mend that."""
 
-from dataclasses import dataclass
-
 from pgtandem.model.facts import Unknown
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import ObservedNode, Server
+from pgtandem.model.value import dataclass
 from pgtandem.plan.desired import Wish, desired_settings, recovery_file, settings_in_place
 from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE
 from pgtandem.postgres.settings import canonical, setting_spec

@@ -1,9 +1,8 @@
 """Nodes that can fail together: those of one zone, and those on one host."""
 
-from dataclasses import dataclass
-
 from pgtandem.model.names import NodeName
 from pgtandem.model.topology import HostAddress, Topology
+from pgtandem.model.value import dataclass
 from pgtandem.topology.places import host_name
 
 #: How this machine is called among the hosts.

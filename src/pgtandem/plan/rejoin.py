@@ -4,7 +4,7 @@ It simply follows where its WAL is a part of the primary's; pg_rewind takes back
 work, a new base backup takes the place of its data. What it alone has is kept aside first, and reported.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pgtandem.errors import PgtandemError
 from pgtandem.model.facts import Known, Unknown
@@ -13,6 +13,7 @@ from pgtandem.model.names import NodeName
 from pgtandem.model.observed import Observed, ObservedNode, Server
 from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
 from pgtandem.model.topology import Topology
+from pgtandem.model.value import dataclass
 from pgtandem.plan.converge import plan_converge
 from pgtandem.plan.desired import Wish, desired_files
 from pgtandem.plan.draft import Draft

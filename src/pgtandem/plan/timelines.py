@@ -1,10 +1,9 @@
 """Whether a node can simply follow the primary: its WAL must not go on where the primary's timeline left that one."""
 
-from dataclasses import dataclass
-
 from pgtandem.model.facts import Unknown
 from pgtandem.model.lsn import Lsn
 from pgtandem.model.observed import ObservedNode, Server
+from pgtandem.model.value import dataclass
 from pgtandem.plan.roles import timeline_of
 
 

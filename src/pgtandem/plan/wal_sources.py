@@ -5,10 +5,10 @@ talks to that one; with an archive on each node's own host, a node fetches from 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from pgtandem.model.observed import SshHome
 from pgtandem.model.topology import HostAddress, Node, Topology
+from pgtandem.model.value import dataclass
 from pgtandem.openssh.authorized_keys import Grant
 from pgtandem.openssh.client import CONFIG_FILE, KNOWN_HOSTS_FILE, Peer, render_config, render_known_hosts
 from pgtandem.topology.places import host_name, ssh_port

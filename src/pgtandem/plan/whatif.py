@@ -4,7 +4,7 @@ Values in, values out: the command shows the outcome, and the candidate rules ar
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 
 from pgtandem.model.facts import ABSENT, value_or_none
@@ -12,6 +12,7 @@ from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import NodeName, slot_name
 from pgtandem.model.observed import Observed, ObservedNode, Sender, Server
 from pgtandem.model.topology import Topology
+from pgtandem.model.value import dataclass
 from pgtandem.plan.candidates import Candidate, failover_candidates, received_lsn
 from pgtandem.plan.roles import decide_primary
 from pgtandem.plan.slot_cap import MEGABYTE

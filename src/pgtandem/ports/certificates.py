@@ -1,11 +1,11 @@
 """Making and reading X.509 certificates. Nothing here reads or writes a file: PEM texts go in and out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from pgtandem.model.names import Secret
 from pgtandem.model.observed import Authority, Certificate
+from pgtandem.model.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

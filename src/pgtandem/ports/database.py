@@ -1,14 +1,16 @@
 """A server, asked over SQL: one session per node, its questions and changes named by what they mean."""
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pgtandem.errors import PgtandemError
-from pgtandem.model.examined import Examination
 from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import NodeName, Secret, SlotName
 from pgtandem.model.observed import Server
+from pgtandem.model.value import dataclass
+
+if TYPE_CHECKING:
+    from pgtandem.model.examined import Examination  # only doctor needs it
 
 
 class DatabaseUnreachable(PgtandemError):
@@ -67,7 +69,7 @@ class Session(Protocol):
         """Everything at once. The password is only compared with what the server has stored, never sent."""
         ...
 
-    async def examine(self) -> Examination:
+    async def examine(self) -> "Examination":
         """The second, richer look, which only `doctor` takes."""
         ...
 

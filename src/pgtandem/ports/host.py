@@ -4,12 +4,12 @@ No shell anywhere: programs are argument vectors, paths are plain texts, so noth
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from pgtandem.errors import PgtandemError
 from pgtandem.model.facts import Fact
 from pgtandem.model.observed import DiskSpace, Obstacle
+from pgtandem.model.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pgtandem.model.names import Secret
+from pgtandem.model.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """pg_hba.conf and pgtandem's own block in it (manual, 21.1). The first match decides, so it stands first."""
 
-from dataclasses import dataclass
+from pgtandem.model.value import dataclass
 
 BEGIN = '# begin of pgtandem\'s lines: made from the topology file, changed by "pgtandem apply"'
 END = "# end of pgtandem's lines"

@@ -15,9 +15,10 @@ from __future__ import annotations
 import math
 import re
 import sys
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Literal, TypeAlias, cast
+
+from pgtandem.model.value import dataclass, field
 
 Kind: TypeAlias = Literal["bool", "integer", "real", "string", "enum"]
 

@@ -3,10 +3,10 @@
 The reader, the "did you mean" hints, the comments of a rendered file and docs/topology.md all come from here.
 """
 
-from dataclasses import dataclass
 from enum import Enum
 
 from pgtandem.model.topology import Binaries, Certificates, Durability
+from pgtandem.model.value import dataclass
 
 
 class Kind(Enum):

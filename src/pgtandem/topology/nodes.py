@@ -3,10 +3,10 @@
 import posixpath
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from pgtandem.model.names import NodeName, slot_name
 from pgtandem.model.topology import Node
+from pgtandem.model.value import dataclass
 from pgtandem.topology.encryption import read_file
 from pgtandem.topology.keys import NODE, keys_of
 from pgtandem.topology.places import read_address, read_directory, read_host

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from pgtandem.model.topology import LOCAL, Archive, Binaries, Durability, Method, Node, Replication, Synchronous
+from pgtandem.model.value import dataclass
 from pgtandem.postgres.settings import SUPPORTED_MAJORS
 from pgtandem.topology.places import absolute, read_directory, read_host
 from pgtandem.topology.problems import did_you_mean, listed

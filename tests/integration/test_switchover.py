@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -129,6 +130,47 @@ def test_what_stands_in_the_way_is_told_at_once_and_nothing_is_changed(trio: Clu
         trio.sql("db2", "SELECT pg_wal_replay_resume()")
         del trio.topology["parameters"]["work_mem"]
         trio.apply()
+    assert primary_of(trio) == "db1"
+
+
+def in_seconds(seconds: float) -> str:
+    """A time for --at, in this machine's zone."""
+    return (datetime.now() + timedelta(seconds=seconds)).isoformat(timespec="seconds")
+
+
+def test_at_a_time_it_looks_at_once_waits_without_the_lock_and_looks_again(trio: Cluster) -> None:
+    switch(trio, "db1")
+    trio.sql("db2", "SELECT pg_wal_replay_pause()")
+    try:
+        words = trio.run("switchover", "--to", "db2", "--at", in_seconds(3600), "--yes").refused("PT-3042", 12)
+        assert "replay of db2: paused" in words, "what stands in the way now is told now"
+    finally:
+        trio.sql("db2", "SELECT pg_wal_replay_resume()")
+    running = trio.start("switchover", "--to", "db2", "--at", in_seconds(8), "--yes")
+    wait_until(lambda: "Ctrl-C ends this" in running.out, "it waits", 60)
+    trio.ok("apply", "--yes")
+    assert primary_of(trio) == "db1"
+    done = running.end(60)
+    assert done.exit_code == 0, done.said
+    assert primary_of(trio) == "db2"
+    trio.converged()
+
+
+def test_at_a_time_ctrl_c_changes_nothing_and_what_came_meanwhile_is_refused(trio: Cluster) -> None:
+    switch(trio, "db1")
+    running = trio.start("switchover", "--at", in_seconds(3600), "--yes")
+    wait_until(lambda: "Ctrl-C ends this" in running.out, "it waits", 60)
+    running.interrupt()
+    done = running.end(30)
+    assert done.exit_code == 130, done.said
+    assert "nothing was changed" in done.err
+    running = trio.start("switchover", "--to", "db2", "--at", in_seconds(6), "--yes")
+    wait_until(lambda: "Ctrl-C ends this" in running.out, "it waits", 60)
+    trio.sql("db2", "SELECT pg_wal_replay_pause()")
+    try:
+        assert "replay of db2: paused" in running.end(60).refused("PT-3042", 12)
+    finally:
+        trio.sql("db2", "SELECT pg_wal_replay_resume()")
     assert primary_of(trio) == "db1"
 
 

@@ -24,24 +24,10 @@ async def change(topology: Topology, world: World, question: Question, *, yes: b
 
     async def approve(plan: Plan, approved: Risk | None) -> bool:
         narrator.finish()
-        paint = Paint(sys.stdout)
         if approved is not None:
+            paint = Paint(sys.stdout)
             print(paint.yellow("The cluster was looked at again, and what is left needs more than was agreed to:"))
-        columns = min(width(sys.stdout), 100)
-        print("\n".join(plan_lines(plan, topology.cluster, paint, columns, reasons=False)), flush=True)
-        if yes:
-            return True
-        if not can_ask():
-            raise PgtandemError(
-                "PT-1007",
-                f"{command} would change the cluster, and there is no terminal to ask on",
-                next_step=f"pgtandem {command} --yes",
-            )
-        try:
-            return ask(_question(plan, topology.cluster))
-        except KeyboardInterrupt:
-            so_far = "nothing was changed" if approved is None else "what was done so far stays"
-            raise PgtandemError("PT-4009", so_far) from None
+        return consent(plan, topology, yes=yes, command=command, before=approved is None)
 
     try:
         for attempt in range(1, _MOST_ATTEMPTS + 1):
@@ -57,6 +43,24 @@ async def change(topology: Topology, world: World, question: Question, *, yes: b
     if outcome.declined:
         print("Nothing was changed." if not outcome.steps_done else "Nothing more was changed.")
     return outcome
+
+
+def consent(plan: Plan, topology: Topology, *, yes: bool, command: str, before: bool = True) -> bool:
+    """Shows a plan and asks. `before` says that nothing was done yet. Raises PgtandemError PT-1007, PT-4009."""
+    columns = min(width(sys.stdout), 100)
+    print("\n".join(plan_lines(plan, topology.cluster, Paint(sys.stdout), columns, reasons=False)), flush=True)
+    if yes:
+        return True
+    if not can_ask():
+        raise PgtandemError(
+            "PT-1007",
+            f"{command} would change the cluster, and there is no terminal to ask on",
+            next_step=f"pgtandem {command} --yes",
+        )
+    try:
+        return ask(_question(plan, topology.cluster))
+    except KeyboardInterrupt:
+        raise PgtandemError("PT-4009", "nothing was changed" if before else "what was done so far stays") from None
 
 
 def _question(plan: Plan, cluster: str) -> str:

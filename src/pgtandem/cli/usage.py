@@ -63,7 +63,7 @@ COMMANDS: dict[str, Command] = {
         "make another node the primary, without losing a row",
         "The primary is stopped, the other node has everything and takes over, and every node follows it. "
         "It shows the plan and asks first. Stopped half way, the same command goes on where it was.",
-        ("pgtandem switchover", "pgtandem switchover --to db2 --yes"),
+        ("pgtandem switchover", "pgtandem switchover --to db2 --yes", "pgtandem switchover --at 02:30"),
         changes=True,
     ),
     "failover": Command(

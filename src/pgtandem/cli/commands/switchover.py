@@ -1,11 +1,15 @@
 """pgtandem switchover: another node becomes the primary, and nothing is lost."""
 
 import argparse
+import sys
+import time
 
 from pgtandem.apply.engine import Outcome, Question
-from pgtandem.cli.changing import change, write_client_passfile
+from pgtandem.cli.changing import change, consent, write_client_passfile
 from pgtandem.cli.invocation import spelled
+from pgtandem.cli.moments import moment_in_words, read_moment
 from pgtandem.cli.named import named_node
+from pgtandem.cli.waiting import wait_until
 from pgtandem.cli.workbench import in_world, read_topology, topology_path
 from pgtandem.errors import Family, PgtandemError
 from pgtandem.model.names import NodeName
@@ -24,17 +28,32 @@ def run(options: argparse.Namespace) -> int:
     """0 when the node is the primary, 2 when somebody said no."""
     path = topology_path(options)
     topology = read_topology(path)
+    moment = None if options.at is None else read_moment(options.at, time.time())
     to = named_node(topology, options.to)
     default = Limits()
     limits = Limits(
         default.lag_bytes if options.max_lag_bytes is None else options.max_lag_bytes,
         default.lag_seconds if options.max_lag_seconds is None else options.max_lag_seconds,
     )
+    yes = options.yes
+    if moment is not None:
+        to = in_world(path, topology, lambda world: _look_ahead(topology, world, to, limits, moment, options), options)
+        if to is None:
+            return 2
+        wait_until(moment, f"switchover of cluster {topology.cluster} to {to}", sys.stdout)
+        if read_topology(path) != topology:
+            raise PgtandemError(
+                "PT-3011",
+                "the topology file was changed while this waited",
+                why="What was agreed to was about the file as it was before.",
+                next_step="run the command again",
+            )
+        yes = True
     question = _question(to, limits)
 
     async def work(world: World) -> Outcome:
         try:
-            outcome = await change(topology, world, question, yes=options.yes, command="switchover")
+            outcome = await change(topology, world, question, yes=yes, command="switchover")
         except PgtandemError as failure:
             if failure.code.family not in (Family.APPLY, Family.OBSERVE):
                 raise
@@ -53,6 +72,28 @@ def run(options: argparse.Namespace) -> int:
     else:
         print(f"{primary} is the primary of cluster {topology.cluster} already; nothing to do")
     return 0
+
+
+async def _look_ahead(
+    topology: Topology, world: World, to: NodeName | None, limits: Limits, moment: float, options: argparse.Namespace
+) -> NodeName | None:
+    """What `--at` begins with: the preflight, and the user's consent. The lock is free meanwhile and afterwards.
+
+    Returns the node that is to be the primary, None where somebody said no. Raises PgtandemError as the switchover
+    itself would.
+    """
+    observed = await Observer(topology, world, try_paths=True).cluster()
+    chosen = choose_successor(topology, observed, limits) if to is None else to
+    plan = plan_switchover(topology, observed, chosen, limits)
+    if observed.primaries() == (chosen,):
+        raise PgtandemError(
+            "PT-3042",
+            f"{chosen} is the primary of cluster {topology.cluster} already",
+            why="There would be nothing to switch over at that time.",
+            next_step="name another node with --to",
+        )
+    print(f"At {moment_in_words(moment)}, after another look:")
+    return chosen if consent(plan, topology, yes=options.yes, command="switchover") else None
 
 
 def _question(to: NodeName | None, limits: Limits) -> Question:

@@ -105,6 +105,19 @@ class Replication:
     synchronous: Synchronous = Synchronous(Method.NONE)
 
 
+class Compression(Enum):
+    """How WAL is stored in the archive; what reads it back takes each of them."""
+
+    NONE = "none"
+    LZ4 = "lz4"
+    ZSTD = "zstd"
+
+    @property
+    def suffix(self) -> str:
+        """What a stored file's name ends with, as the programs of the same name write it."""
+        return {"none": "", "lz4": ".lz4", "zstd": ".zst"}[self.value]
+
+
 @dataclass(frozen=True, slots=True)
 class Archive:
     """The WAL archive: a directory that holds one folder per system identifier.

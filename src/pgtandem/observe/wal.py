@@ -3,11 +3,13 @@
 import posixpath
 from collections.abc import Sequence
 
+from pgtandem.model.archived import Runs
 from pgtandem.model.facts import ABSENT, Fact, Known, Unknown
 from pgtandem.model.observed import ControlData, LocalWal
 from pgtandem.model.topology import Archive
 from pgtandem.ports import Host, HostFailure, HostUnreachable
-from pgtandem.postgres.segments import HEADER_BYTES, Runs, holds_its_segment, runs_of, segment_number
+from pgtandem.postgres.archive_content import wal_name
+from pgtandem.postgres.segments import HEADER_BYTES, holds_its_segment, runs_of, segment_number
 
 #: A server prepares hardly more segments than this ahead.
 _MOST_FILES = 1000
@@ -48,5 +50,6 @@ async def observe_archived(
             names.update(await host.list_directory(posixpath.join(archive.directory, system_identifier)) or ())
     except (HostFailure, HostUnreachable) as failure:
         return Unknown(f"{failure.what}: {failure.why}")
-    numbers = (segment_number(name, segment_bytes) for name in names)
+    stored = (found[0] for name in names if (found := wal_name(name)))
+    numbers = (segment_number(name, segment_bytes) for name in stored)
     return Known(runs_of(number for number in numbers if number is not None))

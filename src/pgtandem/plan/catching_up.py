@@ -4,12 +4,13 @@ Only what is certain counts. Where a fact is missing, or WAL may still come (the
 the standby is started and waited for, and its own log says if that was in vain.
 """
 
+from pgtandem.model.archived import Runs
 from pgtandem.model.facts import Absent, Known
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import ControlData, ObservedNode, Server
 from pgtandem.model.value import dataclass
 from pgtandem.plan.desired import Wish
-from pgtandem.postgres.segments import Runs, first_missing, segment_name, segment_of
+from pgtandem.postgres.segments import first_missing, segment_name, segment_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,12 @@
 import re
 from collections.abc import Iterable
 
+from pgtandem.model.archived import Runs
 from pgtandem.model.lsn import Lsn, Timeline
 
 _NAME = re.compile(r"[0-9A-F]{24}")
 #: xlp_magic, xlp_info, xlp_tli and xlp_pageaddr, the beginning of every page (XLogPageHeaderData).
 HEADER_BYTES = 16
-
-#: Runs of segment numbers: the first and the last of each.
-Runs = tuple[tuple[int, int], ...]
 
 
 def segment_number(name: str, segment_bytes: int) -> int | None:

@@ -1,0 +1,73 @@
+"""What the WAL archive holds, from its folder: on this machine, on the archive's host, or on every node's own."""
+
+import asyncio
+import posixpath
+from collections.abc import Mapping
+
+from pgtandem.errors import PgtandemError
+from pgtandem.model.archived import ArchiveContent, ArchivedWal
+from pgtandem.model.facts import ABSENT, Fact, Known, Unknown
+from pgtandem.model.lsn import Timeline, TimelineSwitch
+from pgtandem.model.topology import Archive, HostAddress, Topology
+from pgtandem.ports import Host, HostFailure, World
+from pgtandem.postgres.archive_content import archive_content, parse_listing, together
+from pgtandem.postgres.history import parse_history
+
+_LIST_SECONDS = 300.0
+
+
+def archive_folder(archive: Archive, system_identifier: str) -> str:
+    """The folder of one cluster in the archive, on each host that has a part of it."""
+    return posixpath.join(archive.directory, system_identifier)
+
+
+async def observe_archived_wal(
+    topology: Topology, world: World, system_identifier: str, segment_bytes: int
+) -> Mapping[HostAddress, Fact[ArchivedWal]]:
+    """For each host that archives: what is there of this cluster. Absent where it has no folder; Unknown, with the
+    reason, where it could not be asked. Empty where the topology has no archive."""
+    archive = topology.archive
+    if archive is None:
+        return {}
+    folder, hosts = archive_folder(archive, system_identifier), topology.archive_hosts
+    looks = await asyncio.gather(*(_look(world.host(host), folder, segment_bytes) for host in hosts))
+    return dict(zip(hosts, looks, strict=True))
+
+
+def all_archived_wal(looks: Mapping[HostAddress, Fact[ArchivedWal]]) -> Fact[ArchivedWal]:
+    """What the hosts have among them: a standby fetches from each of them. Unknown where one could not be asked."""
+    for fact in looks.values():
+        if isinstance(fact, Unknown):
+            return fact
+    known = [fact.value for fact in looks.values() if isinstance(fact, Known)]
+    if not known:
+        return ABSENT
+    histories = {timeline: switches for wal in known for timeline, switches in wal.histories.items()}
+    return Known(ArchivedWal(together([wal.content for wal in known]), histories))
+
+
+async def _look(host: Host, folder: str, segment_bytes: int) -> Fact[ArchivedWal]:
+    try:
+        done = await host.run(["ls", "-ln", folder], deadline_seconds=_LIST_SECONDS)
+        if done.exit_code:
+            if await host.list_directory(folder) is None:
+                return ABSENT
+            return Unknown(f"{folder} on {host.name} could not be listed: {done.complaint}")
+        content = archive_content(parse_listing(done.text), segment_bytes)
+        return Known(ArchivedWal(content, await _histories(host, folder, content)))
+    except PgtandemError as failure:
+        return Unknown(f"{failure.what}: {failure.why}")
+
+
+async def _histories(host: Host, folder: str, content: ArchiveContent) -> Mapping[Timeline, tuple[TimelineSwitch, ...]]:
+    """Raises HostFailure where one cannot be read."""
+    found = {}
+    for one in content.timelines:
+        if one.history:
+            name = f"{one.timeline:08X}.history"
+            text = await host.read_file(posixpath.join(folder, name))
+            try:
+                found[one.timeline] = parse_history((text or b"").decode())
+            except (ValueError, IndexError):
+                raise HostFailure(host.name, f"could not read {name}", "It is not a history file.") from None
+    return found

@@ -1,0 +1,207 @@
+"""The names in an archive's folder, what they add up to, and how far recovery would get with that.
+
+ARCHIVE/SYSTEM-IDENTIFIER/ holds WAL files under their own names, or compressed with .lz4 or .zst behind; the folder
+`checksums` with a line of `cksum` for each; and the folder `backups`, which is not looked at here. docs/decisions/0024.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from pgtandem.model.archived import ArchiveContent, ArchivedWal, Reach, Runs, TimelineContent
+from pgtandem.model.lsn import Lsn, Timeline, TimelineSwitch
+from pgtandem.model.topology import Compression
+from pgtandem.postgres.segments import runs_of, segment_name, segment_number, segment_of
+
+CHECKSUMS = "checksums"
+BACKUPS = "backups"
+
+_SEGMENT = re.compile(r"[0-9A-F]{24}")
+_PARTIAL = re.compile(r"([0-9A-F]{24})\.partial")
+_HISTORY = re.compile(r"([0-9A-F]{8})\.history")
+_BACKUP = re.compile(r"[0-9A-F]{24}\.[0-9A-F]{8}\.backup")
+_UNFINISHED = re.compile(r"\..+\.part")
+#: lz4 and zstd make hopeless data at most so much larger (frame headers, and block headers of 3 or 4 bytes each).
+_GROWS_BYTES = 65536
+
+
+def wal_name(stored: str) -> tuple[str, Compression] | None:
+    """The WAL file that a stored file holds, and in which form; None for what is no WAL file."""
+    for compression in (Compression.LZ4, Compression.ZSTD):
+        if stored.endswith(compression.suffix):
+            name = stored.removesuffix(compression.suffix)
+            return (name, compression) if is_wal_file(name) else None
+    return (stored, Compression.NONE) if is_wal_file(stored) else None
+
+
+def is_wal_file(name: str) -> bool:
+    """Whether PostgreSQL gives a file of this name to archive_command."""
+    return any(form.fullmatch(name) for form in (_SEGMENT, _PARTIAL, _HISTORY, _BACKUP))
+
+
+def checksum_file(name: str) -> str:
+    """The file in `checksums` that has the line of a WAL file: one for each 4 GB of WAL, and one for each history."""
+    return name.partition(".")[0][:16]
+
+
+def parse_checksums(text: str) -> Mapping[str, frozenset[tuple[int, int]]]:
+    """For each stored file the checksums and sizes that were recorded for it: more than one where a copy was cut off
+    and made again in another way. A line that was torn by a crash is nobody's."""
+    found: dict[str, set[tuple[int, int]]] = {}
+    for line in text.splitlines():
+        words = line.split(" ")
+        if len(words) == 3 and words[0].isdecimal() and words[1].isdecimal() and wal_name(words[2]):
+            found.setdefault(words[2], set()).add((int(words[0]), int(words[1])))
+    return {name: frozenset(sums) for name, sums in found.items()}
+
+
+def parse_listing(text: str) -> tuple[tuple[str, int], ...]:
+    """Names and sizes of what `ls -ln` shows, without folders and links."""
+    found = []
+    for line in text.splitlines():
+        words = line.split(None, 8)
+        if len(words) == 9 and words[0].startswith("-") and words[4].isdecimal():
+            found.append((words[8], int(words[4])))
+    return tuple(found)
+
+
+def archive_content(listing: Iterable[tuple[str, int]], segment_bytes: int) -> ArchiveContent:
+    """What files of these names and sizes are as an archive, where segments have `segment_bytes`."""
+    segments: dict[Timeline, set[int]] = {}
+    partial: dict[Timeline, set[int]] = {}
+    histories: set[Timeline] = set()
+    backup_files: set[str] = set()
+    wrong: set[str] = set()
+    unfinished: set[str] = set()
+    strange: set[str] = set()
+    forms: dict[str, int] = {}
+    count = total = 0
+    for stored, size in listing:
+        parsed = wal_name(stored)
+        if parsed is None:
+            (unfinished if _UNFINISHED.fullmatch(stored) else strange).add(stored)
+            continue
+        name, compression = parsed
+        count, total = count + 1, total + size
+        forms[name] = forms.get(name, 0) + 1
+        if not _fits(name, compression, size, segment_bytes):
+            wrong.add(stored)
+        elif (number := segment_number(name, segment_bytes)) is not None:
+            segments.setdefault(_timeline(name), set()).add(number)
+        elif found := _PARTIAL.fullmatch(name):
+            number = segment_number(found[1], segment_bytes)
+            assert number is not None
+            partial.setdefault(_timeline(name), set()).add(number)
+        elif _HISTORY.fullmatch(name):
+            histories.add(_timeline(name))
+        else:
+            backup_files.add(name)
+    return ArchiveContent(
+        segment_bytes=segment_bytes,
+        timelines=tuple(
+            TimelineContent(
+                timeline,
+                runs_of(segments.get(timeline, ())),
+                tuple(sorted(partial.get(timeline, ()))),
+                timeline in histories,
+            )
+            for timeline in sorted({*segments, *partial, *histories})
+        ),
+        backup_files=tuple(sorted(backup_files)),
+        wrong_size=tuple(sorted(wrong)),
+        twice=tuple(sorted(name for name, times in forms.items() if times > 1)),
+        unfinished=tuple(sorted(unfinished)),
+        strange=tuple(sorted(strange)),
+        file_count=count,
+        size_bytes=total,
+    )
+
+
+def _fits(name: str, compression: Compression, size: int, segment_bytes: int) -> bool:
+    if size == 0:
+        return False
+    if not (_SEGMENT.fullmatch(name) or _PARTIAL.fullmatch(name)):
+        return True
+    return size == segment_bytes if compression is Compression.NONE else size <= segment_bytes + _GROWS_BYTES
+
+
+def _timeline(name: str) -> Timeline:
+    return Timeline(int(name[:8], 16))
+
+
+def together(contents: Sequence[ArchiveContent]) -> ArchiveContent:
+    """What several hosts have among them, each with a folder of its own. Raises ValueError where there is none."""
+    if not contents:
+        raise ValueError("no archive")
+    timelines = sorted({one.timeline for content in contents for one in content.timelines})
+    merged = []
+    for timeline in timelines:
+        parts = [content.timeline(timeline) for content in contents]
+        numbers = (number for part in parts for low, high in part.runs for number in range(low, high + 1))
+        partial = {number for part in parts for number in part.partial}
+        history = any(part.history for part in parts)
+        merged.append(TimelineContent(timeline, runs_of(numbers), tuple(sorted(partial)), history))
+
+    def names(of: str) -> tuple[str, ...]:
+        return tuple(sorted({name for content in contents for name in getattr(content, of)}))
+
+    return ArchiveContent(
+        segment_bytes=contents[0].segment_bytes,
+        timelines=tuple(merged),
+        backup_files=names("backup_files"),
+        wrong_size=names("wrong_size"),
+        twice=names("twice"),
+        unfinished=names("unfinished"),
+        strange=names("strange"),
+        file_count=sum(content.file_count for content in contents),
+        size_bytes=sum(content.size_bytes for content in contents),
+    )
+
+
+def reach(wal: ArchivedWal, start_timeline: Timeline, start: Lsn, to: Timeline) -> Reach | None:
+    """How far recovery gets that begins at `start` on one timeline and follows the history of `to`.
+
+    None where `to` does not come from there, or its history is not known. As PostgreSQL does it (manual, 26.3.5), the
+    segment in which a timeline was left is read from the newest timeline that has it; where only an older one does,
+    recovery ends where that was left.
+    """
+    if to != start_timeline and to not in wal.histories:
+        return None
+    content, size = wal.content, wal.content.segment_bytes
+    path = (*wal.histories.get(to, ()), TimelineSwitch(to, Lsn((1 << 64) - 1)))
+    begins = next((at for at, part in enumerate(path) if part.timeline == start_timeline), None)
+    if begins is None or start > path[begins].at:
+        return None
+    number = segment_of(start, size)
+    for at in range(begins, len(path)):
+        timeline, left = path[at].timeline, path[at].at
+        last = at == len(path) - 1
+        # What the next timeline has of the segment in which this one was left counts, not what this one has.
+        end = None if last else segment_of(left, size)
+        number = _after(content.timeline(timeline).runs, number, end)
+        if end is None or number < end:
+            hole = _later(wal, path[at:], number)
+            return Reach(to, Lsn(number * size), segment_name(timeline, number, size), hole)
+        following = path[at + 1].timeline
+        if not _has(content.timeline(following).runs, number):
+            whole = any(_has(content.timeline(part.timeline).runs, number) for part in path[begins : at + 1])
+            end_lsn = max(left, start) if whole else Lsn(number * size)
+            hole = _later(wal, path[at + 1 :], number)
+            return Reach(to, end_lsn, segment_name(following, number, size), hole)
+    raise AssertionError("the last timeline of the path has no end")
+
+
+def _after(runs: Runs, number: int, end: int | None) -> int:
+    """The first number from here on that is missing, or `end`."""
+    for low, high in runs:
+        if low <= number <= high:
+            number = high + 1
+    return number if end is None else min(number, end)
+
+
+def _has(runs: Runs, number: int) -> bool:
+    return any(low <= number <= high for low, high in runs)
+
+
+def _later(wal: ArchivedWal, path: Sequence[TimelineSwitch], number: int) -> bool:
+    """Whether a timeline of this part of the path has a segment behind this number."""
+    return any(high > number for part in path for _, high in wal.content.timeline(part.timeline).runs)

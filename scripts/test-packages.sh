@@ -18,6 +18,8 @@ nftables nft
 sudo sudo
 busybox busybox
 pgbouncer pgbouncer
+haproxy haproxy
+tmux tmux
 postgresql-15 /usr/lib/postgresql/15/bin/postgres
 LIST
 }

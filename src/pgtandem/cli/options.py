@@ -55,6 +55,16 @@ def _status(sub: argparse.ArgumentParser) -> None:
     )
 
 
+def _exporter(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--listen",
+        type=_listen,
+        default=("127.0.0.1", 9832),
+        metavar="ADDRESS:PORT",
+        help="where to answer (127.0.0.1:9832)",
+    )
+
+
 def _doctor(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("explain", nargs="?", metavar="explain", help="tells about one rule, or lists all of them")
     sub.add_argument("rule", nargs="?", metavar="ID", help="the rule to explain")
@@ -110,6 +120,7 @@ ADD_OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "rejoin": _rejoin,
     "down": _down,
     "status": _status,
+    "exporter": _exporter,
     "doctor": _doctor,
     "history": _history,
     "init": _init,
@@ -139,3 +150,19 @@ def _seconds(text: str) -> float:
     if not 0.1 <= seconds <= 86400:
         raise argparse.ArgumentTypeError(f'"{text}" is not a number of seconds, 0.1 or more')
     return seconds
+
+
+def _listen(text: str) -> tuple[str, int]:
+    """ "127.0.0.1:9832", "[::1]:9832", ":9832" for every address, "9832" for the loopback address."""
+    address, _, port = text.rpartition(":")
+    if ":" not in text:
+        address = "127.0.0.1"
+    elif not address:
+        address = "0.0.0.0"
+    elif address.startswith("[") and address.endswith("]"):
+        address = address[1:-1]
+    elif ":" in address:
+        raise argparse.ArgumentTypeError(f'"{text}" is not ADDRESS:PORT; IPv6 is written as [::1]:9832')
+    if not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise argparse.ArgumentTypeError(f'"{text}" is not ADDRESS:PORT, with a port up to 65535')
+    return address, int(port)

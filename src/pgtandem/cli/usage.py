@@ -30,6 +30,13 @@ COMMANDS: dict[str, Command] = {
         json=True,
         asks_hosts=True,
     ),
+    "exporter": Command(
+        "serve metrics for Prometheus and health checks for load balancers",
+        "Under /metrics, and per node under /nodes/NODE/primary and /nodes/NODE/standby: 200 or 503. It looks when "
+        "it is asked, changes nothing, and ends by SIGTERM or Ctrl-C.",
+        ("pgtandem exporter", "pgtandem exporter --listen 10.0.0.9:9832"),
+        asks_hosts=True,
+    ),
     "doctor": Command(
         "look for the traps of streaming replication",
         "Each finding says what was seen, why it matters and what to do. Exit code 0 when there is none, 2 when "

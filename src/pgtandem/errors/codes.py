@@ -64,6 +64,7 @@ CODES = _table(
     (1007, Family.TOPOLOGY, "The command would change something, and nobody could be asked."),
     (1008, Family.TOPOLOGY, "The folder of the topology file cannot be written."),
     (1009, Family.TOPOLOGY, "The output cannot be written."),
+    (1010, Family.TOPOLOGY, "An address cannot be listened on."),
     (2001, Family.OBSERVE, "A host cannot be reached."),
     (2002, Family.OBSERVE, "A command on a host did not end in time."),
     (2003, Family.OBSERVE, "A file or folder on a host cannot be read or written."),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pgtandem.model.names import REPLICATION_ROLE, Secret, SlotName
+from pgtandem.model.names import REPLICATION_ROLE, REWIND_ROLE, Secret, SlotName
 from pgtandem.ports.database import DatabaseRefused, DatabaseUnreachable, Session
 from pgtandem.postgres import scram
 
@@ -104,6 +104,17 @@ class SessionContract:
         with pytest.raises(ValueError, match="verifier"):
             runner.run(session.put_replication_role(REPLICATION_ROLE, "right"))
         assert REPLICATION_ROLE not in runner.run(session.observe(None)).roles
+
+    def test_role_for_a_rewind_is_there_until_it_is_dropped(self, runner: asyncio.Runner, session: Session) -> None:
+        for _ in range(2):
+            runner.run(session.put_rewind_role(REWIND_ROLE, VERIFIER, 60))
+            role = runner.run(session.observe(None)).roles[REWIND_ROLE]
+            assert (role.login, role.replication, role.superuser) == (True, False, False)
+        for _ in range(2):
+            runner.run(session.drop_role(REWIND_ROLE))
+            assert REWIND_ROLE not in runner.run(session.observe(None)).roles
+        with pytest.raises(ValueError, match="verifier"):
+            runner.run(session.put_rewind_role(REWIND_ROLE, "right", 60))
 
     # --- the second look
 
@@ -204,10 +215,11 @@ class SessionContract:
         "change",
         [
             lambda session: session.put_replication_role(REPLICATION_ROLE, VERIFIER),
+            lambda session: session.put_rewind_role(REWIND_ROLE, VERIFIER, 60),
             lambda session: session.write_proof("x"),
             lambda session: session.finish_segment(),
         ],
-        ids=["role", "proof", "segment"],
+        ids=["role", "rewind", "proof", "segment"],
     )
     def test_standby_refuses_what_only_a_primary_can_do(
         self,

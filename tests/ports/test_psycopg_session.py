@@ -4,11 +4,12 @@ import asyncio
 import time
 from dataclasses import replace
 
+import psycopg
 import pytest
 
 from pgtandem.adapters.database import PsycopgDatabase
 from pgtandem.adapters.session import PsycopgSession
-from pgtandem.model.names import REPLICATION_ROLE, Secret
+from pgtandem.model.names import REPLICATION_ROLE, REWIND_ROLE, Secret
 from pgtandem.ports.database import Access, DatabaseRefused, DatabaseUnreachable
 from pgtandem.postgres import scram
 from support.servers import RealServer, wait_until
@@ -230,6 +231,34 @@ def test_role_that_was_spoilt_is_corrected(runner: asyncio.Runner, server: RealS
     assert server.sql(settings, REPLICATION_ROLE) == 0
     with server.connect(user=REPLICATION_ROLE, password="right") as connection:
         assert connection.execute("SELECT current_user").fetchone() == (REPLICATION_ROLE,)
+
+
+def test_role_for_a_rewind_reads_files_and_nothing_else_and_goes_with_its_sessions(
+    runner: asyncio.Runner, server: RealServer, session: PsycopgSession
+) -> None:
+    if server.installation.major < 11:
+        pytest.skip("up to 10 only a superuser may read files")
+    runner.run(session.put_rewind_role(REWIND_ROLE, VERIFIER, 3600))
+    with server.connect(user=REWIND_ROLE, password="right") as connection:
+        cursor = connection.execute("SELECT length(pg_read_binary_file('global/pg_control', 0, 100, true))")
+        assert cursor.fetchone() == (100,)
+        connection.execute("SELECT pg_ls_dir('.', true, false), pg_stat_file('PG_VERSION', true)")
+        connection.execute("CREATE TEMPORARY TABLE fetchchunks (path text)")
+        for refused in (
+            "SELECT * FROM pg_authid", "CREATE ROLE other", "CHECKPOINT", "SELECT pg_switch_wal()",
+            "SELECT pg_read_file('PG_VERSION')", "COPY pg_class TO '/tmp/pgtandem-no'",
+        ):  # fmt: skip
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(refused)
+        runner.run(session.drop_role(REWIND_ROLE))
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("SELECT 1")
+    with pytest.raises(psycopg.OperationalError):
+        server.connect(user=REWIND_ROLE, password="right")
+    runner.run(session.put_rewind_role(REWIND_ROLE, VERIFIER, -1))
+    with pytest.raises(psycopg.OperationalError, match="password"):
+        server.connect(user=REWIND_ROLE, password="right")
+    runner.run(session.drop_role(REWIND_ROLE))
 
 
 def test_verifier_does_not_reach_the_servers_log(

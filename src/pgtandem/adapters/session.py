@@ -5,7 +5,7 @@ import inspect
 import json
 import os
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
@@ -19,12 +19,14 @@ from pgtandem.postgres.server_document import parse_server
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection, Error
+    from psycopg.sql import Composable
 
     from pgtandem.model.examined import Examination
 
     Connection = AsyncConnection[tuple[Any, ...]]
 
 _DROP_SLOT_SECONDS = 10.0
+_END_SECONDS = 10.0
 _RELOAD_SECONDS = 2.0
 _POLL_SECONDS = 0.02
 _OBSERVE_ATTEMPTS = 3
@@ -133,19 +135,47 @@ class PsycopgSession:
 
     @_call("put the role {name}")
     async def put_replication_role(self, name: str, verifier: str) -> None:
+
+        await self._put_role(name, verifier, {}, [queries.CORRECT_ROLE, queries.RESET_ROLE])
+
+    @_call("put the role {name}")
+    async def put_rewind_role(self, name: str, verifier: str, seconds: float) -> None:
+        from psycopg import sql
+
+        (until,) = await _row(self._connection, queries.FROM_NOW, seconds) or ("",)
+        changes = [queries.CORRECT_REWIND_ROLE, queries.RESET_ROLE, *queries.GRANT_REWIND]
+        await self._put_role(name, verifier, {"until": sql.Literal(until)}, changes)
+
+    async def _put_role(
+        self, name: str, verifier: str, more: "Mapping[str, Composable]", changes: Sequence[str]
+    ) -> None:
         from psycopg import sql
 
         if not scram.is_verifier(verifier):
             # The server would take it for the password itself.
             raise ValueError("not a SCRAM-SHA-256 verifier")
-        words = {"role": sql.Identifier(name), "verifier": sql.Literal(verifier)}
+        words = {"role": sql.Identifier(name), "verifier": sql.Literal(verifier), **more}
         async with self._connection.transaction():
             await self._connection.execute(queries.keep_statements_out_of_the_log(self._major))
-            found = await self._connection.execute(queries.FIND_ROLE, (name,))
-            changes = [queries.CORRECT_ROLE, queries.RESET_ROLE]
-            if not found.rowcount:
-                changes.insert(0, queries.CREATE_ROLE)
-            for change in changes:
+            there = (await self._connection.execute(queries.FIND_ROLE, (name,))).rowcount
+            for change in changes if there else (queries.CREATE_ROLE, *changes):
+                await self._connection.execute(sql.SQL(change).format(**words))
+
+    @_call("drop the role {name}")
+    async def drop_role(self, name: str) -> None:
+        from psycopg import sql
+
+        words = {"role": sql.Identifier(name)}
+        if not (await self._connection.execute(queries.FIND_ROLE, (name,))).rowcount:
+            return
+        await self._connection.execute(sql.SQL(queries.CLOSE_ROLE).format(**words))
+        give_up = asyncio.get_running_loop().time() + _END_SECONDS
+        while (await self._connection.execute(queries.END_SESSIONS, (name,))).rowcount:
+            if asyncio.get_running_loop().time() > give_up:
+                raise _Refusal(f"Who is logged in as it did not go within {_END_SECONDS:g} seconds.")
+            await asyncio.sleep(_POLL_SECONDS)
+        async with self._connection.transaction():
+            for change in queries.DROP_ROLE:
                 await self._connection.execute(sql.SQL(change).format(**words))
 
     @_call("create the slot {name}")

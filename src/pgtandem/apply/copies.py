@@ -97,7 +97,7 @@ async def _copy(context: Context, step: Step, *, set_aside: bool) -> str:
     }
     await host.write_file(passfile, lines.encode())
     root = staging + ".ca.crt"
-    if _verifies(step):
+    if verifies(step):
         conninfo |= {"sslmode": VERIFY, "sslrootcert": root}
         await host.write_file(root, root_certificates(context).encode())
     try:
@@ -109,7 +109,7 @@ async def _copy(context: Context, step: Step, *, set_aside: bool) -> str:
                 *_wal_option(context, step),
             ],
             deadline_seconds=_COPY_SECONDS,
-            on_output=_progress_reader(lambda done, total: context.report.step_progress(step, done, total)),
+            on_output=progress_reader(lambda done, total: context.report.step_progress(step, done, total)),
         )
         _succeeded(done, "PT-4006", f"could not copy {step.upstream} to {step.node}")
         await finish_copy(context, step, staging, final, set_aside=set_aside)
@@ -122,7 +122,7 @@ async def _copy(context: Context, step: Step, *, set_aside: bool) -> str:
     return ""
 
 
-def _verifies(step: Step) -> bool:
+def verifies(step: Step) -> bool:
     """Whether the standby is to check its upstream's certificate: the copy is made as it will stream."""
     texts = dict(step.files.texts) if step.files else {}
     settings = parse_settings(texts.get(RECOVERY_FILE, texts.get(SETTINGS_FILE, "")))
@@ -217,7 +217,7 @@ def _clean(raw: bytes) -> str:
     return raw.decode(errors="replace").replace("\r", "\n").strip()
 
 
-def _progress_reader(tell: Callable[[int, int], None]) -> Callable[[bytes], None]:
+def progress_reader(tell: Callable[[int, int], None]) -> Callable[[bytes], None]:
     """Reads pg_basebackup's "1234/5678 kB (21%)", in bytes."""
 
     def read(chunk: bytes) -> None:

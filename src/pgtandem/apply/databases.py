@@ -25,6 +25,13 @@ async def create_role(context: Context, step: Step) -> str:
     return ""
 
 
+async def drop_role(context: Context, step: Step) -> str:
+    session = await context.session(step.node)
+    for name in step.names:
+        await session.drop_role(name)
+    return ""
+
+
 async def create_slots(context: Context, step: Step) -> str:
     """A slot that was lost is dropped first: it can never serve again."""
     session = await context.session(step.node)

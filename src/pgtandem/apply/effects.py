@@ -77,6 +77,7 @@ EFFECTS: Mapping[StepKind, Effect] = {
     StepKind.RESTART: servers.restart,
     StepKind.RELOAD: databases.reload,
     StepKind.CREATE_ROLE: databases.create_role,
+    StepKind.DROP_ROLE: databases.drop_role,
     StepKind.CREATE_SLOT: databases.create_slots,
     StepKind.DROP_SLOT: databases.drop_slots,
     StepKind.CREATE_ARCHIVE: archives.create_archive,

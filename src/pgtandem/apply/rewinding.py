@@ -6,25 +6,33 @@ the name of a half-made copy meanwhile: cut off, it is one, and the next run rem
 
 import posixpath
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
+from pgtandem.apply.certificates import root_certificates
 from pgtandem.apply.context import Context
-from pgtandem.apply.copies import finish_copy
+from pgtandem.apply.copies import finish_copy, progress_reader, verifies
+from pgtandem.apply.node_files import write_node_files
 from pgtandem.apply.servers import GHOST, GHOST_SECONDS
 from pgtandem.errors import PgtandemError
 from pgtandem.model.lsn import Lsn, Timeline
-from pgtandem.model.names import SUPERUSER
+from pgtandem.model.names import REWIND_ROLE
 from pgtandem.model.plan import Step
 from pgtandem.observe.paths import diverged_directory, staging_directory
 from pgtandem.plan.promotion import PROMOTION_FILE
-from pgtandem.ports import SUPERUSER_SECRET, HostFailure
+from pgtandem.ports import Completed, HostFailure
+from pgtandem.postgres.certificates import VERIFY
 from pgtandem.postgres.conf import RECOVERY_FILE
 from pgtandem.postgres.conninfo import render_conninfo, render_passfile
+from pgtandem.postgres.scram import verifier
 from pgtandem.postgres.segments import segment_number, segment_of
 
 _REWIND_SECONDS = 24 * 3600.0
 _COPY_SECONDS = 3600.0
 #: pg_rewind fetches WAL by restore_command from 13 on (--restore-target-wal).
 _RESTORES_WAL = 13
+#: What it says, asked for its progress, right before it begins to change anything.
+_CHANGES = "need to copy"
 _IN_FOLDER = 'cd "$1" && shift && exec "$@"'
 
 
@@ -90,51 +98,91 @@ async def rewind(context: Context, step: Step) -> str:
     # starts it.
     for name in ("standby.signal", RECOVERY_FILE):
         await host.remove_file(posixpath.join(staging, name))
-    conninfo = await _source(context, step, staging + ".passfile")
-    major = context.topology.postgresql
-    restore = ["-c"] if context.topology.archive is not None and major >= _RESTORES_WAL else []
-    argv = [
-        *("sh", "-c", _IN_FOLDER, "sh", staging),
-        context.program(step, "pg_rewind"),
-        *("-D", staging, "--source-server", conninfo, *restore),
-        *(["--no-sync"] if major >= 11 else []),
-    ]
+    begun = False
     try:
-        began = context.world.clock.monotonic()
-        done = await host.run(argv, deadline_seconds=_REWIND_SECONDS)
-        # It recovers a crashed server's data first, and has changed nothing where that could not begin.
-        while GHOST in done.complaint and context.world.clock.monotonic() - began < GHOST_SECONDS:
-            await context.world.clock.sleep(0.2)
-            done = await host.run(argv, deadline_seconds=_REWIND_SECONDS)
-    finally:
-        await host.remove_file(staging + ".passfile")
+        async with _source(context, step, staging) as conninfo:
+            begun = True
+            done = await _pg_rewind(context, step, staging, conninfo)
+    except PgtandemError:
+        if not begun:
+            await _put_back(context, step, staging, final)
+        raise
+    said = done.stderr.decode(errors="replace").replace("\r", "\n")
     if done.exit_code:
+        unchanged = _CHANGES not in said
+        if unchanged:
+            await _put_back(context, step, staging, final)
         raise PgtandemError(
             "PT-4043",
             f"could not rewind {step.node}",
-            why=done.complaint,
-            next_step="pgtandem apply   (copies it anew)",
+            why="\n".join(_words(said)[-4:]) + ("\nIts data is as it was." if unchanged else ""),
+            next_step=f"mend that, then pgtandem rejoin {step.node}   (with --copy for a new base backup)"
+            if unchanged
+            else "pgtandem apply   (copies it anew)",
         )
     await host.remove_file(posixpath.join(staging, PROMOTION_FILE))
     await finish_copy(context, step, staging, final)
-    words = [line.removeprefix("pg_rewind: ") for line in done.complaint.splitlines()]
+    words = [line.removeprefix("pg_rewind: ") for line in _words(said)]
     return next((line for line in words if "rewinding from" in line), words[-1] if words else "")
 
 
-async def _source(context: Context, step: Step, passfile: str) -> str:
+async def _pg_rewind(context: Context, step: Step, directory: str, conninfo: str) -> Completed:
+    host, clock, major = context.host(step.node), context.world.clock, context.topology.postgresql
+    restore = ["-c"] if context.topology.archive is not None and major >= _RESTORES_WAL else []
+    argv = [
+        *("sh", "-c", _IN_FOLDER, "sh", directory),
+        context.program(step, "pg_rewind"),
+        *("-D", directory, "--source-server", conninfo, "--progress", "--no-sync", *restore),
+    ]
+    tell = progress_reader(lambda done, total: context.report.step_progress(step, done, total))
+    began = clock.monotonic()
+    while True:
+        done = await host.run(argv, deadline_seconds=_REWIND_SECONDS, on_output=tell)
+        # It recovers a crashed server's data first, and has changed nothing where that could not begin.
+        if GHOST not in done.complaint or clock.monotonic() - began > GHOST_SECONDS:
+            return done
+        await clock.sleep(0.2)
+
+
+async def _put_back(context: Context, step: Step, staging: str, final: str) -> None:
+    """Nothing was rewound: the directory is a standby-to-be again, under its own name."""
+    await write_node_files(context, step, staging)
+    await context.host(step.node).rename(staging, final)
+
+
+@asynccontextmanager
+async def _source(context: Context, step: Step, staging: str) -> AsyncIterator[str]:
+    """How pg_rewind connects to the primary: as a role that is there meanwhile, with a password of its own that lies
+    in a file beside the data directory meanwhile. What a killed run leaves of both, the next one removes."""
     assert step.upstream is not None
-    node, secret = context.node(step.upstream), context.world.workspace.secret(SUPERUSER_SECRET)
-    if secret is not None:
-        lines = render_passfile([(node.address, node.port, SUPERUSER, secret)])
-        await context.host(step.node).write_file(passfile, lines.encode())
-    return render_conninfo(
-        {
-            "host": node.address,
-            "port": node.port,
-            "user": SUPERUSER,
-            "dbname": "postgres",
-            "passfile": passfile,
-            "application_name": f"pgtandem rewind {step.node}",
-            "connect_timeout": 10,
-        }
-    )
+    host, workspace, upstream = context.host(step.node), context.world.workspace, context.node(step.upstream)
+    passfile, root, secret = staging + ".passfile", staging + ".ca.crt", workspace.new_secret()
+    conninfo: dict[str, str | int] = {
+        "host": upstream.address,
+        "port": upstream.port,
+        "user": REWIND_ROLE,
+        "dbname": "postgres",
+        "passfile": passfile,
+        "application_name": f"pgtandem rewind {step.node}",
+        "connect_timeout": 10,
+    }
+    if verifies(step):
+        conninfo |= {"sslmode": VERIFY, "sslrootcert": root}
+        await host.write_file(root, root_certificates(context).encode())
+    lines = render_passfile([(upstream.address, upstream.port, REWIND_ROLE, secret)])
+    await host.write_file(passfile, lines.encode())
+    session = await context.session(step.upstream)
+    stored = verifier(secret.reveal(), workspace.token().encode())
+    await session.put_rewind_role(REWIND_ROLE, stored, _REWIND_SECONDS)
+    try:
+        yield render_conninfo(conninfo)
+    finally:
+        await host.remove_file(passfile)
+        await host.remove_file(root)
+        with suppress(PgtandemError):  # converging drops what is left of it, and it cannot log in for ever
+            await (await context.session(step.upstream)).drop_role(REWIND_ROLE)
+
+
+def _words(said: str) -> list[str]:
+    """Its lines, without how far it was."""
+    return [line.strip() for line in said.splitlines() if line.strip() and "kB (" not in line]

@@ -12,6 +12,9 @@ SLOT_PREFIX = "pgtandem_"
 #: The role that standbys stream as.
 REPLICATION_ROLE = "pgtandem_replication"
 
+#: The role that pg_rewind reads another node as; there is one only while that goes on.
+REWIND_ROLE = "pgtandem_rewind"
+
 #: The superuser that initdb makes.
 SUPERUSER = "postgres"
 

@@ -30,7 +30,8 @@ class Programs:
     """The PostgreSQL programs of one major version: their folder, the version in words ("18.4") and whether the
     account that servers run as can execute them. `origin` is "embedded", "system" or "named". `copy_to` is where a
     copy that the account can reach would be made, "" where that is not needed. `missing` are programs that should be
-    there too. `tls` says whether they were built with TLS, None where nobody asked.
+    there too. `tls` says whether they were built with TLS, None where nobody asked. `rewind` says whether pg_rewind is
+    among them.
 
     `newer` is another version of the same major that is out of the account's reach, of which these are an older copy:
     what looks uses the older one, what starts uses the copy that is made first."""
@@ -43,6 +44,7 @@ class Programs:
     missing: tuple[str, ...] = ()
     newer: "Programs | None" = None
     tls: bool | None = None
+    rewind: bool = True
 
     @property
     def to_copy(self) -> "Programs | None":
@@ -75,7 +77,8 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class ControlData:
-    """What pg_controldata says of a data directory (texts as it prints them, in the C locale)."""
+    """What pg_controldata says of a data directory (texts as it prints them, in the C locale). `hints` says whether
+    wal_log_hints is on."""
 
     system_identifier: str
     state: str
@@ -86,6 +89,7 @@ class ControlData:
     wal_segment_bytes: int
     settings: Mapping[str, str] = field(default_factory=dict)
     min_recovery_timeline: Timeline | None = None
+    hints: bool = False
 
     @property
     def was_standby(self) -> bool:

@@ -50,6 +50,7 @@ class StepKind(Enum):
     RESTART = "restart"
     RELOAD = "reload"
     CREATE_ROLE = "create_role"
+    DROP_ROLE = "drop_role"
     CREATE_SLOT = "create_slot"
     DROP_SLOT = "drop_slot"
     CREATE_ARCHIVE = "create_archive"

@@ -45,6 +45,7 @@ _READ: Mapping[str, Parts] = {
     "is_standby": SERVER,
     "setting_is": SERVER,
     "role_ready": SERVER,
+    "role_gone": SERVER,
     "slot_usable": SERVER,
     "slot_gone": SERVER,
     "registered": frozenset({Part.SURROUNDINGS}),

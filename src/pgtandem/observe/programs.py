@@ -11,6 +11,7 @@ from pgtandem.model.topology import Binaries, Topology
 from pgtandem.ports import Host, HostFailure
 
 NEEDED = ("postgres", "initdb", "pg_ctl", "pg_controldata", "pg_basebackup")
+_REWIND = "pg_rewind"
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+[^\s]*)")
 
 
@@ -92,9 +93,11 @@ async def _programs(host: Host, directory: str, origin: str, major: int) -> Prog
     version = await _version(host, directory)
     if version is None or _major(version) != major:
         return None
-    there = await asyncio.gather(*(host.can_execute(posixpath.join(directory, name)) for name in NEEDED))
-    missing = tuple(name for name, found in zip(NEEDED, there, strict=True) if not found)
-    return Programs(directory, version, origin, missing=missing)
+    names = (*NEEDED, _REWIND)
+    there = await asyncio.gather(*(host.can_execute(posixpath.join(directory, name)) for name in names))
+    missing = [name for name, found in zip(names, there, strict=True) if not found]
+    needed = tuple(name for name in missing if name != _REWIND)
+    return Programs(directory, version, origin, missing=needed, rewind=_REWIND not in missing)
 
 
 def _parsed(text: str) -> str | None:

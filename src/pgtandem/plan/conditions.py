@@ -151,6 +151,7 @@ _KINDS: Mapping[str, Callable[[ObservedNode, str], Verdict]] = {
     "is_standby": _server(lambda server, _: server.in_recovery),
     "setting_is": _server(_setting_is),
     "role_ready": _server(_role_ready),
+    "role_gone": _server(lambda server, argument: argument not in server.roles),
     "slot_usable": _server(_slot_usable),
     "slot_gone": _server(lambda server, argument: argument not in server.slots),
     "nothing_pending": _server(lambda server, _: not any(s.pending_restart for s in server.settings.values())),

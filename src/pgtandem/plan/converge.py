@@ -22,7 +22,7 @@ from pgtandem.plan.former import former_nodes
 from pgtandem.plan.hosts import create_account, missing_programs, reachable_programs, remove_leftovers
 from pgtandem.plan.layout import register, remarks
 from pgtandem.plan.order import ordered
-from pgtandem.plan.primary import plan_primary, restart_primary, sync_last
+from pgtandem.plan.primary import plan_primary, restart_primary, rewind_role_left, sync_last
 from pgtandem.plan.promotion import finish_promotion, forget_promotions, promotion_pending
 from pgtandem.plan.refusals import refuse_closed, refuse_foreign, refuse_unreadable, refuse_unsafe
 from pgtandem.plan.roles import decide_primary
@@ -72,6 +72,7 @@ def _converge(draft: Draft) -> Plan:
     check_archive(draft)
     sync_last(draft)
     needless_slots(draft)
+    rewind_role_left(draft)
     former_nodes(draft, close_ways(draft))
     forget_promotions(draft)
     if draft.steps:

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 from pgtandem.model.facts import Known
-from pgtandem.model.names import REPLICATION_ROLE, SUPERUSER, NodeName, SlotName, slot_name
+from pgtandem.model.names import REPLICATION_ROLE, REWIND_ROLE, SUPERUSER, NodeName, SlotName, slot_name
 from pgtandem.model.observed import Observed, ObservedNode
 from pgtandem.model.plan import NodeFiles
 from pgtandem.model.topology import Method, Node, Topology
@@ -20,7 +20,13 @@ from pgtandem.postgres.conninfo import render_conninfo
 from pgtandem.postgres.hba import NO_PLAIN, HbaLine, render_block
 from pgtandem.postgres.settings import canonical, setting_spec
 from pgtandem.postgres.sync_names import render_sync_names
-from pgtandem.postgres.versions import STANDBY_FLOOR, has_slot_cap, has_standby_signal, reloads_upstream
+from pgtandem.postgres.versions import (
+    STANDBY_FLOOR,
+    has_slot_cap,
+    has_standby_signal,
+    reloads_upstream,
+    rewinds_by_role,
+)
 
 MARKER_FILE = "pgtandem/node.json"
 PASSFILE = "pgtandem/passfile"
@@ -246,14 +252,17 @@ def _senders(topology: Topology) -> str:
 
 
 def desired_hba(topology: Topology, *, refuse_plain: bool = False, over_ssh: bool = False) -> str:
-    """The owned block: every node may stream from every node, since roles swap. With `refuse_plain` nobody is let in
-    over TCP without TLS, whatever the lines below say; but for pgtandem, which comes through SSH to a host `over_ssh`
-    and then from that host's own loopback address, where libpq has no TLS."""
+    """The owned block: every node may stream from every node, since roles swap, and read it for a rewind.
+
+    With `refuse_plain` nobody is let in over TCP without TLS, whatever the lines below say; but for pgtandem, which
+    comes through SSH to a host `over_ssh` and then from that host's own loopback address, where libpq has no TLS."""
     addresses = list(dict.fromkeys(node.address for node in topology.nodes))
     if any(node.host.is_local for node in topology.nodes) and "127.0.0.1" not in addresses:
         addresses.append("127.0.0.1")
     kind = "hostssl" if refuse_plain else "host"
     lines = [HbaLine("replication", REPLICATION_ROLE, address, kind=kind) for address in addresses]
+    if rewinds_by_role(topology.postgresql):
+        lines += [HbaLine("postgres", REWIND_ROLE, address, kind=kind) for address in addresses]
     if refuse_plain and over_ssh:
         lines.append(HbaLine("postgres", SUPERUSER, "127.0.0.1", kind=NO_PLAIN.kind))
     if refuse_plain:

@@ -1,7 +1,7 @@
 """The primary: made or changed, started, with the role and the slots that its standbys need."""
 
 from pgtandem.model.facts import Known
-from pgtandem.model.names import REPLICATION_ROLE
+from pgtandem.model.names import REPLICATION_ROLE, REWIND_ROLE
 from pgtandem.model.plan import Condition, NodeFiles, Risk, Step, StepKind
 from pgtandem.plan.archiving import archive_folder
 from pgtandem.plan.changes import change, loaded, restart, start
@@ -89,6 +89,26 @@ def replication_role(draft: Draft) -> None:
             proves=(Condition("role_ready", name, REPLICATION_ROLE),),
             undo="" if there else f"DROP ROLE {REPLICATION_ROLE}",
             names=(REPLICATION_ROLE,),
+        )
+    )
+
+
+def rewind_role_left(draft: Draft) -> None:
+    """The role of a rewind that was cut off: there is none while nobody rewinds."""
+    name = draft.wish.primary
+    server = draft.wish.seen(name).running
+    if server is None or REWIND_ROLE not in server.roles:
+        return
+    draft.add(
+        Step(
+            f"{name}.rewinder",
+            StepKind.DROP_ROLE,
+            name,
+            f"drop the role {REWIND_ROLE}",
+            "A rewind was cut off; nobody needs it any more.",
+            Risk.CREATE,
+            proves=(Condition("role_gone", name, REWIND_ROLE),),
+            names=(REWIND_ROLE,),
         )
     )
 

@@ -9,16 +9,19 @@ from dataclasses import replace
 from pgtandem.errors import PgtandemError
 from pgtandem.model.facts import Known, Unknown
 from pgtandem.model.lsn import Lsn
-from pgtandem.model.names import NodeName
+from pgtandem.model.names import REWIND_ROLE, NodeName
 from pgtandem.model.observed import Observed, ObservedNode, Server
 from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
 from pgtandem.model.topology import Topology
 from pgtandem.model.value import dataclass
+from pgtandem.plan.changes import change
 from pgtandem.plan.converge import plan_converge
 from pgtandem.plan.desired import Wish, desired_files
 from pgtandem.plan.draft import Draft
+from pgtandem.plan.drift import drift_of
 from pgtandem.plan.durability import single_failures
 from pgtandem.plan.fencing import fence
+from pgtandem.plan.how_long import copy_takes, rewind_takes
 from pgtandem.plan.order import ordered
 from pgtandem.plan.packaged import service_of
 from pgtandem.plan.refusals import refuse_foreign
@@ -26,6 +29,7 @@ from pgtandem.plan.roles import claims_primary, timeline_of
 from pgtandem.plan.slots import slot
 from pgtandem.plan.standbys import prove
 from pgtandem.plan.timelines import Parted, parted
+from pgtandem.postgres.versions import rewinds_by_role
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,8 @@ def plan_rejoin(topology: Topology, observed: Observed, name: NodeName, *, copy:
     _checkpoint(draft, primary)
     _keep(draft, name, node, apart)
     rewind = not copy and not apart.no_rewind
+    if rewind:
+        _let_in(draft, primary)
     _data(draft, name, upstream, primary, apart, rewind=rewind)
     draft.add(
         Step(
@@ -78,11 +84,16 @@ def plan_rejoin(topology: Topology, observed: Observed, name: NodeName, *, copy:
         )
     )
     prove(draft, name, f"It must stream from {upstream}, and show a row written on {primary}.")
-    way = "pg_rewind takes back what only it has" if rewind else f"a new copy: {apart.no_rewind or 'asked for'}"
+    top = observed.nodes[primary].running
+    assert top is not None
+    if rewind:
+        way, takes = "pg_rewind takes back what only it has", rewind_takes(top, primary, apart.since)
+    else:
+        way, takes = f"a new copy: {apart.no_rewind or 'asked for'}", copy_takes(top)
     return Plan(
         primary=primary,
         steps=ordered(draft.steps),
-        notes=(f"{name} has parted from {primary}: {apart.why}", f"Way back: {way}."),
+        notes=(f"{name} has parted from {primary}: {apart.why}", f"Way back: {way}.", f"How long: {takes}."),
         consequences=single_failures(topology, primary),
         look_again=True,
     )
@@ -120,12 +131,14 @@ def _no_rewind(topology: Topology, node: ObservedNode, top: Server) -> str:
     control = node.control
     assert control is not None
     full = top.settings.get("full_page_writes")
-    if not control.checksums:
-        return "there are no data checksums"
+    if not (control.checksums or control.hints):
+        return "it has no data checksums, and wal_log_hints was off"
     if full is not None and full.value == "off":
         return "full_page_writes is off"
-    if any(not other.host.is_local for other in topology.nodes):
-        return "pg_rewind between hosts needs a connection that pgtandem does not open yet"
+    if not rewinds_by_role(topology.postgresql):
+        return f"pg_rewind of PostgreSQL {topology.postgresql} reads another server as a superuser only"
+    if isinstance(node.programs, Known) and not node.programs.value.rewind:
+        return f"there is no pg_rewind in {node.programs.value.directory}"
     clean = control.state in ("shut down", "shut down in recovery") or isinstance(node.postmaster, Known)
     if not clean and topology.postgresql < 13:
         return "its server crashed, and pg_rewind recovers such data from 13 on"
@@ -178,6 +191,14 @@ def _fence(draft: Draft, name: NodeName, node: ObservedNode, upstream: NodeName)
         )
 
 
+def _let_in(draft: Draft, primary: NodeName) -> None:
+    """The primary may have been built before there were records for pg_rewind in its pg_hba.conf."""
+    data = draft.wish.seen(primary).directory
+    files = desired_files(draft.wish, primary, keep_sync=True)
+    if data is not None and data.hba_block != files.hba_block:
+        change(draft, primary, files, drift_of(draft.wish, primary, keep_sync=True))
+
+
 def _checkpoint(draft: Draft, primary: NodeName) -> None:
     draft.add(
         Step(
@@ -219,11 +240,14 @@ def _data(draft: Draft, name: NodeName, upstream: NodeName, primary: NodeName, a
         f"rewind {directory} to where it parted from {primary}"
         if rewind
         else f"copy {upstream} anew to {directory}; what is there is kept beside it for now",
-        f"Only the pages that differ are copied from {primary}."
+        f"Only the pages that differ are read from {primary}, as the role {REWIND_ROLE}, which there is only meanwhile."
         if rewind
         else f"It cannot be rewound: {apart.no_rewind or 'a copy was asked for'}.",
         Risk.REPLACE,
-        needs=(f"{name}.keep", f"{name}.stop", f"{name}.fence", f"{primary}.checkpoint", f"{upstream}.slot.{name}"),
+        needs=(
+            *(f"{name}.keep", f"{name}.stop", f"{name}.fence"),
+            *(f"{primary}.files", f"{primary}.checkpoint", f"{upstream}.slot.{name}"),
+        ),
         expects=(
             Condition("data_is_ours", name, name),
             Condition("stopped", name),

@@ -32,7 +32,13 @@ from pgtandem.plan.standbys import plan_standby, prove
 MOST_WAITING_SEGMENTS = 4
 
 #: What may be left to do when a switchover begins: it changes nothing that the switchover needs.
-_HARMLESS = (StepKind.DROP_SLOT, StepKind.FORGET_NODE, StepKind.FORGET_PROMOTION, StepKind.REMOVE_LEFTOVERS)
+_HARMLESS = (
+    StepKind.DROP_SLOT,
+    StepKind.DROP_ROLE,
+    StepKind.FORGET_NODE,
+    StepKind.FORGET_PROMOTION,
+    StepKind.REMOVE_LEFTOVERS,
+)
 
 
 def choose_successor(topology: Topology, observed: Observed, limits: Limits) -> NodeName:

@@ -77,6 +77,16 @@ class Session(Protocol):
         """Creates the role, or corrects it: login, replication, no superuser, no limit, this SCRAM verifier."""
         ...
 
+    async def put_rewind_role(self, name: str, verifier: str, seconds: float) -> None:
+        """Creates the role, or corrects it: for so many seconds it may log in with the password of this SCRAM verifier
+        and read the files of the data directory with the functions that pg_rewind calls, and nothing else. From 11 on.
+        """
+        ...
+
+    async def drop_role(self, name: str) -> None:
+        """Ends who is logged in as it, and drops the role with its rights; not there is fine. It owns nothing."""
+        ...
+
     async def create_slot(self, name: SlotName) -> None:
         """A physical slot that keeps WAL from now on; there already is fine."""
         ...

@@ -34,5 +34,6 @@ def parse_control_data(text: str) -> ControlData:
         checksums=line_of("Data page checksum version") != "0",
         wal_segment_bytes=int(line_of("Bytes per WAL segment")),
         min_recovery_timeline=Timeline(int(line_of("Min recovery ending loc's timeline"))),
+        hints=lines.get("wal_log_hints setting") == "on",
         settings={name: lines[key] for key, name in _SETTINGS.items() if key in lines},
     )

@@ -9,7 +9,7 @@ else.
 from collections.abc import Mapping
 
 from pgtandem.model.lsn import Lsn, Timeline
-from pgtandem.model.names import REPLICATION_ROLE, SUPERUSER
+from pgtandem.model.names import REPLICATION_ROLE, REWIND_ROLE, SUPERUSER
 from pgtandem.postgres.conf import SETTINGS_FILE
 from pgtandem.postgres.segments import segment_name
 from pgtandem.postgres.versions import OLDEST, has_sender_host, has_standby_signal
@@ -114,7 +114,7 @@ SELECT json_agg(json_build_object(
     'name', rolname, 'superuser', rolsuper, 'replication', rolreplication, 'login', rolcanlogin,
     'connection_limit', rolconnlimit, 'password', rolpassword,
     'expired', coalesce(rolvaliduntil <= clock_timestamp(), false)))
-FROM pg_authid WHERE rolname IN ('{REPLICATION_ROLE}', '{SUPERUSER}')
+FROM pg_authid WHERE rolname IN ('{REPLICATION_ROLE}', '{REWIND_ROLE}', '{SUPERUSER}')
 """
 
 _SENDERS = """
@@ -248,6 +248,23 @@ ALTER ROLE {role} WITH LOGIN REPLICATION NOSUPERUSER NOCREATEDB NOCREATEROLE NOB
     CONNECTION LIMIT -1 VALID UNTIL 'infinity' PASSWORD {verifier}
 """
 RESET_ROLE = "ALTER ROLE {role} RESET ALL"
+
+# What pg_rewind reads another server with (manual, pg_rewind, Notes; 11 and later), in the one database that it uses.
+CORRECT_REWIND_ROLE = """
+ALTER ROLE {role} WITH LOGIN NOREPLICATION NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS
+    CONNECTION LIMIT 4 VALID UNTIL {until} PASSWORD {verifier}
+"""
+FROM_NOW = "SELECT (clock_timestamp() + make_interval(secs => %s))::text"
+# Up to 13 pg_rewind makes a temporary table there.
+GRANT_REWIND = (
+    "GRANT CONNECT, TEMPORARY ON DATABASE postgres TO {role}",
+    "GRANT USAGE ON SCHEMA pg_catalog TO {role}",
+    "GRANT EXECUTE ON FUNCTION pg_ls_dir(text, boolean, boolean), pg_stat_file(text, boolean), "
+    "pg_read_binary_file(text), pg_read_binary_file(text, bigint, bigint, boolean) TO {role}",
+)
+CLOSE_ROLE = "ALTER ROLE {role} WITH NOLOGIN"
+END_SESSIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s"
+DROP_ROLE = ("DROP OWNED BY {role}", "DROP ROLE {role}")
 
 
 def keep_statements_out_of_the_log(major: int) -> str:

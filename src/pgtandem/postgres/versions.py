@@ -44,6 +44,11 @@ def reloads_upstream(major: int) -> bool:
     return major >= 13
 
 
+def rewinds_by_role(major: int) -> bool:
+    """From 11 on pg_rewind reads another server as a role that may execute four functions, before as a superuser."""
+    return major >= 11
+
+
 def promotes_by_function(major: int) -> bool:
     """pg_promote() came with 12."""
     return major >= 12

@@ -2,7 +2,7 @@
 
 from pgtandem.model.examined import Examination
 from pgtandem.model.lsn import Lsn, Timeline
-from pgtandem.model.names import REPLICATION_ROLE, SUPERUSER, NodeName, Secret, SlotName
+from pgtandem.model.names import REPLICATION_ROLE, REWIND_ROLE, SUPERUSER, NodeName, Secret, SlotName
 from pgtandem.model.observed import Archiver, Receiver, Role, Sender, Server, Setting, Slot
 from pgtandem.ports.database import Access, DatabaseRefused, DatabaseUnreachable, Encryption
 from pgtandem.postgres import scram
@@ -95,7 +95,7 @@ class SimSession:
             roles={
                 name: _role(name, role, replication_password)
                 for name, role in storage.content.roles.items()
-                if name in (REPLICATION_ROLE, SUPERUSER)
+                if name in (REPLICATION_ROLE, REWIND_ROLE, SUPERUSER)
             },
             slots={name: _slot(server, name, slot) for name, slot in sorted(storage.slots.items())},
             senders=tuple(_sender(*row) for row in server.network.senders(server)),
@@ -127,6 +127,19 @@ class SimSession:
             raise ValueError("not a SCRAM-SHA-256 verifier")
         server = await self._primary(f"put the role {name}")
         server.storage.write("role", name, SimRole(replication=True, verifier=verifier))
+
+    @port_call(changes=True)
+    async def put_rewind_role(self, name: str, verifier: str, seconds: float) -> None:
+        if not scram.is_verifier(verifier):
+            raise ValueError("not a SCRAM-SHA-256 verifier")
+        server = await self._primary(f"put the role {name}")
+        server.storage.write("role", name, SimRole(verifier=verifier))
+
+    @port_call(changes=True)
+    async def drop_role(self, name: str) -> None:
+        server = await self._primary(f"drop the role {name}")
+        if name in server.storage.content.roles:
+            server.storage.write("drop role", name)
 
     @port_call(changes=True)
     async def create_slot(self, name: SlotName) -> None:

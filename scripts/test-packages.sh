@@ -16,6 +16,8 @@ openssh-server /usr/sbin/sshd
 iproute2 ip
 nftables nft
 sudo sudo
+systemd /lib/systemd/systemd
+dbus dbus-daemon
 busybox busybox
 pgbouncer pgbouncer
 haproxy haproxy

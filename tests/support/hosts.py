@@ -49,6 +49,9 @@ for folder in etc lib log; do
   if [ -d "$at" ]; then mount --bind "$own/postgresql/$folder" "$at"; fi
 done
 mount --bind "$own/programs" /usr/local/sbin
+"""
+
+_SSHD_FIRST = """
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 exec /usr/sbin/sshd -D -e
 """
@@ -140,6 +143,11 @@ class Hosts:
         shown = _output("ssh-keygen", "-lf", str(self.folder / host / "ssh/ssh_host_ed25519_key.pub"))
         return shown.split()[1]
 
+    @property
+    def first_process(self) -> str:
+        """The last words of a host's boot script: what becomes its process 1."""
+        return _SSHD_FIRST
+
     # --- what is done on a host
 
     def run(self, host: str, argv: Sequence[str], user: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -204,7 +212,7 @@ class Hosts:
     def configure_sshd(self, host: str, *lines: str) -> None:
         """Starts its sshd anew with these lines before the usual ones."""
         (self.folder / host / "ssh/sshd_config").write_text("\n".join(lines) + _SSHD)
-        os.kill(self._init[host], signal.SIGHUP)
+        self._reload_sshd(host)
         self._wait_for_sshd(host)
 
     @contextlib.contextmanager
@@ -230,8 +238,11 @@ class Hosts:
     def new_host_key(self, host: str) -> None:
         """The host was set up anew: it has another key from now on."""
         self._make_host_key(host)
-        os.kill(self._init[host], signal.SIGHUP)  # sshd starts itself anew, with the same process id
+        self._reload_sshd(host)
         self._wait_for_sshd(host)
+
+    def _reload_sshd(self, host: str) -> None:
+        os.kill(self._init[host], signal.SIGHUP)  # sshd starts itself anew, with the same process id
 
     # --- making and removing
 
@@ -318,8 +329,8 @@ class Hosts:
         console = own / "console"
         console.touch()
         self._consoles[host] = console.stat().st_size
-        namespaces = ["--pid", "--fork", "--kill-child=KILL", "--mount", "--uts", "--mount-proc"]
-        inside = ["sh", "-c", _BOOT, "boot", str(own), host]
+        namespaces = ["--pid", "--fork", "--kill-child=KILL", "--mount", "--uts", "--ipc", "--mount-proc"]
+        inside = ["sh", "-c", _BOOT + self.first_process, "boot", str(own), host]
         with console.open("ab") as log:
             self._outer[host] = subprocess.Popen(
                 ["nsenter", f"--net={self._namespace(host)}", "unshare", *namespaces, *inside],

@@ -27,6 +27,9 @@ _ports = itertools.count(5432)
 class RemoteCluster:
     """db1 on h1, db2 on h2, ...: use it as a context manager. The control seat has a known_hosts of its own."""
 
+    #: Its programs and major version, and where psql is on every host.
+    programs, major, clients = BIN, MAJOR, BIN
+
     def __init__(self, hosts: Hosts, nodes: int = 2, login: str = "postgres", **tables: Mapping[str, Any]) -> None:
         self.hosts = hosts
         self.folder = Path(tempfile.mkdtemp(prefix="pgtandem-test-"))
@@ -81,7 +84,7 @@ class RemoteCluster:
 
     def write(self) -> None:
         """Writes the topology file."""
-        tables: dict[str, dict[str, Any]] = {"cluster": {"name": "shop", "postgresql": MAJOR}}
+        tables: dict[str, dict[str, Any]] = {"cluster": {"name": "shop", "postgresql": self.major}}
         tables["cluster"] |= self.tables.get("cluster", {})
         tables |= {f"nodes.{name}": node for name, node in self.nodes.items()}
         tables |= {name: table for name, table in self.tables.items() if name != "cluster" and table}
@@ -139,7 +142,7 @@ class RemoteCluster:
         secrets = json.loads((self.folder / ".pgtandem/secrets.json").read_text())
         password = secrets["superuser_password"]
         used = port or self.nodes[node]["port"]
-        argv = [f"{BIN}/psql", "-XAtq", "-h", "127.0.0.1", "-p", str(used), "-U", "postgres", "-c", sql]
+        argv = [f"{self.clients}/psql", "-XAtq", "-h", "127.0.0.1", "-p", str(used), "-U", "postgres", "-c", sql]
         return self.hosts.run(self.host_of(node), ["env", f"PGPASSWORD={password}", *argv], user="postgres")
 
     def wait_for(self, node: str, sql: str, seconds: float = 30) -> None:

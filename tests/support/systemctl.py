@@ -1,6 +1,6 @@
 """A stand-in for systemd on a test host, where the real one cannot run (it must be the first process, with cgroups).
 
-What pgtandem uses of systemctl: `show -p`, `is-active`, `start --no-block` and `stop --no-block`. Units start and stop
+What pgtandem uses of systemctl: `show -p`, `start --no-block` and `stop --no-block`. Units start and stop
 servers as the packages' own do (Debian's by pg_ctlcluster, RHEL's as postgres from PGDATA), and every call is recorded.
 """
 
@@ -23,7 +23,6 @@ show)
     fi
     echo
   done ;;
-is-active) [ -e "$units/$3.active" ] ;;
 start | stop)
   if [ "$(id -u)" != 0 ]; then echo 'Failed: Interactive authentication required.' >&2; exit 1; fi
   unit=$3

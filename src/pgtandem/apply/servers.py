@@ -13,6 +13,8 @@ START_SECONDS = 3600.0
 #: How long a fast shutdown may take: it waits for the archiver and for standbys to get the last record.
 STOP_SECONDS = 600.0
 _APPEAR_SECONDS = 10.0
+#: How long a unit may say that it is starting: pg_ctlcluster goes on looking at a server for six seconds.
+_SETTLE_SECONDS = 30.0
 #: A server that was killed stays in the process table until its parent reaps it; while its number is there, the new one
 #: believes that it runs. That passes by itself within seconds.
 #: A killed server's process is told of as alive until it is reaped, and PostgreSQL then starts nothing on its data.
@@ -56,6 +58,7 @@ async def shutdown_ended(context: Context, name: NodeName) -> None:
 
 async def _launch(context: Context, step: Step) -> None:
     if step.service:
+        await _settled_state(context, step)  # a start that is under way would take this one for itself
         await _systemctl(context, step, "start", "PT-4004")
         return
     directory = context.node(step.node).data_directory
@@ -83,10 +86,22 @@ async def _systemctl(context: Context, step: Step, verb: str, code: str) -> Comp
 
 async def _runs_by_unit(context: Context, step: Step) -> bool:
     """A server that somebody started by pg_ctl is not systemd's to stop."""
-    if not step.service:
-        return False
-    asked = await context.host(step.node).run(["systemctl", "is-active", "--quiet", step.service])
-    return asked.exit_code == 0
+    return bool(step.service) and await _settled_state(context, step) in ("active", "reloading")
+
+
+async def _settled_state(context: Context, step: Step) -> str:
+    """The state of the step's unit, once it has done with starting. Told to stop before that, systemd would end the
+    server's processes one by one in place of shutting it down."""
+    host, state = context.host(step.node), ""
+
+    async def test() -> bool | None:
+        nonlocal state
+        shown = await host.run_as_login(["systemctl", "show", "-p", "ActiveState", step.service])
+        state = next((line[12:] for line in shown.text.splitlines() if line.startswith("ActiveState=")), "")
+        return None if state == "activating" else True
+
+    await context.wait(test, _SETTLE_SECONDS, pause=0.2)
+    return state
 
 
 async def _comes_up(context: Context, name: NodeName, known: list[str]) -> bool:

@@ -354,7 +354,7 @@ class NodeTls:
 class ArchiveFolder:
     """The WAL archive. `systems` are the system identifiers that have a folder in it; where there is one on each of
     several hosts, on all of them, and `elsewhere` those that only some have. `segments` are this cluster's, as runs of
-    numbers, looked at only where a standby does not stream."""
+    numbers, looked at only where a standby does not stream or the primary has archived nothing since it crashed."""
 
     systems: tuple[str, ...]
     disk: DiskSpace | None = None

@@ -75,7 +75,8 @@ class Observer:
         if astray:
             looks = await asyncio.gather(*(self._with_wal(name, seen[name]) for name in astray))
             seen |= dict(zip(astray, looks, strict=True))
-            archive = await self._with_segments(archive, seen[astray[0]])
+        for name in [*astray, *(name for name in names if _counts_from_nothing(seen[name]))][:1]:
+            archive = await self._with_segments(archive, seen[name])
         ways, keys = await asyncio.gather(self.ways(), self._keys())
         return Observed(seen, archive, former, obstacle, hosts, authority, self.world.clock.now(), ways, keys)
 
@@ -305,6 +306,12 @@ def _astray(seen: Mapping[NodeName, ObservedNode], name: NodeName) -> bool:
         for other in seen.values()
         for sender in (other.running.senders if other.running else ())
     )
+
+
+def _counts_from_nothing(seen: ObservedNode) -> bool:
+    """Whether a primary has archived nothing since its statistics began: they are lost when a server crashes."""
+    server = seen.running
+    return server is not None and not server.in_recovery and not (server.archiver and server.archiver.archived_count)
 
 
 def _somebody_elses(node: Node, seen: ObservedNode, topology: Topology) -> bool:

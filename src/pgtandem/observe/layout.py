@@ -59,7 +59,10 @@ async def _service(
         return ABSENT
     instance = debian.unit_of(registration.directory) if registration else None
     names = [instance, _DEBIANS_OWN] if instance else [f"postgresql-{topology.postgresql}.service", _DEBIANS_OWN]
-    shown = await host.run(["systemctl", "show", "-p", _SHOWN, *names], deadline_seconds=20)
+    # As root systemctl needs no D-Bus, which small hosts lack.
+    shown = await host.run_as_login(["systemctl", "show", "-p", _SHOWN, *names], deadline_seconds=20)
+    if shown.exit_code:
+        return Unknown(f"systemctl on {host.name} says: {shown.complaint}")
     units = [_properties(block) for block in shown.text.split("\n\n")]
     found = {unit.get("Id", ""): unit for unit in units if unit.get("LoadState") == "loaded"}
     if instance is not None:

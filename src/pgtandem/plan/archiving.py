@@ -1,6 +1,7 @@
 """The WAL archive: its folder, and the proof that a segment gets there."""
 
-from pgtandem.model.facts import Known
+from pgtandem.model.facts import Fact, Known
+from pgtandem.model.observed import ArchiveFolder
 from pgtandem.model.plan import Condition, Risk, Step, StepKind
 from pgtandem.plan.draft import Draft
 from pgtandem.plan.drift import drift_of
@@ -32,6 +33,12 @@ def archive_has_us(draft: Draft) -> bool:
     return isinstance(archive, Known) and control is not None and control.system_identifier in archive.value.systems
 
 
+def _has_segments(archive: Fact[ArchiveFolder]) -> bool:
+    return (
+        isinstance(archive, Known) and isinstance(archive.value.segments, Known) and bool(archive.value.segments.value)
+    )
+
+
 def check_archive(draft: Draft) -> None:
     wish, name = draft.wish, draft.wish.primary
     if wish.topology.archive is None:
@@ -40,7 +47,7 @@ def check_archive(draft: Draft) -> None:
     archiver = server.archiver if server else None
     fresh = draft.builds(name) or draft.has("archive.folder")
     changed = "archive_command" in drift_of(wish, name, keep_sync=True).written and not draft.builds(name)
-    idle = archiver is not None and archiver.archived_count == 0
+    idle = archiver is not None and archiver.archived_count == 0 and not _has_segments(wish.observed.archive)
     failing = archiver is not None and archiver.failing
     if not (fresh or changed or failing or idle):
         return

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from pgtandem.errors import Problem
-from pgtandem.model.facts import Known
+from pgtandem.model.facts import Known, Unknown
 from pgtandem.model.layout import Registration
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import FormerNode, ObservedNode
@@ -98,6 +98,8 @@ def remarks(topology: Topology, name: NodeName, node: ObservedNode) -> Iterator[
                 f"{name} is started by pg_ctl and not by {service.unit}: systemctl needs a login as root, or sudo that "
                 "asks for no password"
             )
+    elif isinstance(node.service, Unknown):
+        yield f"{name} is started by pg_ctl, since its systemd unit could not be looked for: {node.service.reason}"
     elif node.system.systemd and not topology.node(name).host.is_local:
         # A server on this machine may be one for an afternoon.
         yield f"{name} does not start by itself when its host does: no systemd unit runs its data directory"

@@ -3,6 +3,7 @@
 No shell anywhere: programs are argument vectors, paths are plain texts, so nothing needs quoting.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -10,6 +11,9 @@ from pgtandem.errors import PgtandemError
 from pgtandem.model.facts import Fact
 from pgtandem.model.observed import DiskSpace, Obstacle
 from pgtandem.model.value import dataclass
+
+#: PostgreSQL's programs go on after an error, with what they tidied up.
+_ERROR = re.compile(r"\b(FATAL|PANIC|ERROR|error): ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +30,10 @@ class Completed:
 
     @property
     def complaint(self) -> str:
-        """The last lines that it wrote to stderr, or to stdout where stderr is empty."""
-        said = (self.stderr or self.stdout).decode(errors="replace").strip()
-        return "\n".join(said.splitlines()[-4:])
+        """The lines of stderr (of stdout where that is empty) that say why: from the first error on, else the last."""
+        lines = (self.stderr or self.stdout).decode(errors="replace").strip().splitlines()
+        first = next((at for at, line in enumerate(lines) if _ERROR.search(line)), len(lines) - 4)
+        return "\n".join(lines[max(first, 0) :][:4])
 
 
 class HostUnreachable(PgtandemError):

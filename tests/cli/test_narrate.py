@@ -8,8 +8,9 @@ import pytest
 
 from cli import values
 from cli.streams import Pipe, Terminal
-from pgtandem.cli.narrate import Narrator, duration_in_words, progress_in_words, size_in_words
+from pgtandem.cli.narrate import Narrator, progress_in_words
 from pgtandem.errors import PgtandemError
+from pgtandem.observe.words import duration_in_words, size_in_words
 
 
 def told(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO) -> str:

@@ -8,6 +8,7 @@ from pgtandem.cli.show_plan import names_width
 from pgtandem.cli.terminal import Paint, can_rewrite, text_width, width
 from pgtandem.errors import PgtandemError
 from pgtandem.model.plan import Plan, Step
+from pgtandem.observe.words import duration_in_words, size_in_words
 
 _EVERY_SECONDS_PIPED = 10.0
 _EVERY_SECONDS_TERMINAL = 0.2
@@ -110,21 +111,3 @@ def progress_in_words(done_bytes: int, total_bytes: int, seconds: float) -> str:
         left = max(total_bytes - done_bytes, 0) / rate
         text += f", {duration_in_words(left)} left"
     return text
-
-
-def size_in_words(count: int) -> str:
-    """Bytes with a unit that fits: 512 B, 16.0 MB, 1.2 GB (powers of 1000)."""
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
-def duration_in_words(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

@@ -55,6 +55,10 @@ def _status(sub: argparse.ArgumentParser) -> None:
     )
 
 
+def _top(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--every", type=_seconds, default=1.0, metavar="SECONDS", help="how often it looks (1)")
+
+
 def _exporter(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--listen",
@@ -120,6 +124,7 @@ ADD_OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "rejoin": _rejoin,
     "down": _down,
     "status": _status,
+    "top": _top,
     "exporter": _exporter,
     "doctor": _doctor,
     "history": _history,

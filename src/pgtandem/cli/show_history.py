@@ -5,8 +5,8 @@ import time
 from collections.abc import Sequence
 
 from pgtandem.apply.history import PastRun, PastStep, Result
-from pgtandem.cli.narrate import duration_in_words
 from pgtandem.cli.terminal import Paint
+from pgtandem.observe.words import duration_in_words
 
 _GOOD = (Result.DONE, Result.DECLINED)
 _STEP = 12

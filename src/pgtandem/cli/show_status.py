@@ -2,12 +2,13 @@
 
 import textwrap
 
-from pgtandem.cli.narrate import size_in_words
 from pgtandem.cli.terminal import Paint
 from pgtandem.model.observed import Observed
 from pgtandem.model.plan import WARNING
 from pgtandem.model.topology import Topology
 from pgtandem.observe.health import ClusterHealth, NodeHealth, cluster_health
+from pgtandem.observe.tree import tree_of
+from pgtandem.observe.words import size_in_words
 
 _GOOD = ("running", "streaming", "delayed")
 _HEADING = ("node", "role", "state", "follows", "TL", "lag", "replay lag", "port")
@@ -88,7 +89,7 @@ def _wrapped(label: str, text: str, columns: int) -> list[str]:
 def _table(health: ClusterHealth, paint: Paint, columns: int, branch: str) -> list[str]:
     """A row per node. Where that is too wide, first the column that the tree tells already is left out, then every
     name stands on a line of its own: a name is never cut."""
-    rows = [_HEADING, *(_row(node, depth, branch) for node, depth in _tree(health))]
+    rows = [_HEADING, *(_row(node, depth, branch) for node, depth in tree_of(health))]
     if _width(rows) > columns:
         rows = [(*row[:_FOLLOWS], *row[_FOLLOWS + 1 :]) for row in rows]
     if _width(rows) <= columns:
@@ -118,23 +119,6 @@ def _lines(rows: list[tuple[str, ...]]) -> list[str]:
 
 def _width(rows: list[tuple[str, ...]]) -> int:
     return max(len(line) for line in _lines(rows))
-
-
-def _tree(health: ClusterHealth) -> list[tuple[NodeHealth, int]]:
-    """The nodes from the primary down, each with its depth; those that hang on nothing at the end."""
-    names = {node.name for node in health.nodes}
-    ordered: list[tuple[NodeHealth, int]] = []
-
-    def below(upstream: str | None, depth: int) -> None:
-        for node in health.nodes:
-            parent = node.upstream if node.upstream in names else None
-            if parent == upstream and all(node is not other for other, _ in ordered):
-                ordered.append((node, depth))
-                below(node.name, depth + 1)
-
-    below(None, 0)
-    placed = {node.name for node, _ in ordered}
-    return ordered + [(node, 0) for node in health.nodes if node.name not in placed]
 
 
 def _row(node: NodeHealth, depth: int, branch: str) -> tuple[str, ...]:

@@ -30,6 +30,13 @@ COMMANDS: dict[str, Command] = {
         json=True,
         asks_hosts=True,
     ),
+    "top": Command(
+        "show the cluster live in the terminal",
+        "The tree of nodes, lag by stage and the WAL rate over time, and what happens. Enter opens a node's page with "
+        "its settings and its log; q leaves.",
+        ("pgtandem top", "pgtandem top --every 5"),
+        asks_hosts=True,
+    ),
     "exporter": Command(
         "serve metrics for Prometheus and health checks for load balancers",
         "Under /metrics, and per node under /nodes/NODE/primary and /nodes/NODE/standby: 200 or 503. It looks when "

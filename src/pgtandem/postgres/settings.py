@@ -165,6 +165,24 @@ def canonical(spec: SettingSpec, text: str) -> str:
     return shown
 
 
+def readable(major: int, name: str, value: str) -> str:
+    """A value of pg_settings as people write it: 16384 blocks are 128MB. Passwords in connection strings are masked."""
+    spec = setting_spec(major, name)
+    if spec is not None and spec.unit and _NUMBER.fullmatch(value) and not value.startswith("-"):
+        # What is in no greater unit whole is shown as it is.
+        for unit, factor in _UNITS.get(spec.unit, ()):
+            number = float(value) / factor
+            if number >= 1 and number == int(number):
+                return f"{int(number)}{unit}"
+        return value if float(value) == 0 else f"{value} {spec.unit}"
+    return _PASSWORD_IN_URI.sub(r"\1****@", _PASSWORD.sub(r"\1****", value))
+
+
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+_PASSWORD = re.compile(r"(\bpassword\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s']+)", re.IGNORECASE)
+_PASSWORD_IN_URI = re.compile(r"(://[^:/@\s]*:)[^@\s]*@")
+
+
 def _checked(major: int) -> int:
     first, last = SUPPORTED_MAJORS[0], SUPPORTED_MAJORS[-1]
     if major < first:

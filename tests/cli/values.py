@@ -5,6 +5,7 @@ from dataclasses import replace
 from pgtandem.apply.history import read_history
 from pgtandem.doctor.diagnose import diagnose
 from pgtandem.doctor.look import Look
+from pgtandem.model.backup import Backup, BackupKind, Backups, Drill, HalfMade, Verified
 from pgtandem.model.examined import DatabaseDetail, Examination, Examined
 from pgtandem.model.facts import ABSENT, Known, Unknown
 from pgtandem.model.lsn import Lsn, Timeline
@@ -24,7 +25,7 @@ from pgtandem.model.observed import (
     Slot,
 )
 from pgtandem.model.plan import Condition, Consequence, Plan, Risk, Step, StepKind
-from pgtandem.model.topology import Archive, Method, Node, Replication, Synchronous, Topology
+from pgtandem.model.topology import LOCAL, Archive, Method, Node, Replication, Synchronous, Topology
 from pgtandem.plan.whatif import WalRate, what_if
 
 DB1, DB2, DB3 = NodeName("db1"), NodeName("db2"), NodeName("db3")
@@ -374,3 +375,32 @@ JOURNAL: list[dict[str, object]] = [
     {"at": 1_799_990_300.4, "event": "plan done"},
 ]  # fmt: skip
 PAST = read_history(JOURNAL)
+
+
+def backup(label: str, ended: float, **facts: object) -> Backup:
+    kind = BackupKind(label.partition("-")[2])
+    made = Backup(
+        *(label, kind, DB2, "shop", "7300000000000000001", 18, Timeline(1)),
+        *(Lsn(0x2000028), Lsn(0x4037488), ended - 60, ended, 16 * 1024 * 1024),
+        size_bytes=74 * _MB,
+        folder=f"/srv/shop/archive/7300000000000000001/backups/{label}",
+    )
+    return replace(made, **facts)  # type: ignore[arg-type]
+
+
+_DAY = 86400.0
+_NIGHT = 1_799_900_000.0
+BACKUPS = Backups(
+    (
+        backup("20270114T031320Z-full", _NIGHT - 2 * _DAY, verified=Verified(_NIGHT), drill=Drill(_NIGHT)),
+        backup("20270115T031320Z-incremental", _NIGHT - _DAY, parent="20270114T031320Z-full"),
+        backup(
+            "20270116T031320Z-full",
+            _NIGHT,
+            verified=Verified(_NIGHT + 60, "base/1/1259 has other content"),
+            drill=Drill(_NIGHT + 600, "It did not start."),
+        ),
+    ),
+    (HalfMade(LOCAL, "/srv/shop/archive/7300000000000000001/backups/.20270117T031320Z-full.part"),),
+    (("/srv/shop/archive/7300000000000000001/backups/20270101T031320Z-full", "backup.json: it is empty"),),
+)

@@ -8,6 +8,7 @@ import pytest
 
 from cli import values
 from docs.pages import page, rows, sections
+from pgtandem.cli.json_backups import backups_json
 from pgtandem.cli.json_doctor import doctor_json, rules_json
 from pgtandem.cli.json_views import (
     VERSION,
@@ -28,6 +29,7 @@ SHAPES = {
     "doctor explain --json": rules_json(list(RULES.values())),
     "whatif --json": whatif_json(values.WHATIF_PRIMARY, "shop"),
     "history --json": history_json("shop", values.PAST),
+    "backup list --json": backups_json(values.PAIR, values.BACKUPS, values.BACKUPS.found[-1].ended + 60),
     "uri --json": uri_json(values.PAIR, "postgresql://postgres@127.0.0.1:5432/postgres"),
     "Errors": error_json(
         PgtandemError("PT-1004", "shop.toml has a problem", why="x", next_step="y", problems=(Problem("a", "b"),))

@@ -5,7 +5,8 @@ observed.toml:
     built = "nothing"           or "topology.toml", or "earlier.toml" (a third file): a healthy cluster of that file
     primary = "db2"             where it is another than the first node
     question = "down"           or "destroy", "switchover", "switchover to db2", "rejoin db1", "failover",
-                                "failover to db2, dead"; the usual question is what `pgtandem plan` asks
+                                "failover to db2, dead", "backup", "incremental backup"; the usual question is what
+                                `pgtandem plan` asks
 
     [nodes.db2]                 what differs on a node, also on one that only earlier.toml has
     is = "stopped"              one of the words in `healthy`
@@ -15,6 +16,7 @@ observed.toml:
 """
 
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,10 +26,12 @@ from pgtandem.cli.show_error import error_lines
 from pgtandem.cli.show_plan import plan_lines
 from pgtandem.cli.terminal import Paint
 from pgtandem.errors import PgtandemError
+from pgtandem.model.backup import BackupKind
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import Observed
 from pgtandem.model.plan import Plan
 from pgtandem.model.topology import Topology
+from pgtandem.plan.backup import order_backup, plan_backup
 from pgtandem.plan.candidates import Limits
 from pgtandem.plan.converge import plan_converge
 from pgtandem.plan.failover import choose_for_failover, plan_failover
@@ -36,7 +40,7 @@ from pgtandem.plan.stop import plan_destroy, plan_down
 from pgtandem.plan.switchover import choose_successor, plan_switchover
 from pgtandem.topology.load import load_topology
 
-from .healthy import healthy, look, nothing
+from .healthy import NOW, healthy, look, nothing
 from .overlay import overlaid
 
 FOLDER = "/srv/shop"
@@ -53,7 +57,18 @@ def _switchover(topology: Topology, observed: Observed) -> Plan:
     return plan_switchover(topology, observed, choose_successor(topology, observed, Limits()), Limits())
 
 
+def _backup(kind: BackupKind) -> Callable[[Topology, Observed], Plan]:
+    """As `pgtandem backup --full` or `--incremental` asks."""
+
+    def asked(topology: Topology, observed: Observed) -> Plan:
+        return plan_backup(topology, observed, order_backup(topology, observed, kind, None, NOW))
+
+    return asked
+
+
 QUESTIONS = {
+    "backup": _backup(BackupKind.FULL),
+    "incremental backup": _backup(BackupKind.INCREMENTAL),
     "converge": plan_converge,
     "down": plan_down,
     "destroy": plan_destroy,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from pgtandem.model.backup import Backups
 from pgtandem.model.facts import ABSENT, Fact, Known, Unknown
 from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import REPLICATION_ROLE, NodeName, slot_name
@@ -139,6 +140,7 @@ def look(topology: Topology, built: Topology, nodes: Mapping[NodeName, ObservedN
         ),
         authority=Known(CA) if topology.tls and (had_tls or own) else ABSENT,
         now=NOW,
+        backups=ABSENT if topology.archive is None else Known(Backups()),
         ways={
             node.name: tuple(WalWay(source.name, Known(source.rights)) for source in sources_of(built, node))
             for node in topology.nodes

@@ -19,7 +19,7 @@ from pgtandem.model.plan import Condition, Plan, Risk, Step
 from pgtandem.model.topology import Topology
 from pgtandem.observe.cluster import Observer
 from pgtandem.observe.parts import parts_read_by
-from pgtandem.plan.conditions import judge
+from pgtandem.plan.conditions import BACKUPS, judge
 from pgtandem.ports import World
 
 #: A question to the planner.
@@ -232,6 +232,8 @@ class _Run:
                 observed = Observed(observed.nodes, await self.context.observer.archive(), observed.former)
             if any(condition.kind == "wal_way_open" for condition in conditions):
                 observed = replace(observed, ways=await self.context.observer.ways())
+            if any(condition.kind in BACKUPS for condition in conditions):
+                observed = replace(observed, backups=await self.context.observer.backups())
             missing = [
                 _in_words(condition, observed) for condition in conditions if judge(condition, observed) is not True
             ]

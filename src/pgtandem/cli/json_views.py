@@ -79,6 +79,7 @@ def status_json(topology: Topology, observed: Observed) -> dict[str, Any]:
         "archive": health.archive,
         "archive_waiting_segments": health.archive_waiting_segments,
         "archive_age_seconds": health.archive_age_seconds,
+        "backups": health.backups,
         "tls": health.tls,
         "certificates_expire": _time(earliest_end(topology, observed)),
         "problems": list(health.problems),

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Sequence
 
 from pgtandem.errors import PgtandemError
+from pgtandem.model.backup import Backup, Backups
 from pgtandem.model.names import NodeName
 from pgtandem.model.topology import Topology
 from pgtandem.plan.groups import HERE, hosts, zones
@@ -19,6 +20,16 @@ def named_node(topology: Topology, name: str | None) -> NodeName | None:
         f'cluster {topology.cluster} has no node "{name}"',
         next_step=f'did you mean "{close[0]}"?' if close else f"its nodes are {', '.join(topology.names)}",
     )
+
+
+def named_backup(backups: Backups, label: str) -> Backup:
+    """Raises PgtandemError PT-1006 for a label that no backup has."""
+    for backup in backups.kept:
+        if backup.label == label:
+            return backup
+    known = ", ".join(backup.label for backup in backups.kept[-5:])
+    next_step = f"the last ones are {known}" if known else "there is none yet: pgtandem backup"
+    raise PgtandemError("PT-1006", f'there is no backup "{label}"', next_step=next_step)
 
 
 _DOWN = "-down"

@@ -49,6 +49,15 @@ def _rejoin(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--copy", action="store_true", help="copy it anew, even where pg_rewind would do")
 
 
+def _backup(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("action", nargs="?", metavar="ACTION", help="list, or verify; without it a backup is taken")
+    sub.add_argument("labels", nargs="*", metavar="LABEL", help="after verify: the backups to read back (all)")
+    kind = sub.add_mutually_exclusive_group()
+    kind.add_argument("--full", action="store_true", help="all of the data, whatever [backup] says")
+    kind.add_argument("--incremental", action="store_true", help="only what changed since the last one (17 and later)")
+    sub.add_argument("--from", dest="source", metavar="NODE", help="take it from this node")
+
+
 def _status(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--watch", type=_seconds, nargs="?", const=2.0, metavar="SECONDS", help="again and again, every 2 s by default"
@@ -122,6 +131,7 @@ ADD_OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "switchover": _switchover,
     "failover": _failover,
     "rejoin": _rejoin,
+    "backup": _backup,
     "down": _down,
     "status": _status,
     "top": _top,

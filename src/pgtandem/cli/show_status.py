@@ -33,6 +33,8 @@ def status_lines(
     for text in _slots(health):
         lines += _wrapped("slots:    ", text, columns)
     lines += _wrapped("archive:  ", health.archive, columns)
+    if health.backups is not None:
+        lines += _wrapped("backups:  ", health.backups, columns)
     if health.tls is not None:
         lines += _wrapped("tls:      ", health.tls, columns)
     for remark in health.remarks:

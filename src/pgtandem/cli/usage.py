@@ -94,6 +94,19 @@ COMMANDS: dict[str, Command] = {
         ("pgtandem rejoin db1", "pgtandem rejoin db1 --copy --yes"),
         changes=True,
     ),
+    "backup": Command(
+        "take a base backup into the archive; list and verify those that are there",
+        "From a standby where one is fit, else from the primary. It is kept once its WAL is in the archive and all of "
+        "it was read back; then older ones go, as [backup] says.",
+        (
+            "pgtandem backup",
+            "pgtandem backup --full --from db2 --yes",
+            "pgtandem backup list",
+            "pgtandem backup verify",
+        ),
+        changes=True,
+        json=True,
+    ),
     "history": Command(
         "show what was done to this cluster, by whom, and what was refused",
         "It reads the journal beside the topology file and asks no host.",

@@ -7,6 +7,7 @@ finding all read the same value.
 from collections.abc import Mapping
 from enum import Enum
 
+from pgtandem.model.backup import Backups
 from pgtandem.model.facts import ABSENT, Fact, Unknown, value_or_none
 from pgtandem.model.layout import HostCluster, Registration, Service
 from pgtandem.model.lsn import Lsn, Timeline, TimelineSwitch
@@ -461,7 +462,7 @@ class Observed:
     """The whole look: the topology's nodes, the archive (or what keeps the account from making it), the nodes that were
     built earlier and removed since, the hosts by their URL where there are several, the CA; and when it was taken
     (seconds since 1970). `ways` are the ones that the nodes' WAL takes over SSH, `keys` what there is of keys for that,
-    by the host's URL."""
+    by the host's URL. `backups` are the base backups in the archive."""
 
     nodes: Mapping[NodeName, ObservedNode]
     archive: Fact[ArchiveFolder] = ABSENT
@@ -472,6 +473,7 @@ class Observed:
     now: float = 0.0
     ways: Mapping[NodeName, tuple[WalWay, ...]] = field(default_factory=dict)
     keys: Mapping[str, KeysOnHost] = field(default_factory=dict)
+    backups: Fact[Backups] = NOT_LOOKED
 
     def primaries(self) -> tuple[NodeName, ...]:
         """The nodes whose server runs and is not in recovery."""

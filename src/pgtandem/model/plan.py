@@ -77,6 +77,11 @@ class StepKind(Enum):
     OPEN_WAL_WAYS = "open_wal_ways"
     REVOKE_KEYS = "revoke_keys"
     FORGET_NODE = "forget_node"
+    TAKE_BACKUP = "take_backup"
+    CHECK_BACKUP_WAL = "check_backup_wal"
+    VERIFY_BACKUP = "verify_backup"
+    KEEP_BACKUP = "keep_backup"
+    REMOVE_BACKUP = "remove_backup"
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,6 +130,17 @@ class Archive:
 
 
 @dataclass(frozen=True, slots=True)
+class BackupPolicy:
+    """How long base backups are kept: so many full ones, or those that are younger; None where nobody said. With
+    `incremental` a backup copies only what changed, while the last full one is younger than `full_every_seconds`."""
+
+    keep: int | None = None
+    keep_for_seconds: float | None = None
+    incremental: bool = False
+    full_every_seconds: float = 7 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
 class Topology:
     """The whole wish. `nodes` keeps the file's order: the first one starts as the primary.
 
@@ -148,6 +159,7 @@ class Topology:
     hba_lines: tuple[str, ...] = ()
     binaries: Binaries = Binaries.AUTO
     bin_directory: str | None = None
+    backup: BackupPolicy = BackupPolicy()
 
     def node(self, name: NodeName) -> Node:
         """Raises KeyError for a name that the topology does not have."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pgtandem.errors import PgtandemError
+from pgtandem.model.backup import Backups
 from pgtandem.model.facts import ABSENT, Absent, Fact, Known, Unknown
 from pgtandem.model.names import NodeName, Secret
 from pgtandem.model.observed import (
@@ -27,6 +28,7 @@ from pgtandem.model.observed import (
     WalWay,
 )
 from pgtandem.model.topology import Archive, HostAddress, Node, Topology
+from pgtandem.observe.backups import observe_backups
 from pgtandem.observe.directory import observe_directory, observe_marker, observe_postmaster
 from pgtandem.observe.hosts import observe_host
 from pgtandem.observe.layout import observe_layout
@@ -77,8 +79,8 @@ class Observer:
             seen |= dict(zip(astray, looks, strict=True))
         for name in [*astray, *(name for name in names if _counts_from_nothing(seen[name]))][:1]:
             archive = await self._with_segments(archive, seen[name])
-        ways, keys = await asyncio.gather(self.ways(), self._keys())
-        return Observed(seen, archive, former, obstacle, hosts, authority, self.world.clock.now(), ways, keys)
+        ways, keys, backups = await asyncio.gather(self.ways(), self._keys(), self.backups())
+        return Observed(seen, archive, former, obstacle, hosts, authority, self.world.clock.now(), ways, keys, backups)
 
     async def _places(self, nodes: Sequence[ObservedNode]) -> list[ObservedNode]:
         """What stands where nodes without data would get folders outside their data directory."""
@@ -114,6 +116,10 @@ class Observer:
             return ABSENT
         hosts = self.topology.archive_hosts
         return _together(await asyncio.gather(*(_archive(self.world.host(host), archive) for host in hosts)))
+
+    async def backups(self) -> Fact[Backups]:
+        """The base backups in the archive."""
+        return await observe_backups(self.topology, self.world)
 
     async def ways(self) -> Mapping[NodeName, tuple[WalWay, ...]]:
         """Asked by real connections, so only for plans."""

@@ -8,6 +8,7 @@ from pgtandem.model.observed import Observed, ObservedNode, Sender
 from pgtandem.model.plan import WARNING
 from pgtandem.model.topology import Method, Node, Topology
 from pgtandem.model.value import dataclass
+from pgtandem.observe.backup_health import backup_problems, backups_in_words
 from pgtandem.observe.flow import SlotHealth, Stages, slots, stages
 from pgtandem.observe.tls_health import tls_in_words, tls_problems
 from pgtandem.plan.between_hosts import clocks_apart
@@ -42,7 +43,7 @@ class NodeHealth:
 class ClusterHealth:
     """The whole table, sentences about synchronous commit, the archive and TLS (None without it), and what is wrong,
     gravest first. `archive_waiting_segments` and `archive_age_seconds` tell how many segments are not archived yet, and
-    how long ago the last one was; None where that is not known."""
+    how long ago the last one was; None where that is not known. `backups` is a sentence, None where there are none."""
 
     cluster: str
     primary: NodeName | None
@@ -55,6 +56,7 @@ class ClusterHealth:
     slots: tuple[SlotHealth, ...] = ()
     archive_waiting_segments: int | None = None
     archive_age_seconds: float | None = None
+    backups: str | None = None
 
 
 def cluster_health(topology: Topology, observed: Observed) -> ClusterHealth:
@@ -70,11 +72,12 @@ def cluster_health(topology: Topology, observed: Observed) -> ClusterHealth:
         synchronous=_synchronous(topology, observed, primary),
         archive=_archive(topology, observed, primary),
         tls=tls_in_words(topology, observed),
-        problems=tuple(_problems(topology, observed, nodes)),
+        problems=(*_problems(topology, observed, nodes), *backup_problems(observed)),
         remarks=(*_remarks(topology, observed), *_delayed(nodes)),
         slots=slots(observed),
         archive_waiting_segments=archiver.waiting_segments if archiver else None,
         archive_age_seconds=archiver.last_archived_age_seconds if archiver else None,
+        backups=backups_in_words(observed),
     )
 
 

@@ -10,7 +10,7 @@ from enum import Enum
 
 from pgtandem.model.names import NodeName
 from pgtandem.model.plan import Condition
-from pgtandem.plan.conditions import STREAMING
+from pgtandem.plan.conditions import BACKUPS, STREAMING
 
 
 class Part(Enum):
@@ -52,6 +52,7 @@ _READ: Mapping[str, Parts] = {
     "not_registered": frozenset({Part.SURROUNDINGS}),
     "nothing_pending": SERVER,
     "serves_certificate": frozenset({Part.TLS}),
+    **dict.fromkeys(BACKUPS, _NOTHING),
 }
 
 

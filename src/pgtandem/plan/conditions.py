@@ -16,6 +16,9 @@ Verdict = bool | Unknown
 #: The kinds that are read from the upstream, which their argument names.
 STREAMING = ("streams_from", "streams_or_delays", "streams_encrypted")
 
+#: The kinds that are read from the archive's backups; their argument is a label.
+BACKUPS = ("backup_taken", "backup_kept", "backup_gone")
+
 
 def judge(condition: Condition, observed: Observed) -> Verdict:
     """Whether a condition holds. Raises KeyError for a kind that does not exist: a defect that the tests find."""
@@ -33,6 +36,8 @@ def judge(condition: Condition, observed: Observed) -> Verdict:
         )
     if condition.kind == "wal_way_open":
         return _wal_way_open(condition, observed)
+    if condition.kind in BACKUPS:
+        return _backup_is(condition, observed)
     return _KINDS[condition.kind](node, condition.argument)
 
 
@@ -136,6 +141,15 @@ def _wal_way_open(condition: Condition, observed: Observed) -> Verdict:
         if way.source == source:
             return way.answer if isinstance(way.answer, Unknown) else way.answer == Known(rights)
     return Unknown("it was not tried")
+
+
+def _backup_is(condition: Condition, observed: Observed) -> Verdict:
+    if isinstance(observed.backups, Unknown):
+        return observed.backups
+    found = observed.backups.value.get(condition.argument) if isinstance(observed.backups, Known) else None
+    if condition.kind == "backup_gone":
+        return found is None
+    return found is not None and (found.kept or condition.kind == "backup_taken")
 
 
 _KINDS: Mapping[str, Callable[[ObservedNode, str], Verdict]] = {

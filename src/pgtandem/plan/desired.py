@@ -97,6 +97,8 @@ def desired_settings(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> 
         cap = slot_cap_megabytes(seen, neighbours, in_place.get("max_slot_wal_keep_size"))
         if cap is not None:
             settings["max_slot_wal_keep_size"] = f"{cap}MB"
+    if topology.backup.incremental:
+        settings["summarize_wal"] = "on"
     settings |= topology.parameters
     settings |= node.parameters
     settings |= {

@@ -56,6 +56,7 @@ class Key:
 
 #: The tables of the file, as their headings are written; NAME stands for the name of a node.
 CLUSTER, NODE, REPLICATION, ARCHIVE, TLS = "cluster", "nodes.NAME", "replication", "archive", "tls"
+BACKUP = "backup"
 PG_HBA = "pg_hba"
 
 _TABLES = (
@@ -63,6 +64,7 @@ _TABLES = (
     Key("", "nodes", Kind.TABLE, "one table per node; the first one starts as the primary", required=True),
     Key("", "replication", Kind.TABLE, "what a commit waits for"),
     Key("", "archive", Kind.TABLE, "where WAL is archived; without this table it is not archived"),
+    Key("", "backup", Kind.TABLE, "how long base backups are kept; without this table none is removed"),
     Key("", "tls", Kind.TABLE, "encrypted connections; without this table they are not"),
     Key("", "parameters", Kind.SETTINGS, "PostgreSQL settings of all nodes"),
     Key("", "pg_hba", Kind.TABLE, "who else may connect"),
@@ -216,6 +218,45 @@ _ARCHIVE_KEYS = (
     ),
 )
 
+_BACKUP_KEYS = (
+    Key(
+        BACKUP,
+        "keep",
+        Kind.INTEGER,
+        "how many full backups are kept, each with the incremental ones that continue it; older ones are removed after "
+        "a backup",
+        "7",
+        default_words="all",
+        values="1 or more",
+    ),
+    Key(
+        BACKUP,
+        "keep_for",
+        Kind.TEXT,
+        "how long a backup is kept; with `keep` too, what either of them keeps stays",
+        '"14d"',
+        default_words="for ever",
+        values="a whole number with min, h or d",
+    ),
+    Key(
+        BACKUP,
+        "incremental",
+        Kind.FLAG,
+        "whether `pgtandem backup` copies only what changed since the last backup (17 and later)",
+        "true",
+        default=False,
+    ),
+    Key(
+        BACKUP,
+        "full_every",
+        Kind.TEXT,
+        "after which time it takes a full backup all the same",
+        '"7d"',
+        default="7d",
+        values="a whole number with min, h or d",
+    ),
+)
+
 _TLS_KEYS = (
     Key(
         TLS,
@@ -260,6 +301,7 @@ KEYS: tuple[Key, ...] = (
     *_NODE_KEYS,
     *_REPLICATION_KEYS,
     *_ARCHIVE_KEYS,
+    *_BACKUP_KEYS,
     *_TLS_KEYS,
     *_PG_HBA_KEYS,
 )

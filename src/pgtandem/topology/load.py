@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from pgtandem.model.topology import Replication, Topology
+from pgtandem.model.topology import BackupPolicy, Replication, Topology
+from pgtandem.topology.backup import read_backup
 from pgtandem.topology.check import (
     check_addresses,
     check_confirming,
@@ -42,6 +43,8 @@ def load_topology(text: str, *, folder: str, source: str = "pgtandem.toml") -> T
     replication = read_replication(replication_table) if replication_table else Replication()
     archive_table = root.table("archive")
     archive = read_archive(archive_table, folder, nodes.read) if archive_table else None
+    backup_table = root.table("backup")
+    backup = read_backup(backup_table, cluster.major, archive) if backup_table else BackupPolicy()
     tls_table = root.table("tls")
     tls = read_tls(tls_table, folder) if tls_table else None
 
@@ -78,4 +81,5 @@ def load_topology(text: str, *, folder: str, source: str = "pgtandem.toml") -> T
         hba_lines=hba_lines,
         binaries=cluster.binaries,
         bin_directory=cluster.bin_directory,
+        backup=backup,
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pgtandem.model.topology import (
     LOCAL,
     Archive,
+    BackupPolicy,
     Binaries,
     Certificates,
     HostAddress,
@@ -15,7 +16,8 @@ from pgtandem.model.topology import (
     Topology,
 )
 from pgtandem.postgres.versions import untested
-from pgtandem.topology.keys import ARCHIVE, CLUSTER, NODE, REPLICATION, TLS, keys_of
+from pgtandem.topology.backup import duration_text
+from pgtandem.topology.keys import ARCHIVE, BACKUP, CLUSTER, NODE, REPLICATION, TLS, keys_of
 from pgtandem.topology.places import absolute, host_name, is_below
 from pgtandem.topology.toml import quote_key, quote_text
 
@@ -38,6 +40,7 @@ def render_topology(topology: Topology, *, folder: str) -> str:
         _next_node(topology),
         _replication(topology.replication),
         _archive(topology.archive, folder),
+        *([_backup(topology.backup)] if topology.backup != BackupPolicy() else []),
         _tls(topology.tls, folder),
         _parameters(topology.parameters),
         *([_pg_hba(topology.hba_lines)] if topology.hba_lines else []),
@@ -119,6 +122,19 @@ def _archive(archive: Archive | None, folder: str) -> str:
     ]
     if archive is not None and archive.host not in (None, LOCAL):
         lines.append(_line(ARCHIVE, "host", quote_text(archive.host.url)))
+    return _text(lines)
+
+
+def _backup(policy: BackupPolicy) -> str:
+    lines = ["[backup]"]
+    if policy.keep is not None:
+        lines.append(_line(BACKUP, "keep", str(policy.keep)))
+    if policy.keep_for_seconds is not None:
+        lines.append(_line(BACKUP, "keep_for", quote_text(duration_text(policy.keep_for_seconds))))
+    if policy.incremental:
+        lines.append(_line(BACKUP, "incremental", "true"))
+    if policy.full_every_seconds != BackupPolicy().full_every_seconds:
+        lines.append(_line(BACKUP, "full_every", quote_text(duration_text(policy.full_every_seconds))))
     return _text(lines)
 
 

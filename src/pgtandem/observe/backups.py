@@ -1,0 +1,90 @@
+"""The base backups in the archive, as their folders tell."""
+
+import asyncio
+import posixpath
+from dataclasses import replace
+
+from pgtandem.errors import PgtandemError
+from pgtandem.model.backup import Backup, Backups, HalfMade
+from pgtandem.model.facts import ABSENT, Fact, Known, Unknown
+from pgtandem.model.topology import HostAddress, Topology
+from pgtandem.ports import Host, World
+from pgtandem.postgres.base_backups import (
+    ABOUT_FILE,
+    DRILL_FILE,
+    FOLDER,
+    VERIFIED_FILE,
+    is_label,
+    label_of_part,
+    parse_about,
+    with_proofs,
+)
+
+_Found = Backup | HalfMade | tuple[str, str]
+
+
+def backups_folder(directory: str, system: str) -> str:
+    """Where the backups of a cluster are, in an archive's directory."""
+    return posixpath.join(directory, system, FOLDER)
+
+
+async def observe_backups(topology: Topology, world: World) -> Fact[Backups]:
+    """The backups of this cluster on every host of the archive; Absent without an archive.
+
+    Whose they are stands in each of them: where all data is lost, nothing else tells which system identifier it was.
+    """
+    archive = topology.archive
+    if archive is None:
+        return ABSENT
+    try:
+        looks = await asyncio.gather(
+            *(_on_host(topology, address, world.host(address)) for address in topology.archive_hosts)
+        )
+    except PgtandemError as failure:
+        return Unknown(f"{failure.what}: {failure.why}" if failure.why else failure.what)
+    everything = [found for look in looks for found in look]
+    backups = [found for found in everything if isinstance(found, Backup) and found.cluster == topology.cluster]
+    return Known(
+        Backups(
+            tuple(sorted(backups, key=lambda backup: (backup.ended, backup.label))),
+            tuple(found for found in everything if isinstance(found, HalfMade)),
+            tuple(found for found in everything if isinstance(found, tuple)),
+        )
+    )
+
+
+async def _on_host(topology: Topology, address: HostAddress, host: Host) -> list[_Found]:
+    assert topology.archive is not None
+    directory = topology.archive.directory
+    systems = [name for name in await host.list_directory(directory) or () if name.isdigit()]
+    found: list[_Found] = []
+    for system in systems:
+        folder = backups_folder(directory, system)
+        names = await host.list_directory(folder) or ()
+        looks = await asyncio.gather(*(_look(address, host, posixpath.join(folder, name)) for name in names))
+        found += [look for look in looks if look is not None]
+    return found
+
+
+async def _look(address: HostAddress, host: Host, folder: str) -> _Found | None:
+    name = posixpath.basename(folder)
+    kept = is_label(name)
+    if not kept and label_of_part(name) is None:
+        return None
+    about, verified, drill = await asyncio.gather(
+        *(_text(host, posixpath.join(folder, file)) for file in (ABOUT_FILE, VERIFIED_FILE, DRILL_FILE))
+    )
+    try:
+        backup = with_proofs(parse_about(about or ""), verified, drill)
+    except ValueError as error:
+        return (folder, f"{ABOUT_FILE}: {error}") if kept else HalfMade(address, folder)
+    if backup.label != (name if kept else label_of_part(name)):
+        return (folder, f"{ABOUT_FILE} is of backup {backup.label}")
+    if not kept and backup.verified is not None and backup.verified.trouble:
+        return HalfMade(address, folder)
+    return replace(backup, host=address, folder=folder, kept=kept)
+
+
+async def _text(host: Host, path: str) -> str | None:
+    content = await host.read_file(path)
+    return None if content is None else content.decode("utf-8", errors="replace")

@@ -1,0 +1,351 @@
+"""A base backup: from which node, proven how, and which older ones it takes the place of.
+
+It is made under another name, its WAL is seen in the archive, its content is checked, and only then it gets its name,
+by one rename: whatever has a name is good. A run that was cut off after the data was whole goes on with that backup.
+"""
+
+from dataclasses import replace
+
+from pgtandem.errors import PgtandemError
+from pgtandem.model.backup import Backup, BackupKind, Backups, Verified
+from pgtandem.model.facts import Known, Unknown
+from pgtandem.model.lsn import Lsn, Timeline
+from pgtandem.model.names import NodeName
+from pgtandem.model.observed import Observed
+from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
+from pgtandem.model.topology import HostAddress, Topology
+from pgtandem.model.value import dataclass
+from pgtandem.plan.order import ordered
+from pgtandem.plan.refusals import refuse_foreign
+from pgtandem.plan.retention import expired
+from pgtandem.postgres.base_backups import new_label
+
+
+@dataclass(frozen=True, slots=True)
+class BackupOrder:
+    """What was asked for: a backup of this label, begun at this time, from a node or the one that fits best."""
+
+    label: str
+    kind: BackupKind
+    now: float
+    source: NodeName | None = None
+
+
+def order_backup(
+    topology: Topology, observed: Observed, kind: BackupKind | None, source: NodeName | None, now: float
+) -> BackupOrder:
+    """The backup that a run makes: the one that an earlier run left whole and unproven, or a new one.
+
+    `kind` None means an incremental one where the topology asks for those and there is one to continue.
+    """
+    backups = observed.backups.value if isinstance(observed.backups, Known) else Backups()
+    for backup in backups.found:
+        if not backup.kept and kind in (None, backup.kind) and source in (None, backup.node):
+            return BackupOrder(backup.label, backup.kind, now, backup.node)
+    wanted = kind or BackupKind.FULL
+    if kind is None and topology.backup.incremental:
+        parent = _parent(topology, observed, backups)
+        chain = backups.chain(parent) if parent else None
+        if chain and now - chain[0].ended < topology.backup.full_every_seconds:
+            wanted = BackupKind.INCREMENTAL
+    return BackupOrder(new_label(now, wanted), wanted, now, source)
+
+
+def plan_backup(topology: Topology, observed: Observed, order: BackupOrder) -> Plan:
+    """The plan that makes this backup and removes what [backup] says is not kept; empty once that is so.
+
+    Raises PgtandemError: PT-3051 without an archive, PT-3052 where there is nothing to back up from, PT-3053 for an
+    incremental one that cannot be, PT-3008 for an archive that cannot be looked at.
+    """
+    refuse_foreign(topology, observed)
+    backups = _backups(topology, observed)
+    primary = _primary(observed)
+    made = backups.get(order.label)
+    source = made.node if made else _source(topology, observed, primary, order.source)
+    steps = [*_leftovers(backups, source)]
+    notes: list[str] = []
+    if made is None or not made.kept:
+        steps += _make(topology, observed, backups, order, source, primary, made)
+        notes += _where(topology, source, primary)
+    after = backups if made and made.kept else _foreseen(topology, observed, backups, order, source, made)
+    steps += _removals(topology, backups, after, source, order)
+    return Plan(primary=primary, steps=ordered(steps), notes=tuple(notes))
+
+
+def _backups(topology: Topology, observed: Observed) -> Backups:
+    if topology.archive is None:
+        raise PgtandemError(
+            "PT-3051",
+            f"cluster {topology.cluster} has no archive to keep backups in",
+            why="A base backup without the WAL that follows it brings back one moment only, and it lies in the archive "
+            "beside that WAL.",
+            next_step='write [archive] with directory = "..." into the topology file, then pgtandem apply',
+        )
+    if isinstance(observed.backups, Known):
+        return observed.backups.value
+    why = observed.backups.sentence if isinstance(observed.backups, Unknown) else "There is no archive yet."
+    raise PgtandemError("PT-3008", "could not look at the backups in the archive", why=why, next_step="pgtandem status")
+
+
+def _primary(observed: Observed) -> NodeName:
+    primaries = observed.primaries()
+    if len(primaries) == 1:
+        return primaries[0]
+    what = "no node runs as the primary" if not primaries else f"{' and '.join(primaries)} run as primaries"
+    raise PgtandemError(
+        "PT-3052",
+        f"cannot take a backup: {what}",
+        why="The WAL that makes a backup whole comes from the primary.",
+        next_step="pgtandem status",
+    )
+
+
+def _source(topology: Topology, observed: Observed, primary: NodeName, wanted: NodeName | None) -> NodeName:
+    """The first standby that is fit, else the primary: a backup is work that the primary need not have."""
+    if wanted is not None:
+        objection = _objection(topology, observed, primary, wanted)
+        if objection:
+            raise PgtandemError(
+                "PT-3052",
+                f"cannot take a backup from {wanted}: {objection}",
+                next_step="pgtandem backup   (takes it from the node that fits best)",
+            )
+        return wanted
+    standbys = [name for name in topology.names if name != primary]
+    return next((name for name in standbys if not _objection(topology, observed, primary, name)), primary)
+
+
+def _objection(topology: Topology, observed: Observed, primary: NodeName, name: NodeName) -> str:
+    """Why a backup cannot be taken from a node; "" where it can (manual, 25.3 and pg_basebackup)."""
+    node, top = observed.nodes[name], observed.nodes[primary].running
+    assert top is not None
+    if node.running is None:
+        return "its server does not run"
+    if name == primary:
+        return ""
+    if topology.node(name).apply_delay is not None:
+        return "it replays late on purpose"
+    if node.running.timeline != top.timeline:
+        return f"it is on timeline {node.running.timeline}, {primary} on {top.timeline}"
+    if node.running.replay_paused:
+        return "its replay is paused"
+    upstream = topology.upstream_of(name, primary)
+    there = observed.nodes[upstream].running if upstream else None
+    if there is None or not any(
+        sender.application_name == name and sender.state == "streaming" for sender in there.senders
+    ):
+        return "it does not stream"
+    full = top.settings.get("full_page_writes")
+    if full is not None and full.value == "off":
+        return "full_page_writes is off"
+    return ""
+
+
+def _host_of(topology: Topology, source: NodeName) -> HostAddress:
+    """Where a backup lies: on the archive's host, or where each node archives at home, on its source's."""
+    assert topology.archive is not None
+    return topology.archive.host or topology.node(source).host
+
+
+def _parent(topology: Topology, observed: Observed, backups: Backups) -> Backup | None:
+    """The backup that an incremental one continues: the last sound one of this history (manual, 25.3.3)."""
+    primaries = observed.primaries()
+    top = observed.nodes[primaries[0]].running if len(primaries) == 1 else None
+    if top is None or topology.postgresql < 17:
+        return None
+    timelines = {top.timeline, *(switch.timeline for switch in top.history)}
+    sound = [backup for backup in backups.kept if backup.sound and backup.timeline in timelines]
+    return sound[-1] if sound and backups.chain(sound[-1]) else None
+
+
+def _check_incremental(topology: Topology, observed: Observed, backups: Backups, source: NodeName) -> Backup:
+    """The parent. Raises PgtandemError PT-3053 where there can be no incremental backup."""
+    what, server = "", observed.nodes[source].running
+    parent = _parent(topology, observed, backups)
+    next_step = "pgtandem backup --full"
+    if topology.postgresql < 17:
+        what = f"PostgreSQL {topology.postgresql} has none: they came with 17"
+    elif parent is None:
+        what = "there is no verified backup that it could continue"
+    elif server is not None and (setting := server.settings.get("summarize_wal")) and setting.value != "on":
+        what = f"summarize_wal is off on {source}"
+        next_step = "incremental = true under [backup] in pgtandem.toml, then pgtandem apply"
+    elif (data := observed.nodes[source].directory) and data.tablespaces:
+        what = "there are tablespaces, which pgtandem restores from full backups only"
+    if what or parent is None:
+        raise PgtandemError(
+            "PT-3053",
+            f"cannot take an incremental backup: {what}",
+            why="It is what changed since another backup, by the summaries of WAL that PostgreSQL keeps for that.",
+            next_step=next_step,
+        )
+    return parent
+
+
+def _leftovers(backups: Backups, source: NodeName) -> list[Step]:
+    if not backups.half_made:
+        return []
+    paths = tuple(f"{half.host.url} {half.folder}" for half in backups.half_made)
+    many = len(paths) > 1
+    return [
+        Step(
+            "backup.leftovers",
+            StepKind.REMOVE_BACKUP,
+            source,
+            f"remove {len(paths)} half-made backups" if many else "remove a half-made backup",
+            "An interrupted run left it; nothing can be restored from it.",
+            Risk.CREATE,
+            names=paths,
+        )
+    ]
+
+
+def _make(
+    topology: Topology,
+    observed: Observed,
+    backups: Backups,
+    order: BackupOrder,
+    source: NodeName,
+    primary: NodeName,
+    made: Backup | None,
+) -> list[Step]:
+    programs = observed.nodes[source].programs
+    control = observed.nodes[source].control
+    assert control is not None
+    incremental = order.kind is BackupKind.INCREMENTAL
+    parent = made.parent if made else None
+    if made is None and incremental:
+        parent = _check_incremental(topology, observed, backups, source).label
+    host = _host_of(topology, source)
+    steps = []
+    common = (order.label, host.url, control.system_identifier)
+    where = programs.value.directory if isinstance(programs, Known) else ""
+    if made is None:
+        steps.append(
+            Step(
+                "backup.take",
+                StepKind.TAKE_BACKUP,
+                source,
+                f"take {'an incremental' if incremental else 'a full'} backup from {source}",
+                f"Only what changed since {parent} is copied."
+                if parent
+                else "All of the cluster's data, as it is now.",
+                Risk.CREATE,
+                needs=("backup.leftovers",),
+                expects=(Condition("answers", source),),
+                proves=(Condition("backup_taken", source, order.label),),
+                programs=where,
+                names=(*common, order.kind.value, parent or ""),
+                upstream=primary,
+            )
+        )
+    steps += [
+        Step(
+            "backup.wal",
+            StepKind.CHECK_BACKUP_WAL,
+            source,
+            "see the WAL that the backup needs in the archive",
+            "Without it the backup could not be brought to any later moment.",
+            Risk.READ,
+            needs=("backup.take",),
+            expects=(Condition("is_primary", primary),),
+            names=common,
+            upstream=primary,
+        ),
+        Step(
+            "backup.verify",
+            StepKind.VERIFY_BACKUP,
+            source,
+            "read the backup back and check every file of it",
+            "What was never read back may not be there when it is needed.",
+            Risk.READ,
+            needs=("backup.take",),
+            names=(*common, "part"),
+        ),
+        Step(
+            "backup.keep",
+            StepKind.KEEP_BACKUP,
+            source,
+            f"keep it as {order.label}",
+            "It gets its name now that it is whole and proven.",
+            Risk.CREATE,
+            needs=("backup.wal", "backup.verify"),
+            expects=(Condition("backup_taken", source, order.label),),
+            proves=(Condition("backup_kept", source, order.label),),
+            names=common,
+        ),
+    ]
+    return steps
+
+
+def _where(topology: Topology, source: NodeName, primary: NodeName) -> list[str]:
+    assert topology.archive is not None
+    notes = []
+    if source == primary and len(topology.nodes) > 1:
+        notes.append(f"No standby is fit for it: the backup is taken from {primary}, the primary.")
+    if topology.archive.host is None:
+        notes.append(f"It lies on the host of {source}, as each node's archive lies on its own host.")
+    return notes
+
+
+def _foreseen(
+    topology: Topology,
+    observed: Observed,
+    backups: Backups,
+    order: BackupOrder,
+    source: NodeName,
+    made: Backup | None,
+) -> Backups:
+    """The backups as they will be, so that what goes because of the new one is shown with it."""
+    parent = _parent(topology, observed, backups) if order.kind is BackupKind.INCREMENTAL else None
+    new = made or Backup(
+        *(order.label, order.kind, source, topology.cluster, "", topology.postgresql),
+        *(Timeline(1), Lsn(0), Lsn(0), order.now, order.now, 0),
+        parent=parent.label if parent else None,
+    )
+    new = replace(new, kept=True, verified=Verified(order.now))
+    return replace(backups, found=(*(b for b in backups.found if b.label != order.label), new))
+
+
+def _removals(topology: Topology, backups: Backups, after: Backups, source: NodeName, order: BackupOrder) -> list[Step]:
+    steps = []
+    for backup in expired(after, topology.backup, order.now):
+        if backups.get(backup.label) is None:
+            continue
+        steps.append(
+            Step(
+                f"backup.{backup.label}.remove",
+                StepKind.REMOVE_BACKUP,
+                source,
+                f"remove backup {backup.label}",
+                "The ones that stay are what [backup] asks to keep.",
+                Risk.CREATE,
+                needs=("backup.keep",),
+                proves=(Condition("backup_gone", source, backup.label),),
+                names=(f"{backup.host.url} {backup.folder}",),
+            )
+        )
+    return steps
+
+
+def plan_verify(topology: Topology, observed: Observed, labels: tuple[str, ...], since: float) -> Plan:
+    """The plan that reads these backups back, all kept ones where none is named; empty once each was since then.
+
+    Raises PgtandemError as `plan_backup` does.
+    """
+    backups = _backups(topology, observed)
+    chosen = [backup for backup in backups.kept if not labels or backup.label in labels]
+    steps = [
+        Step(
+            f"backup.{backup.label}.verify",
+            StepKind.VERIFY_BACKUP,
+            topology.names[0],
+            f"read backup {backup.label} back and check every file of it",
+            "Disks forget.",
+            Risk.READ,
+            names=(backup.label, backup.host.url, backup.system_identifier, "kept"),
+        )
+        for backup in chosen
+        if backup.verified is None or backup.verified.at < since
+    ]
+    return Plan(primary=None, steps=tuple(steps))

@@ -1,0 +1,32 @@
+"""Which backups are not kept any longer."""
+
+from pgtandem.model.backup import Backup, BackupKind, Backups
+from pgtandem.model.topology import BackupPolicy
+
+
+def expired(backups: Backups, policy: BackupPolicy, now: float) -> tuple[Backup, ...]:
+    """The backups that neither `keep` nor `keep_for` keeps; none where the policy names neither.
+
+    `keep` counts full backups, each with the incremental ones that continue it. Never among them: the last verified
+    backup, one whose content was never found right while no verified one is newer, and one that another kept one needs.
+    """
+    if policy.keep is None and policy.keep_for_seconds is None:
+        return ()
+    sound = [backup for backup in backups.kept if backup.sound]
+    if not sound:
+        return ()
+    last = sound[-1]
+    full = [backup for backup in sound if backup.kind is BackupKind.FULL]
+    counted = {backup.label for backup in full[-policy.keep :]} if policy.keep is not None else set()
+    stay = {last.label}
+    for backup in backups.kept:
+        chain = backups.chain(backup) or (backup,)
+        young = policy.keep_for_seconds is not None and now - backup.ended < policy.keep_for_seconds
+        if chain[0].label in counted or young or backup.ended >= last.ended:
+            stay.add(backup.label)
+    for label in tuple(stay):
+        found = backups.get(label)
+        assert found is not None
+        stay |= {needed.label for needed in backups.chain(found) or ()}
+    # An incremental one without what it continues is of no use: the last of a chain goes first.
+    return tuple(backup for backup in reversed(backups.kept) if backup.label not in stay)

@@ -1,0 +1,156 @@
+"""Base backups: taken, proven, listed, kept; whatever interrupts that."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.clusters import Cluster, installation
+from support.installations import PACKAGED_MAJORS, packaged
+from support.servers import wait_until
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Cluster]:
+    with Cluster() as cluster:
+        cluster.up()
+        cluster.write_row("one")
+        yield cluster
+
+
+def folder(cluster: Cluster) -> Path:
+    (system,) = [path for path in cluster.archive.iterdir() if path.name.isdigit()]
+    return system / "backups"
+
+
+def listed(cluster: Cluster, exit_code: int = 0) -> list[dict[str, Any]]:
+    done = cluster.run("backup", "list", "--json")
+    assert done.exit_code == exit_code, done.said
+    found: list[dict[str, Any]] = json.loads(done.out)["backups"]
+    return found
+
+
+def test_it_is_taken_from_the_standby_and_proven(pair: Cluster) -> None:
+    assert pair.run("backup", "list").exit_code == 2
+    done = pair.ok("backup", "--yes")
+    assert "take a full backup from db2" in done.out
+    (made,) = listed(pair)
+    assert made["node"] == "db2"
+    assert made["verified"] is not None
+    assert made["trouble"] == ""
+    names = os.listdir(folder(pair) / made["label"])
+    assert {"base.tar", "pg_wal.tar", "backup_manifest", "backup.json", "SHA256SUMS", "RESTORE.txt"} <= set(names)
+    assert os.listdir(folder(pair)) == [made["label"]]
+    assert "full, from db2" in pair.ok("status").out
+    pair.converged()
+
+
+def test_a_bit_that_flips_is_found_and_told(pair: Cluster) -> None:
+    label = listed(pair)[-1]["label"]
+    base = folder(pair) / label / "base.tar"
+    content = base.read_bytes()
+    base.write_bytes(content[:5_000_000] + bytes([content[5_000_000] ^ 1]) + content[5_000_001:])
+    refused = pair.run("backup", "verify", label).refused("PT-4053", 13)
+    assert "base.tar changed" in refused
+    (made,) = listed(pair, 2)
+    assert "base.tar" in made["trouble"]
+    assert "is not what was backed up" in pair.run("status").out
+    base.write_bytes(content)
+    pair.ok("backup", "verify")
+    assert listed(pair)[0]["trouble"] == ""
+
+
+def test_old_ones_go_and_the_plan_says_so_first(pair: Cluster) -> None:
+    pair.topology["backup"] = {"keep": 1}
+    pair.apply()
+    before = listed(pair)[-1]["label"]
+    done = pair.ok("backup", "--from", "db1", "--yes")
+    plan, _, rest = done.out.partition("done ")
+    assert f"remove backup {before}" in plan
+    assert "Looked again" not in rest
+    (made,) = listed(pair)
+    assert made["node"] == "db1"
+    assert os.listdir(folder(pair)) == [made["label"]]
+    pair.converged()
+
+
+def test_killed_while_it_copies_the_next_run_clears_that_away(pair: Cluster) -> None:
+    """kill -9 of pgtandem."""
+    lines = pair.journal_lines()
+    running = pair.start("backup", "--full", "--yes")
+    wait_until(lambda: pair.journal_lines() >= lines + 2 or not running.alive, "it copies", 60)
+    running.kill()
+    wait_until(lambda: not any("pg_basebackup" in words for words in pair.processes().values()), "its end", 60)
+    labels = [made["label"] for made in listed(pair)]
+    pair.ok("backup", "--full", "--yes")
+    assert len(os.listdir(folder(pair))) == 1
+    assert listed(pair)[-1]["label"] not in labels
+
+
+def test_the_server_killed_while_it_is_copied_leaves_nothing(pair: Cluster) -> None:
+    """kill -9 of the server; the backup before is as it was."""
+    before = listed(pair)
+    with pair.connect("db1") as connection:
+        connection.execute("CREATE TABLE big AS SELECT repeat(md5(i::text), 100) AS x FROM generate_series(1, 40000) i")
+    running = pair.start("backup", "--full", "--from", "db1", "--yes")
+    wait_until(lambda: list(folder(pair).glob(".*.part/base.tar")) or not running.alive, "it copies", 60)
+    pair.kill_server("db1")
+    done = running.end()
+    if done.exit_code == 0:
+        pytest.skip("the copy was faster than the kill")
+    assert "PT-4051" in done.err or "PT-4052" in done.err or "PT-4002" in done.err or "PT-2004" in done.err, done.said
+    assert [made["label"] for made in listed(pair)] == [made["label"] for made in before]
+    pair.up()
+    pair.ok("backup", "--full", "--yes")
+    assert len(os.listdir(folder(pair))) == 1
+
+
+def test_an_archive_that_takes_nothing_stops_it_and_afterwards_it_goes_on(pair: Cluster) -> None:
+    """The segments that it needs cannot be stored: a folder of their name is there."""
+    before = listed(pair)
+    segment = pair.sql("db1", "SELECT pg_walfile_name(pg_current_wal_lsn())")
+    start = int(segment[16:], 16)
+    blocked = [folder(pair).parent / f"{segment[:16]}{number:08X}" for number in range(start, start + 6)]
+    for path in blocked:
+        path.mkdir()
+        pair.own(path)
+    failed = pair.run("backup", "--full", "--from", "db1", "--yes", seconds=200).refused("PT-4052", 13)
+    assert "did not get into the archive" in failed
+    assert [made["label"] for made in listed(pair)] == [made["label"] for made in before]
+    for path in blocked:
+        path.rmdir()
+    wait_until(lambda: "backup" in pair.run("backup", "list").out, "it is looked at")
+    done = pair.ok("backup", "--yes", seconds=200)
+    assert "take a full backup" not in done.out
+    assert len(os.listdir(folder(pair))) == 1
+
+
+@pytest.mark.parametrize("major", [11, 15, 16])
+def test_other_majors(major: int) -> None:
+    try:
+        on = packaged(major) if major in PACKAGED_MAJORS else installation(major)
+    except LookupError as missing:
+        pytest.skip(str(missing))
+    with Cluster(on=on) as cluster:
+        cluster.up()
+        done = cluster.ok("backup", "--yes")
+        assert ("no manifest before 13" in done.out) == (major < 13)
+        assert listed(cluster)[0]["verified"] is not None
+
+
+def test_incremental_ones_continue_the_last_and_a_full_one_can_be_asked_for() -> None:
+    with Cluster(standbys=0) as cluster:
+        cluster.topology["backup"] = {"incremental": True}
+        cluster.write()
+        cluster.up()
+        cluster.ok("backup", "--yes")
+        cluster.write_row("two")
+        cluster.ok("backup", "--yes")
+        cluster.ok("backup", "--full", "--yes")
+        full, more, again = listed(cluster)
+        assert (full["kind"], more["kind"], again["kind"]) == ("full", "incremental", "full")
+        assert more["parent"] == full["label"]
+        assert more["size_bytes"] < full["size_bytes"]

@@ -22,6 +22,7 @@ busybox busybox
 pgbouncer pgbouncer
 haproxy haproxy
 tmux tmux
+chromium chromium
 postgresql-15 /usr/lib/postgresql/15/bin/postgres
 LIST
 }

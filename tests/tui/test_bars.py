@@ -2,7 +2,8 @@
 
 import pytest
 
-from pgtandem.tui.bars import bars, round_top
+from pgtandem.observe.scale import round_top
+from pgtandem.tui.bars import bars
 
 
 def test_a_column_is_as_high_as_its_value() -> None:

@@ -68,6 +68,20 @@ def _top(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--every", type=_seconds, default=1.0, metavar="SECONDS", help="how often it looks (1)")
 
 
+def _report(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--for",
+        type=_duration,
+        default=30.0,
+        dest="for_seconds",
+        metavar="TIME",
+        help="how long it looks: 30s, 10min (30s)",
+    )
+    sub.add_argument(
+        "-o", "--output", default="report.html", metavar="FILE", help='where to, "-" to print (report.html)'
+    )
+
+
 def _exporter(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--listen",
@@ -135,6 +149,7 @@ ADD_OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "down": _down,
     "status": _status,
     "top": _top,
+    "report": _report,
     "exporter": _exporter,
     "doctor": _doctor,
     "history": _history,
@@ -181,3 +196,16 @@ def _listen(text: str) -> tuple[str, int]:
     if not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise argparse.ArgumentTypeError(f'"{text}" is not ADDRESS:PORT, with a port up to 65535')
     return address, int(port)
+
+
+def _duration(text: str) -> float:
+    """ "30s", "10min", "2h", "30": seconds."""
+    number, unit = text.rstrip("abcdefghijklmnopqrstuvwxyz"), text.lstrip("0123456789.")
+    factor = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}.get(unit)
+    try:
+        seconds = float(number) * (factor or 0)
+    except ValueError:
+        seconds = -1
+    if factor is None or not 0 <= seconds <= 86400:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a time such as 30s, 10min or 2h')
+    return seconds

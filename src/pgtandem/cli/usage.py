@@ -37,6 +37,13 @@ COMMANDS: dict[str, Command] = {
         ("pgtandem top", "pgtandem top --every 5"),
         asks_hosts=True,
     ),
+    "report": Command(
+        "write a page about the cluster, to read, print and keep",
+        "It looks for a while (30 s), asks doctor, and writes one HTML file that needs no other: the topology drawn, "
+        "lag over time, findings, what a failure would mean, settings. Exit code 0 whatever it says.",
+        ("pgtandem report", "pgtandem report --for 10min -o monday.html"),
+        asks_hosts=True,
+    ),
     "exporter": Command(
         "serve metrics for Prometheus and health checks for load balancers",
         "Under /metrics, and per node under /nodes/NODE/primary and /nodes/NODE/standby: 200 or 503. It looks when "

@@ -1,5 +1,6 @@
 """Connection texts of libpq: keyword/value and URI form, and the password file (manual, 32.1.1 and 32.16)."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote
 
@@ -62,3 +63,13 @@ def render_passfile(entries: Iterable[tuple[str, int, str, Secret]]) -> str:
     return "".join(
         f"{escape(host)}:{port}:*:{escape(user)}:{escape(secret.reveal())}\n" for host, port, user, secret in entries
     )
+
+
+_PASSWORD = re.compile(
+    r"((?:ssl)?password\s*=\s*)('(?:[^'\\]|\\.|'')*'|[^\s']+)|(://[^:/@\s]*:)[^@\s]+(?=@)", re.IGNORECASE
+)
+
+
+def mask_passwords(text: str) -> str:
+    """The same with each password of connection parameters or of a URI masked."""
+    return _PASSWORD.sub(lambda found: f"{found[1] or found[3]}****", text)

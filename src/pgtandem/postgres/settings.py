@@ -19,6 +19,7 @@ from functools import cache
 from typing import Literal, TypeAlias, cast
 
 from pgtandem.model.value import dataclass, field
+from pgtandem.postgres.conninfo import mask_passwords
 
 Kind: TypeAlias = Literal["bool", "integer", "real", "string", "enum"]
 
@@ -175,12 +176,10 @@ def readable(major: int, name: str, value: str) -> str:
             if number >= 1 and number == int(number):
                 return f"{int(number)}{unit}"
         return value if float(value) == 0 else f"{value} {spec.unit}"
-    return _PASSWORD_IN_URI.sub(r"\1****@", _PASSWORD.sub(r"\1****", value))
+    return mask_passwords(value)
 
 
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
-_PASSWORD = re.compile(r"(\bpassword\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s']+)", re.IGNORECASE)
-_PASSWORD_IN_URI = re.compile(r"(://[^:/@\s]*:)[^@\s]*@")
 
 
 def _checked(major: int) -> int:

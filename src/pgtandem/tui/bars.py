@@ -1,6 +1,5 @@
 """Plots of block characters: readable without colour, at any size."""
 
-import math
 from collections.abc import Sequence
 
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
@@ -26,11 +25,3 @@ def bars(values: Sequence[float | None], height: int, top: float) -> list[str]:
 
 def _part(eighths: int, otherwise: str) -> str:
     return otherwise if eighths <= 0 else _EIGHTHS[min(eighths, 8)]
-
-
-def round_top(values: Sequence[float | None], least: float) -> float:
-    """A round number (1, 2 or 5 with zeros) that no value is above: the scale stands still while values move."""
-    most = max((value for value in values if value is not None), default=0.0)
-    most = max(most, least)
-    power = 10.0 ** math.floor(math.log10(most))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= most * 0.999999)

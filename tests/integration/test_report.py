@@ -26,8 +26,10 @@ MEASURE = """
 const box = e => e.getBoundingClientRect();
 const visible = e => box(e).width > 0 && box(e).height > 0;
 const rects = [...document.querySelectorAll("svg.topology rect")].map(box);
-const texts = [...document.querySelectorAll("svg.topology text:not(.small)")].map(e => [box(e), e.textContent]);
-const inside = ([t]) => rects.some(r => t.left >= r.left && t.right <= r.right && t.top >= r.top && t.bottom <= r.bottom);
+const words = document.querySelectorAll("svg.topology text:not(.small)");
+const texts = [...words].map(e => [box(e), e.textContent]);
+const within = (t, r) => t.left >= r.left && t.right <= r.right && t.top >= r.top && t.bottom <= r.bottom;
+const inside = ([t]) => rects.some(r => within(t, r));
 const measured = {
   wide: document.documentElement.scrollWidth, window: window.innerWidth,
   sections: [...document.querySelectorAll("section")].filter(visible).map(e => e.id),

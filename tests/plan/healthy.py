@@ -95,8 +95,9 @@ def healthy(built: Topology, primary: NodeName, states: Mapping[str, str]) -> di
     - "initialised": made by initdb, never started (so its commits wait for nobody yet)
     - "copied": made by pg_basebackup, never started
     - "missing": no data directory
+    - "by hand": somebody else built it, and the topology file gives leave to take it over
     """
-    alive = {name for name in built.names if states.get(name, "not streaming") == "not streaming"}
+    alive = {name for name in built.names if states.get(name, "by hand") in ("by hand", "not streaming")}
     streaming = {name for name in alive if name not in states and built.upstream_of(name, primary) in alive}
     nodes = {}
     for node in built.nodes:
@@ -113,7 +114,49 @@ def healthy(built: Topology, primary: NodeName, states: Mapping[str, str]) -> di
             if node.name in alive
             else _SILENT.get(state, ABSENT),
         )
+        if state == "by hand":
+            nodes[node.name] = _by_hand(nodes[node.name], built, node)
     return nodes
+
+
+def _by_hand(seen: ObservedNode, built: Topology, node: Node) -> ObservedNode:
+    """The same node as the old recipe leaves it: nothing of pgtandem's, and a standby streams as repl_user."""
+    assert seen.directory is not None
+    assert seen.running is not None
+    standby, where = seen.running.in_recovery, node.data_directory
+    files = dict.fromkeys(seen.directory.files)
+    auto = {"primary_conninfo": "host=10.0.0.1 user=repl_user password=secret application_name=slave-1"}
+    data = replace(
+        seen.directory,
+        entries=("PG_VERSION", "base", "global", "pg_hba.conf", "pg_wal", "postgresql.conf"),
+        marker=None,
+        adoptable=True,
+        files=files,
+        passfile_ok=False,
+        hba_block=None,
+        settings_included=False,
+        auto_settings=auto if standby else {},
+        replaced_records=("host replication repl_user 10.0.0.1/32 md5",),
+    )
+    settings = dict(default_settings(built.postgresql))
+    for key, file in (("config_file", "postgresql.conf"), ("hba_file", "pg_hba.conf"), ("ident_file", "pg_ident.conf")):
+        settings[key] = Setting(f"{where}/{file}", "override")
+    settings["port"] = Setting(str(node.port), "configuration file", f"{where}/postgresql.conf")
+    settings["archive_mode"] = Setting("on", "configuration file", f"{where}/postgresql.conf")
+    settings["archive_command"] = Setting("cp -i %p /archive/%f", "configuration file", f"{where}/postgresql.conf")
+    sender = Sender("slave-1", 4712, "10.0.0.2", "streaming", "async", _HERE, _HERE, _HERE, _HERE, user="repl_user")
+    server = replace(
+        seen.running,
+        settings=settings,
+        roles={
+            "postgres": Role("postgres", True, True, True, -1, "md5"),
+            "repl_user": Role("repl_user", False, True, True, -1, "md5"),
+        },
+        slots={},
+        senders=() if standby else (sender,),
+        receiver=Receiver("streaming", "10.0.0.1", 5432, None, Timeline(1)) if standby else None,
+    )
+    return replace(seen, data=Known(data), server=Known(server))
 
 
 def look(topology: Topology, built: Topology, nodes: Mapping[NodeName, ObservedNode]) -> Observed:
@@ -217,6 +260,7 @@ def _control(built: Topology, settings: Mapping[str, str], primary: bool, state:
 def _postmaster(node: Node, state: str, standby: bool) -> Fact[Postmaster]:
     words = {
         "": PostmasterState.STANDBY if standby else PostmasterState.READY,
+        "by hand": PostmasterState.STANDBY if standby else PostmasterState.READY,
         "not streaming": PostmasterState.STANDBY,
         "starting": PostmasterState.STARTING,
         "stopping": PostmasterState.STOPPING,

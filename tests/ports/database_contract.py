@@ -64,6 +64,33 @@ class SessionContract:
         assert standby.receiver.status == "streaming"
         assert [sender.state for sender in primary.senders] == ["streaming"]
 
+    def test_a_password_is_set_and_nothing_else_of_the_role_changes(
+        self, runner: asyncio.Runner, session: Session
+    ) -> None:
+        runner.run(session.put_replication_role(REPLICATION_ROLE, scram.verifier("wrong", b"0123456789abcdef")))
+        before = runner.run(session.observe(Secret("right"))).roles[REPLICATION_ROLE]
+        assert before.password_matches is False
+        runner.run(session.set_superuser_password(REPLICATION_ROLE, VERIFIER))
+        after = runner.run(session.observe(Secret("right"))).roles[REPLICATION_ROLE]
+        assert after.password_matches is True
+        assert (after.replication, after.login, after.superuser) == (before.replication, before.login, before.superuser)
+        with pytest.raises(ValueError, match="not a SCRAM"):
+            runner.run(session.set_superuser_password(REPLICATION_ROLE, "right"))
+        with pytest.raises(DatabaseRefused, match="set the password of nobody"):
+            runner.run(session.set_superuser_password("nobody", VERIFIER))
+
+    def test_a_role_loses_login_and_replication_but_a_superuser_does_not(
+        self, runner: asyncio.Runner, session: Session
+    ) -> None:
+        runner.run(session.put_replication_role(REPLICATION_ROLE, VERIFIER))
+        runner.run(session.disable_role(REPLICATION_ROLE))
+        role = runner.run(session.observe(None)).roles[REPLICATION_ROLE]
+        assert (role.login, role.replication) == (False, False)
+        runner.run(session.disable_role("nobody_of_that_name"))
+        with pytest.raises(DatabaseRefused, match="disable the role postgres"):
+            runner.run(session.disable_role("postgres"))
+        assert runner.run(session.observe(None)).roles["postgres"].login
+
     def test_position_grows_with_what_is_written(
         self, runner: asyncio.Runner, session: Session, standby_session: Session
     ) -> None:

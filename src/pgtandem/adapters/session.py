@@ -178,6 +178,28 @@ class PsycopgSession:
             for change in queries.DROP_ROLE:
                 await self._connection.execute(sql.SQL(change).format(**words))
 
+    @_call("set the password of {name}")
+    async def set_superuser_password(self, name: str, verifier: str) -> None:
+        from psycopg import sql
+
+        if not scram.is_verifier(verifier):
+            raise ValueError("not a SCRAM-SHA-256 verifier")
+        words = {"role": sql.Identifier(name), "verifier": sql.Literal(verifier)}
+        async with self._connection.transaction():
+            await self._connection.execute(queries.keep_statements_out_of_the_log(self._major))
+            await self._connection.execute(sql.SQL(queries.SET_PASSWORD).format(**words))
+
+    @_call("disable the role {name}")
+    async def disable_role(self, name: str) -> None:
+        from psycopg import sql
+
+        found = await _row(self._connection, queries.IS_SUPERUSER, name)
+        if found is None:
+            return
+        if found[0]:
+            raise _Refusal("It is a superuser.")
+        await self._connection.execute(sql.SQL(queries.DISABLE_ROLE).format(role=sql.Identifier(name)))
+
     @_call("create the slot {name}")
     async def create_slot(self, name: SlotName) -> None:
         from psycopg.errors import DuplicateObject

@@ -61,7 +61,8 @@ class Context:
         """The open session with the node's server, at the port that it listens on now."""
         node = self.node(name)
         postmaster = await self.postmaster(name)
-        return await open_session(self.topology, self.world, node, postmaster.port if postmaster else node.port)
+        port, socket = (postmaster.port, postmaster.socket) if postmaster else (node.port, "")
+        return await open_session(self.topology, self.world, node, port, socket)
 
     async def leave(self, name: NodeName) -> None:
         """Closes the session before the server stops."""

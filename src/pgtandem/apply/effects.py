@@ -4,6 +4,7 @@ import posixpath
 from collections.abc import Awaitable, Callable, Mapping
 
 from pgtandem.apply import (
+    adopting,
     archives,
     backups,
     certificates,
@@ -110,4 +111,8 @@ EFFECTS: Mapping[StepKind, Effect] = {
     StepKind.VERIFY_BACKUP: backups.verify_backup,
     StepKind.KEEP_BACKUP: backups.keep_backup,
     StepKind.REMOVE_BACKUP: backups.remove_backup,
+    StepKind.ADOPT: adopting.adopt,
+    StepKind.SET_PASSWORD: adopting.set_password,
+    StepKind.DISABLE_ROLES: adopting.disable_roles,
+    StepKind.CHANGE_RECORDS: adopting.change_records,
 }

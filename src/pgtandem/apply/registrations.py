@@ -21,7 +21,15 @@ async def register(context: Context, step: Step) -> str:
     done = await host.run(["ln", "-sfn", log_file(context.node(step.node).data_directory), link])
     if done.exit_code:
         raise PgtandemError("PT-4001", f"could not make the link {link}", why=done.complaint)
-    await host.write_file(posixpath.join(place, debian.CONFIG_FILE), text.encode(), 0o644)
+    config = posixpath.join(place, debian.CONFIG_FILE)
+    there, kept = await host.read_file(config), f"{config}.before-pgtandem"
+    foreign = there is not None and not debian.is_ours(
+        there.decode(errors="replace"), context.topology.cluster, step.node
+    )
+    # That of a cluster which is taken over. What is kept already is older, and was the user's for sure.
+    if there is not None and foreign and await host.read_file(kept) is None:
+        await host.write_file(kept, there, 0o644)
+    await host.write_file(config, text.encode(), 0o644)
     return ""
 
 
@@ -33,5 +41,9 @@ async def unregister(context: Context, step: Step) -> str:
         return "it was not there"
     if not debian.is_ours(text.decode(errors="replace"), context.topology.cluster, step.node):
         raise PgtandemError("PT-4002", f"{place} is not that of {step.node} any more", why="Nothing was removed.")
+    kept = await host.read_file(posixpath.join(place, f"{debian.CONFIG_FILE}.before-pgtandem"))
+    if kept is not None:
+        await host.write_file(posixpath.join(place, debian.CONFIG_FILE), kept, 0o644)
+        return "it was there before: its postgresql.conf is as it was"
     await host.remove_tree(place)
     return ""

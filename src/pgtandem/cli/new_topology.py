@@ -63,6 +63,12 @@ def write_topology(path: str, wishes: Wishes) -> None:
         load_topology(text, folder=folder, source="what was asked for")
     except PgtandemError as error:
         raise _as_options(error) from None
+    write_text(path, text)
+
+
+def write_text(path: str, text: str) -> None:
+    """Writes a file that is not there yet. Raises PgtandemError PT-1008."""
+    folder = os.path.dirname(path)
     try:
         os.makedirs(folder, exist_ok=True)
         _write_new(path, text)
@@ -124,7 +130,7 @@ def _topology(folder: str, wishes: Wishes) -> Topology:
         raise PgtandemError("PT-1006", f"--standbys is a number from 0 to 50, not {standbys}")
     if wishes.first_port is not None and not 1024 <= wishes.first_port <= 65535:
         raise PgtandemError("PT-1006", f"--port is a number from 1024 to 65535, not {wishes.first_port}")
-    cluster = wishes.name or _name_of(folder)
+    cluster = wishes.name or name_of(folder)
     home = _data_home(folder, cluster)
     ports = _free_ports(wishes.first_port or 5432, 1 + standbys)
     names = [NodeName(f"db{number}") for number in range(1, 2 + standbys)]
@@ -146,7 +152,7 @@ def _on_hosts(folder: str, wishes: Wishes) -> Topology:
         raise PgtandemError(
             "PT-1006", "--standbys and --host cannot be given together", next_step="one --host per node"
         )
-    cluster = wishes.name or _name_of(folder)
+    cluster = wishes.name or name_of(folder)
     hosts = [HostAddress(url) for url in wishes.hosts]
     for host in hosts:
         if not host_name(host):
@@ -193,7 +199,8 @@ def _binaries(text: str | None) -> tuple[Binaries, str | None]:
     return Binaries.AUTO, os.path.abspath(text)
 
 
-def _name_of(folder: str) -> str:
+def name_of(folder: str) -> str:
+    """A name of a cluster made from that of a folder."""
     letters = unicodedata.normalize("NFKD", os.path.basename(folder)).encode("ascii", "ignore").decode()
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", letters).strip("-.")[:40]
     return name if re.match(r"[A-Za-z]", name) else f"cluster{'-' + name if name else ''}"[:40]

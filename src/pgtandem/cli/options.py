@@ -123,6 +123,25 @@ def _init(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--no-archive", action="store_true", help="without a WAL archive")
 
 
+def _adopt(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("directory", nargs="?", metavar="DIR", help="where to write it (this folder by default)")
+    sub.add_argument(
+        "--host",
+        action="append",
+        default=[],
+        dest="hosts",
+        metavar="URL",
+        help="local, or ssh://[user@]address[:port]; ,port=N or ,data_directory=PATH after it means one server of it",
+    )
+    sub.add_argument(
+        "--dsn", action="append", default=[], metavar="DSN", help="a server by its connection URI; its host over SSH"
+    )
+    sub.add_argument("--name", help="the cluster's name (the folder's by default)")
+    sub.add_argument(
+        "--ask-password", action="store_true", help="ask for the password of the superuser postgres at once"
+    )
+
+
 def _uri(sub: argparse.ArgumentParser) -> None:
     which = sub.add_mutually_exclusive_group()
     which.add_argument("--read-write", action="store_true", help="to the primary, whoever that is (default)")
@@ -154,6 +173,7 @@ ADD_OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "doctor": _doctor,
     "history": _history,
     "init": _init,
+    "adopt": _adopt,
     "uri": _uri,
     "psql": _psql,
 }

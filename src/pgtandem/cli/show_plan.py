@@ -89,11 +89,9 @@ def _consequence_lines(row: Consequence, columns: int) -> list[str]:
 
 
 def _filled(first: str, text: str, indent: str, columns: int) -> list[str]:
-    """A paragraph; words (paths among them) are never broken. Wrapping leaves what stands before it as it is."""
-    lines = textwrap.wrap(
-        text,
-        max(columns - len(indent), 20),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    """Paragraphs; words (paths among them) are never broken. Wrapping leaves what stands before them as it is."""
+    wide = max(columns - len(indent), 20)
+    lines = []
+    for paragraph in text.split("\n"):
+        lines += textwrap.wrap(paragraph, wide, break_long_words=False, break_on_hyphens=False)
     return [(first if number == 0 else indent) + line for number, line in enumerate(lines)]

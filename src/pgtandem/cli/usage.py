@@ -125,6 +125,17 @@ COMMANDS: dict[str, Command] = {
         "It overwrites nothing and builds nothing.",
         ("pgtandem init", 'pgtandem init --standbys 2 --synchronous "any 1" shop'),
     ),
+    "adopt": Command(
+        "write the topology file of a cluster that pgtandem did not build",
+        "It looks at servers that run, on hosts or at DSNs (on this machine by default), and changes nothing. "
+        "What pgtandem would change is then shown by pgtandem plan.",
+        (
+            "pgtandem adopt --host ssh://postgres@10.0.0.1 --host ssh://postgres@10.0.0.2",
+            "pgtandem adopt --host ssh://postgres@10.0.0.1,port=5433 --ask-password",
+            "pgtandem adopt",
+        ),
+        asks_hosts=True,
+    ),
     "psql": Command(
         "open psql on the cluster",
         "What follows the options of pgtandem is given to psql as it is.",

@@ -100,10 +100,11 @@ class ControlData:
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """The note that pgtandem leaves in every data directory that it makes."""
+    """The note that pgtandem leaves in every data directory that it makes, or takes over: then it is `adopted`."""
 
     cluster: str
     node: NodeName
+    adopted: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,10 @@ class DataDirectory:
     whether the passfile has the lines that this cluster's nodes need. `hba_block` and `settings_included` tell of the
     owned block in pg_hba.conf and of the include line in postgresql.conf. `promotion` is the timeline on which this
     node was chosen to be promoted: the note that is written before a server is told to. `outside` are the folders
-    that its symbolic links lead to, by the link: "pg_wal", and "pg_tblspc/OID" of each tablespace.
+    that its symbolic links lead to, by the link: "pg_wal", and "pg_tblspc/OID" of each tablespace. `adoptable` says
+    that it has no marker, and that the topology file names its cluster as one to take over. `replaced_records` are the
+    records of pg_hba.conf for nobody but the replication roles that pgtandem's own one replaces, `md5_records` the
+    others for replication that ask for MD5.
     """
 
     entries: tuple[str, ...]
@@ -131,6 +135,15 @@ class DataDirectory:
     auto_settings: Mapping[str, str] = field(default_factory=dict)
     promotion: Timeline | None = None
     outside: Mapping[str, str] = field(default_factory=dict)
+    adoptable: bool = False
+    replaced_records: tuple[str, ...] = ()
+    md5_records: tuple[str, ...] = ()
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is a node's of some cluster of pgtandem, or about to become one because the topology file says so.
+        Whose node it is, the marker tells."""
+        return self.marker is not None or self.adoptable
 
     @property
     def tablespaces(self) -> tuple[str, ...]:
@@ -168,11 +181,12 @@ class PostmasterState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Postmaster:
-    """A living server process of a data directory."""
+    """A living server process of a data directory. `socket` is the folder of its first Unix socket, "" for none."""
 
     pid: int
     port: int
     state: PostmasterState
+    socket: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +219,8 @@ class HbaRule:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A role that pgtandem cares for. `password_matches` is None where it could not be checked."""
+    """A role that pgtandem cares for: its own, the superuser, and every other that may replicate. `password_matches` is
+    None where it could not be checked."""
 
     name: str
     superuser: bool
@@ -246,6 +261,7 @@ class Sender:
     write_lag_seconds: float | None = None
     flush_lag_seconds: float | None = None
     replay_lag_seconds: float | None = None
+    user: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,10 @@ class StepKind(Enum):
     VERIFY_BACKUP = "verify_backup"
     KEEP_BACKUP = "keep_backup"
     REMOVE_BACKUP = "remove_backup"
+    ADOPT = "adopt"
+    SET_PASSWORD = "set_password"
+    DISABLE_ROLES = "disable_roles"
+    CHANGE_RECORDS = "change_records"
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,6 +141,17 @@ class BackupPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class Adoption:
+    """The leave to take over a cluster that pgtandem did not build: the data directories with this system identifier
+    that carry no marker. `roles` are what its standbys streamed as until then, and `slots` what they streamed through;
+    both are replaced by pgtandem's own."""
+
+    system_identifier: str
+    roles: tuple[str, ...] = ()
+    slots: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Topology:
     """The whole wish. `nodes` keeps the file's order: the first one starts as the primary.
 
@@ -160,6 +171,7 @@ class Topology:
     binaries: Binaries = Binaries.AUTO
     bin_directory: str | None = None
     backup: BackupPolicy = BackupPolicy()
+    adoption: Adoption | None = None
 
     def node(self, name: NodeName) -> Node:
         """Raises KeyError for a name that the topology does not have."""

@@ -263,9 +263,10 @@ class Observer:
     async def _server(self, node: Node, postmaster: Fact[Postmaster], password: Secret | None) -> Fact[Server]:
         if not isinstance(postmaster, Known):
             return postmaster
-        port = postmaster.value.port or node.port
+        port, socket = postmaster.value.port or node.port, postmaster.value.socket
         try:
-            return Known(await (await open_session(self.topology, self.world, node, port)).observe(password))
+            session = await open_session(self.topology, self.world, node, port, socket)
+            return Known(await session.observe(password))
         except DatabaseUnreachable:
             # The session may be one to a server that has been restarted since: once more, with a new one.
             await self.world.drop_session(node, port)
@@ -274,7 +275,8 @@ class Observer:
         except HostFailure as failure:
             return Unknown(failure.why, failure.next_step)
         try:
-            return Known(await (await open_session(self.topology, self.world, node, port)).observe(password))
+            session = await open_session(self.topology, self.world, node, port, socket)
+            return Known(await session.observe(password))
         except (DatabaseUnreachable, DatabaseRefused, HostFailure) as failure:
             await self.world.drop_session(node, port)
             return Unknown(failure.why, failure.next_step)
@@ -305,7 +307,7 @@ def _astray(seen: Mapping[NodeName, ObservedNode], name: NodeName) -> bool:
     """Whether a node has the data of a standby, and no server says that it streams."""
     node = seen[name]
     data = node.directory
-    if data is None or node.control is None or data.marker is None or not data.standby_signal:
+    if data is None or node.control is None or not data.ours or not data.standby_signal:
         return False
     return not any(
         sender.application_name == name and sender.state == "streaming"

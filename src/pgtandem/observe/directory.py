@@ -18,6 +18,7 @@ from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, has_include, pa
 from pgtandem.postgres.conninfo import render_passfile
 from pgtandem.postgres.controldata import parse_control_data
 from pgtandem.postgres.hba import find_block
+from pgtandem.postgres.hba_records import md5_records, records_for
 from pgtandem.postgres.versions import has_standby_signal
 from pgtandem.postgres.wal_over_ssh import FETCH_SCRIPT, HOSTS_FILE, PUSH_SCRIPT
 
@@ -46,26 +47,42 @@ async def observe_directory(
         # Asked side by side: over a long line the answers come together.
         read = await asyncio.gather(*(_text(host, posixpath.join(path, name)) for name in _READ))
         texts = dict(zip(_READ, read, strict=True))
+        control = await _control(host, path, programs, texts["PG_VERSION"])
+        marker, records = _marker(texts[MARKER_FILE]), texts["pg_hba.conf"] or ""
+        replaced = topology.adoption.roles if topology.adoption else ()
         return Known(
             DataDirectory(
                 entries=tuple(entries[:20]),
                 major=_major(texts["PG_VERSION"]),
-                control=await _control(host, path, programs, texts["PG_VERSION"]),
-                marker=_marker(texts[MARKER_FILE]),
+                control=control,
+                marker=marker,
                 files={name: texts[name] for name in OWN_FILES},
                 passfile_ok=_passfile_ok(texts[PASSFILE], topology, replication_password),
-                hba_block=find_block(texts["pg_hba.conf"] or ""),
+                hba_block=find_block(records),
                 settings_included=has_include(texts["postgresql.conf"] or ""),
                 standby_signal=_is_standby(topology.postgresql, entries, texts[RECOVERY_FILE]),
                 recovery_signal="recovery.signal" in entries,
                 backup_label="backup_label" in entries,
                 outside=await places_outside(host, path),
                 auto_settings=parse_settings(texts["postgresql.auto.conf"] or ""),
-                promotion=parse_promotion(texts[PROMOTION_FILE], _marker(texts[MARKER_FILE])),
+                promotion=parse_promotion(texts[PROMOTION_FILE], marker),
+                adoptable=marker is None and _may_be_adopted(topology, control),
+                replaced_records=records_for(records, replaced) if topology.adoption else (),
+                md5_records=md5_records(records, replaced) if topology.adoption else (),
             )
         )
     except HostFailure as failure:
         return Unknown(f"{failure.what}: {failure.why}")
+
+
+def _may_be_adopted(topology: Topology, control: Fact[ControlData]) -> bool:
+    """Whether the topology file gives leave to take it over: leave is given for one cluster, by its identifier."""
+    adoption = topology.adoption
+    return (
+        adoption is not None
+        and isinstance(control, Known)
+        and control.value.system_identifier == adoption.system_identifier
+    )
 
 
 async def _text(host: Host, path: str) -> str | None:
@@ -93,8 +110,8 @@ async def observe_marker(host: Host, path: str) -> Marker | None:
 def _marker(text: str | None) -> Marker | None:
     try:
         value = json.loads(text or "null")
-        return Marker(str(value["cluster"]), NodeName(str(value["node"])))
-    except (ValueError, KeyError, TypeError):
+        return Marker(str(value["cluster"]), NodeName(str(value["node"])), value.get("adopted") is True)
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
@@ -136,6 +153,7 @@ async def observe_postmaster(host: Host, path: str) -> Fact[Postmaster]:
         port = int(lines[3]) if len(lines) > 3 and lines[3].strip().isdigit() else 0
         word = lines[7].strip() if len(lines) > 7 else ""
         states = {state.value: state for state in PostmasterState}
-        return Known(Postmaster(pid, port, states.get(word, PostmasterState.UNKNOWN)))
+        socket = lines[4].strip() if len(lines) > 4 else ""
+        return Known(Postmaster(pid, port, states.get(word, PostmasterState.UNKNOWN), socket))
     except HostFailure as failure:
         return Unknown(f"{failure.what}: {failure.why}")

@@ -28,9 +28,10 @@ async def _server(topology: Topology, world: World, observed: Observed, name: No
     seen, node = observed.nodes[name], topology.node(name)
     if not isinstance(seen.server, Known):
         return seen.server
-    port = seen.postmaster.value.port if isinstance(seen.postmaster, Known) else node.port
+    postmaster = seen.postmaster.value if isinstance(seen.postmaster, Known) else None
+    port, socket = (postmaster.port, postmaster.socket) if postmaster else (node.port, "")
     try:
-        return Known(await (await open_session(topology, world, node, port)).examine())
+        return Known(await (await open_session(topology, world, node, port, socket)).examine())
     except (DatabaseUnreachable, DatabaseRefused, HostFailure, HostUnreachable) as failure:
         return Unknown(failure.why or failure.what)
 

@@ -140,7 +140,7 @@ def _role(seen: ObservedNode) -> str:
     if seen.running:
         return "standby" if seen.running.in_recovery else "primary"
     data = seen.directory
-    if data is None or data.marker is None:
+    if data is None or not data.ours:
         return "unknown"
     was_standby = data.standby_signal or (seen.control is not None and seen.control.was_standby)
     return "standby" if was_standby else "primary"
@@ -151,7 +151,7 @@ def _state(seen: ObservedNode, sender: Sender | None, node: Node) -> str:
         return "unreachable"
     if isinstance(seen.data, Absent):
         return "not built"
-    if isinstance(seen.data, Known) and seen.data.value.marker is None:
+    if isinstance(seen.data, Known) and not seen.data.value.ours:
         return "foreign data"
     if isinstance(seen.postmaster, Absent):
         return "stopped"

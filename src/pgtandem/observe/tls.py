@@ -7,7 +7,16 @@ from pgtandem.model.facts import ABSENT, Fact, Known, Unknown
 from pgtandem.model.observed import Authority, Certificate, NodeTls, Postmaster, PostmasterState
 from pgtandem.model.topology import Node, Topology
 from pgtandem.plan.tls import managed
-from pgtandem.ports import AUTHORITY_SECRET, DatabaseUnreachable, Encryption, Host, HostFailure, Session, World
+from pgtandem.ports import (
+    AUTHORITY_SECRET,
+    SUPERUSER_SECRET,
+    DatabaseUnreachable,
+    Encryption,
+    Host,
+    HostFailure,
+    Session,
+    World,
+)
 from pgtandem.postgres.certificates import CERTIFICATE_FILE, KEY_FILE, ROOT_FILE
 from pgtandem.postgres.hba import NO_PLAIN, find_block
 
@@ -98,9 +107,28 @@ async def _key_usable(host: Host, node: Node) -> bool:
     return owner == "root" and int(mode, 8) & 0o027 == 0
 
 
-async def open_session(topology: Topology, world: World, node: Node, port: int) -> Session:
-    """The session of a node's server, open already or new. Raises DatabaseUnreachable."""
-    if topology.tls is None or world.has_session(node, port):
+async def open_session(topology: Topology, world: World, node: Node, port: int, socket: str = "") -> Session:
+    """The session of a node's server, open already or new. Raises DatabaseUnreachable.
+
+    With a cluster that is taken over, the superuser may have no password yet: then the Unix socket in the folder
+    `socket` is tried."""
+    if world.has_session(node, port):
+        return await world.session(node, port)
+    if topology.adoption is None or not socket:
+        return await _over_tcp(topology, world, node, port)
+    if world.workspace.secret(SUPERUSER_SECRET) is None:
+        return await world.session_by_socket(node, port, socket)
+    try:
+        return await _over_tcp(topology, world, node, port)
+    except DatabaseUnreachable as refused:
+        try:
+            return await world.session_by_socket(node, port, socket)
+        except (DatabaseUnreachable, HostFailure):
+            raise refused from None
+
+
+async def _over_tcp(topology: Topology, world: World, node: Node, port: int) -> Session:
+    if topology.tls is None:
         return await world.session(node, port)
     return await world.session(node, port, await _encryption(world, node))
 

@@ -53,6 +53,8 @@ def _host_key(line: str) -> str:
 
 async def system_of(topology: Topology, world: World) -> str:
     """The cluster's system identifier, "" while no node has data."""
+    if topology.adoption is not None:
+        return topology.adoption.system_identifier
     for node in topology.nodes:
         text = await world.host(node.host).read_file(posixpath.join(node.data_directory, SYSTEM_FILE))
         if text and text.strip().isdigit():

@@ -5,6 +5,7 @@ from pgtandem.model.facts import Known
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import PostmasterState
 from pgtandem.model.plan import Condition, NodeFiles, Risk, Step, StepKind
+from pgtandem.plan.adopting import adopting, outside_files, why_written
 from pgtandem.plan.certificates import takes_certificate
 from pgtandem.plan.desired import files_differ, neighbour_at_port, settings_in_place
 from pgtandem.plan.draft import Draft
@@ -15,11 +16,14 @@ from pgtandem.postgres.settings import canonical, setting_spec
 from pgtandem.postgres.spelling import RESPELLED
 from pgtandem.postgres.versions import has_standby_signal
 
+_DIFFER = "They differ from what the topology file says."
+
 
 def change(draft: Draft, name: NodeName, files: NodeFiles, drift: Drift) -> None:
     """Files that differ are written and loaded; settings that ALTER SYSTEM holds are taken back."""
     seen, major = draft.wish.seen(name), draft.wish.topology.postgresql
     running = seen.running is not None
+    fresh = adopting(seen)
     if drift.shadowed and running:
         draft.add(
             Step(
@@ -29,6 +33,7 @@ def change(draft: Draft, name: NodeName, files: NodeFiles, drift: Drift) -> None
                 f"ALTER SYSTEM RESET {', '.join(drift.shadowed)}",
                 "postgresql.auto.conf is read last and hides what the topology file says.",
                 Risk.RELOAD,
+                needs=(f"{name}.adopt",),
                 undo="ALTER SYSTEM SET with the old value",
                 names=drift.shadowed,
             )
@@ -41,24 +46,33 @@ def change(draft: Draft, name: NodeName, files: NodeFiles, drift: Drift) -> None
         differing += [signal] if signal not in differing else []
     restart = drift.restart_for(major)
     load = running and bool(differing or drift.loaded or drift.shadowed)
+    # Until the register of Debian leads to the data directory, and the server is started again, it reads other files.
+    reads = running and seen.running is not None and not any(outside_files(draft.wish, name, seen.running))
+    what, why = (
+        why_written(draft, name, files, drift)
+        if fresh
+        else (_what_is_written(differing, drift.written, settings_in_place(seen), files), _DIFFER)
+    )
     if differing:
         draft.add(
             Step(
                 f"{name}.files",
                 StepKind.WRITE_FILES,
                 name,
-                _what_is_written(differing, drift.written, settings_in_place(seen), files)
-                + (" and reload" if load else ""),
-                "They differ from what the topology file says.",
+                what + (" and reload" if load else ""),
+                why,
                 Risk.RELOAD,
                 # A server that is told to push its WAL to another host must find the way there open.
-                needs=("host.account", "archive.folder", f"{name}.reset", f"{name}.keys", f"{name}.certificate"),
+                needs=(
+                    *("host.account", "archive.folder", f"{name}.reset", f"{name}.keys", f"{name}.certificate"),
+                    *(f"{name}.adopt", f"{draft.wish.primary}.superuser"),
+                ),
                 expects=(Condition("data_is_ours", name, name),),
                 proves=(
                     *loaded(draft, name, wanted, (*drift.written, *drift.loaded)),
                     *takes_certificate(draft.wish, name, drift.written),
                 )
-                if running
+                if reads
                 else (),
                 undo="change the topology file back and apply",
                 files=files,

@@ -104,6 +104,27 @@ def _slot_usable(server: Server, argument: str) -> bool:
     return slot is not None and slot.wal_status != "lost"
 
 
+def _adoptable(node: ObservedNode, _: str) -> Verdict:
+    return node.data if isinstance(node.data, Unknown) else node.directory is not None and node.directory.adoptable
+
+
+def _scram_password(server: Server, argument: str) -> bool:
+    role = server.roles.get(argument)
+    return role is not None and role.password_kind == "scram-sha-256"
+
+
+def _role_disabled(server: Server, argument: str) -> bool:
+    role = server.roles.get(argument)
+    return role is None or not (role.login or role.replication)
+
+
+def _records_replaced(node: ObservedNode, argument: str) -> Verdict:
+    data = node.directory
+    if data is None:
+        return node.data if isinstance(node.data, Unknown) else False
+    return not data.replaced_records and not (argument == "scram" and data.md5_records)
+
+
 def _control_at_most(node: ObservedNode, argument: str) -> Verdict:
     name, _, value = argument.partition("=")
     control = node.control
@@ -170,5 +191,9 @@ _KINDS: Mapping[str, Callable[[ObservedNode, str], Verdict]] = {
     "slot_gone": _server(lambda server, argument: argument not in server.slots),
     "nothing_pending": _server(lambda server, _: not any(s.pending_restart for s in server.settings.values())),
     "control_at_most": _control_at_most,
+    "adoptable": _adoptable,
+    "scram_password": _server(_scram_password),
+    "role_disabled": _server(_role_disabled),
+    "records_replaced": _records_replaced,
     "serves_certificate": _serves_certificate,
 }

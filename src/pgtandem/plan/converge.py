@@ -9,6 +9,7 @@ commit must never wait for a standby that does not exist yet.
 from pgtandem.model.observed import Observed
 from pgtandem.model.plan import WARNING, Plan
 from pgtandem.model.topology import Topology
+from pgtandem.plan.adopting import replaced
 from pgtandem.plan.archiving import check_archive
 from pgtandem.plan.between_hosts import host_notes
 from pgtandem.plan.certificates import plan_certificates
@@ -75,6 +76,7 @@ def _converge(draft: Draft) -> Plan:
     rewind_role_left(draft)
     former_nodes(draft, close_ways(draft))
     forget_promotions(draft)
+    replaced(draft)
     if draft.steps:
         draft.notes += [note for name in wish.topology.names for note in remarks(wish.topology, name, wish.seen(name))]
     if confirming(wish) or draft.steps:

@@ -88,6 +88,9 @@ def desired_settings(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> 
         "wal_retrieve_retry_interval": "500ms",
         "password_encryption": "scram-sha-256",
     }
+    control = seen.control
+    if topology.adoption is not None and control is not None and not control.checksums:
+        settings["wal_log_hints"] = "on"
     if topology.tls is not None and setting_spec(topology.postgresql, "ssl_min_protocol_version"):
         settings["ssl_min_protocol_version"] = "TLSv1.2"
     if has_slot_cap(topology.postgresql):
@@ -265,6 +268,9 @@ def desired_hba(topology: Topology, *, refuse_plain: bool = False, over_ssh: boo
     lines = [HbaLine("replication", REPLICATION_ROLE, address, kind=kind) for address in addresses]
     if rewinds_by_role(topology.postgresql):
         lines += [HbaLine("postgres", REWIND_ROLE, address, kind=kind) for address in addresses]
+    if topology.adoption is not None:
+        # What others have written may let nobody in over TCP.
+        lines.append(HbaLine("postgres", SUPERUSER, "127.0.0.1"))
     if refuse_plain and over_ssh:
         lines.append(HbaLine("postgres", SUPERUSER, "127.0.0.1", kind=NO_PLAIN.kind))
     if refuse_plain:
@@ -275,7 +281,10 @@ def desired_hba(topology: Topology, *, refuse_plain: bool = False, over_ssh: boo
 def desired_files(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> NodeFiles:
     """Everything of pgtandem's in a node's data directory."""
     topology = wish.topology
-    marker = {"made_by": "pgtandem", "cluster": topology.cluster, "node": name}
+    data = wish.seen(name).directory
+    marker: dict[str, str | bool] = {"made_by": "pgtandem", "cluster": topology.cluster, "node": name}
+    if data is not None and (data.adoptable or (data.marker is not None and data.marker.adopted)):
+        marker["adopted"] = True
     texts = {
         MARKER_FILE: json.dumps(marker) + "\n",
         SETTINGS_FILE: render_settings(desired_settings(wish, name, keep_sync=keep_sync), _HEADING),
@@ -289,7 +298,7 @@ def desired_files(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> Nod
             wal_over_ssh.PUSH_SCRIPT: wal_over_ssh.PUSH_TEXT,
             wal_over_ssh.HOSTS_FILE: wal_over_ssh.render_hosts(f"{topology.cluster}/{name}", hosts),
         }
-    elif (data := wish.seen(name).directory) and data.files.get(wal_over_ssh.HOSTS_FILE):
+    elif data is not None and data.files.get(wal_over_ssh.HOSTS_FILE):
         texts[wal_over_ssh.HOSTS_FILE] = ""  # nobody else is asked any more
     if wish.upstream(name) is not None and not has_standby_signal(topology.postgresql):
         texts[RECOVERY_FILE] = recovery_file(wish, name)

@@ -32,12 +32,16 @@ def register(draft: Draft, name: NodeName) -> None:
             f"make {node.data_directory} known to postgresql-common as {cluster}"
             if registration.text is None
             else f"write {registration.directory}/postgresql.conf anew",
-            "pg_lsclusters, pg_ctlcluster and the system's start then know it, and its port is not given to another.",
+            "pg_lsclusters, pg_ctlcluster and the system's start then know it, and its port is not given to another."
+            if registration.text is None or registration.ours
+            else "It leads to the configuration in the data directory from now on; the present one is kept beside it.",
             Risk.CREATE,
-            needs=("host.account", f"{name}.data"),
+            needs=("host.account", f"{name}.data", f"{name}.adopt", f"{name}.files"),
             expects=(Condition("data_is_ours", name, name),),
             proves=(Condition("registered", name),),
-            undo=f"remove {registration.directory}",
+            undo=f"remove {registration.directory}"
+            if registration.text is None or registration.ours
+            else f"put {registration.directory}/postgresql.conf.before-pgtandem back",
             names=(registration.directory, text),
         )
     )

@@ -3,6 +3,7 @@
 from pgtandem.model.facts import Known
 from pgtandem.model.names import REPLICATION_ROLE, REWIND_ROLE
 from pgtandem.model.plan import Condition, NodeFiles, Risk, Step, StepKind
+from pgtandem.plan.adopting import superuser, take_over
 from pgtandem.plan.archiving import archive_folder
 from pgtandem.plan.changes import change, loaded, restart, start
 from pgtandem.plan.conditions import judge
@@ -11,7 +12,7 @@ from pgtandem.plan.draft import Draft, cascade_order
 from pgtandem.plan.drift import drift_of, unanswered
 from pgtandem.plan.outside import places_to_fill
 from pgtandem.plan.promotion import unfence
-from pgtandem.plan.slots import slot
+from pgtandem.plan.slots import before_standbys_move, slot
 from pgtandem.plan.standbys import prove
 from pgtandem.postgres.conf import SETTINGS_FILE, parse_settings
 
@@ -33,6 +34,8 @@ def plan_primary(draft: Draft) -> None:
         create_data_directory(draft, files)
     else:
         unfence(draft)
+        take_over(draft, name)
+        superuser(draft)
         change(draft, name, files, drift_of(wish, name, keep_sync=sync_later(draft)))
     archive_folder(draft)
     if not isinstance(wish.seen(name).postmaster, Known) or unanswered(wish.seen(name)):
@@ -84,7 +87,7 @@ def replication_role(draft: Draft) -> None:
             ("Its rights or its password are others than pgtandem gave it. " if there else "")
             + "Standbys stream as it: replication only, no superuser, SCRAM password.",
             Risk.CREATE,
-            needs=(f"{name}.start", f"{name}.files", f"{name}.restart"),
+            needs=(f"{name}.start", f"{name}.files", *before_standbys_move(draft, name)),
             expects=(Condition("is_primary", name),),
             proves=(Condition("role_ready", name, REPLICATION_ROLE),),
             undo="" if there else f"DROP ROLE {REPLICATION_ROLE}",

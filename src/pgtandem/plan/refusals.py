@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from pgtandem.errors import CODES, PgtandemError, Problem
 from pgtandem.model.facts import Absent, Known, Unknown
 from pgtandem.model.names import NodeName
-from pgtandem.model.observed import Observed, ObservedNode, Obstacle, PostmasterState
+from pgtandem.model.observed import DataDirectory, Observed, ObservedNode, Obstacle, PostmasterState
 from pgtandem.model.topology import Topology
+from pgtandem.plan.adopting import adoption_findings
 from pgtandem.plan.between_hosts import library_findings, path_findings
 from pgtandem.plan.catching_up import gaps
 from pgtandem.plan.certificates import tls_findings
@@ -81,6 +82,7 @@ def _findings(wish: Wish) -> Iterator[Finding]:
             yield from _existing_data(wish, name, node)
         yield from outside_findings(wish, name, node)
         yield from taken_names(wish.topology, name, node)
+        yield from adoption_findings(wish, name, node)
         yield from _port(wish, name, node)
         yield from _disk(wish, name, node)
         yield from path_findings(wish, name)
@@ -224,6 +226,8 @@ def _foreign_data(topology: Topology, name: NodeName, node: ObservedNode) -> Ite
     if data is None:
         return
     where = topology.node(name).data_directory
+    if data.adoptable:
+        return
     if data.marker is None:
         found = ", ".join(data.entries[:6]) + (", ..." if len(data.entries) > 6 else "")
         if isinstance(data.major, Known):
@@ -236,8 +240,14 @@ def _foreign_data(topology: Topology, name: NodeName, node: ObservedNode) -> Ite
             Problem(
                 name,
                 what,
-                f"Found there: {found}. pgtandem never overwrites what it did not make.",
-                f"name another folder as nodes.{name}.data_directory, or move this one away",
+                f"Found there: {found}. pgtandem never overwrites what it did not make."
+                + (_not_the_one(topology, data) if topology.adoption else ""),
+                f"name another folder as nodes.{name}.data_directory, or move this one away"
+                + (
+                    ""
+                    if topology.adoption or not isinstance(data.major, Known)
+                    else "; or take it over: pgtandem adopt"
+                ),
             ),
         )
     elif (data.marker.cluster, data.marker.node) != (topology.cluster, name):
@@ -251,6 +261,14 @@ def _foreign_data(topology: Topology, name: NodeName, node: ObservedNode) -> Ite
                 f"name another folder as nodes.{name}.data_directory, or move this one away",
             ),
         )
+
+
+def _not_the_one(topology: Topology, data: DataDirectory) -> str:
+    assert topology.adoption is not None
+    wanted = topology.adoption.system_identifier
+    if isinstance(data.control, Known):
+        return f" Its system identifier is {data.control.value.system_identifier}; [adopt] allows {wanted}."
+    return f" [adopt] allows the cluster {wanted}, and which one this is cannot be read."
 
 
 def _existing_data(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[Finding]:

@@ -89,7 +89,7 @@ def claims_primary(node: ObservedNode) -> bool:
     """Whether a node's data directory would start as a primary: it is a whole cluster that no signal file makes a
     standby, and that did not last run as one."""
     data, control = node.directory, node.control
-    if data is None or control is None or data.marker is None:
+    if data is None or control is None or not data.ours:
         return False
     return not data.standby_signal and not data.recovery_signal and not control.was_standby
 
@@ -98,7 +98,7 @@ def is_fenced(node: ObservedNode) -> bool:
     """Whether a node last ran as a primary, does not run now, and would start as a standby: a role change was cut off
     after the primary was stopped. A copy that never ran has a backup_label and is none."""
     data, control = node.directory, node.control
-    if data is None or control is None or data.marker is None or not data.standby_signal or data.backup_label:
+    if data is None or control is None or not data.ours or not data.standby_signal or data.backup_label:
         return False
     stopping = isinstance(node.postmaster, Known) and node.postmaster.value.state is PostmasterState.STOPPING
     return not control.was_standby and (isinstance(node.postmaster, Absent) or stopping)

@@ -2,8 +2,16 @@
 
 from pgtandem.model.names import SLOT_PREFIX, NodeName, slot_name
 from pgtandem.model.plan import Condition, Risk, Step, StepKind
+from pgtandem.plan.adopting import adopting
 from pgtandem.plan.conditions import judge
 from pgtandem.plan.draft import Draft
+
+
+def before_standbys_move(draft: Draft, name: NodeName) -> tuple[str, ...]:
+    """A restart of the node makes room for slots and senders. While a cluster is taken over there is room, and the
+    restart waits until the standbys, which need the role and the slot, have been restarted with the higher settings."""
+    under_way = any(adopting(draft.wish.seen(other)) for other in draft.wish.topology.names)
+    return () if under_way else (f"{name}.restart",)
 
 
 def slot(draft: Draft, upstream: NodeName, standby: NodeName) -> None:
@@ -25,7 +33,7 @@ def slot(draft: Draft, upstream: NodeName, standby: NodeName) -> None:
             ("It no longer holds the WAL that it was to hold. " if lost else "")
             + f"{upstream} then keeps the WAL that {standby} still needs, up to max_slot_wal_keep_size.",
             Risk.CREATE,
-            needs=(f"{upstream}.start", f"{upstream}.files", f"{upstream}.restart"),
+            needs=(f"{upstream}.start", f"{upstream}.files", *before_standbys_move(draft, upstream)),
             expects=(Condition("answers", upstream),),
             proves=(Condition("slot_usable", upstream, slot),),
             undo=f"SELECT pg_drop_replication_slot('{slot}')",

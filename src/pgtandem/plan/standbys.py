@@ -5,6 +5,7 @@ from dataclasses import replace
 from pgtandem.model.facts import Known
 from pgtandem.model.names import NodeName
 from pgtandem.model.plan import Condition, NodeFiles, Risk, Step, StepKind
+from pgtandem.plan.adopting import take_over
 from pgtandem.plan.certificates import streams_encrypted
 from pgtandem.plan.changes import change, restart, start
 from pgtandem.plan.desired import Wish, delays, desired_files, streams
@@ -32,6 +33,7 @@ def plan_standby(draft: Draft, name: NodeName) -> None:
         start(draft, name, "is_standby", (f"{name}.data", f"{name}.keys"))
     else:
         drift = drift_of(wish, name)
+        take_over(draft, name)
         change(draft, name, files, drift)
         if seen.running is not None:
             restart(draft, name, drift, ())

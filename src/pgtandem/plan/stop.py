@@ -33,6 +33,7 @@ def plan_destroy(topology: Topology, observed: Observed) -> Plan:
     refuse_closed(topology, observed)
     _refuse_unseen(topology, observed)
     raise_findings(list(unseen_archive(topology, observed)), topology)
+    _refuse_adopted(topology, observed)
     steps = _stops(topology, observed)
     stops = tuple(step.id for step in steps)
     systems = tuple(sorted(set(observed.system_identifiers().values())))
@@ -83,6 +84,30 @@ def plan_destroy(topology: Topology, observed: Observed) -> Plan:
                 )
             )
     return Plan(primary=None, steps=ordered(steps))
+
+
+def _refuse_adopted(topology: Topology, observed: Observed) -> None:
+    """What was there before pgtandem is not pgtandem's to remove, nor is what was copied from it."""
+    adopted = [
+        name
+        for name, node in observed.nodes.items()
+        if node.directory and (node.directory.adoptable or (node.directory.marker and node.directory.marker.adopted))
+    ]
+    raise_findings(
+        [
+            (
+                "PT-3003",
+                Problem(
+                    name,
+                    f"{topology.node(name).data_directory} of {name} was taken over, not made by pgtandem",
+                    "It removes only what it made itself.",
+                    "pgtandem down   (stops the servers), then remove the data yourself",
+                ),
+            )
+            for name in adopted
+        ],
+        topology,
+    )
 
 
 def _refuse_unseen(topology: Topology, observed: Observed) -> None:

@@ -87,6 +87,14 @@ class Session(Protocol):
         """Ends who is logged in as it, and drops the role with its rights; not there is fine. It owns nothing."""
         ...
 
+    async def set_superuser_password(self, name: str, verifier: str) -> None:
+        """Gives an existing role this SCRAM verifier as its password, and changes nothing else of it."""
+        ...
+
+    async def disable_role(self, name: str) -> None:
+        """Takes login and replication from a role; not there is fine. Raises DatabaseRefused for a superuser."""
+        ...
+
     async def create_slot(self, name: SlotName) -> None:
         """A physical slot that keeps WAL from now on; there already is fine."""
         ...

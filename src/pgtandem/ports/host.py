@@ -185,6 +185,11 @@ class Host(Protocol):
         """
         ...
 
+    async def socket(self, directory: str, port: int) -> str:
+        """The folder of a socket of this machine that leads to the Unix socket of a server of the host, which sees the
+        account at the other end: so peer authentication works. Raises HostFailure where there is no such way."""
+        ...
+
     async def process_alive(self, pid: int) -> bool:
         """Whether a process lives; one that ended and was not reaped yet does not."""
         ...

@@ -53,6 +53,18 @@ class World:
             self._sessions[key] = await self.database.connect(access)
         return self._sessions[key]
 
+    async def session_by_socket(self, node: Node, port: int, directory: str) -> Session:
+        """The same through the server's Unix socket in `directory`, where it may trust the account without a password.
+
+        Raises as `session` does.
+        """
+        key = _key(node, port)
+        if key not in self._sessions:
+            folder = await self.host(node.host).socket(directory, port)
+            password = self.workspace.secret(SUPERUSER_SECRET)
+            self._sessions[key] = await self.database.connect(Access(node.name, folder, port, SUPERUSER, password))
+        return self._sessions[key]
+
     def has_session(self, node: Node, port: int) -> bool:
         """Whether a session of this node's server is open."""
         return _key(node, port) in self._sessions

@@ -114,13 +114,14 @@ SELECT json_agg(json_build_object(
     'name', rolname, 'superuser', rolsuper, 'replication', rolreplication, 'login', rolcanlogin,
     'connection_limit', rolconnlimit, 'password', rolpassword,
     'expired', coalesce(rolvaliduntil <= clock_timestamp(), false)))
-FROM pg_authid WHERE rolname IN ('{REPLICATION_ROLE}', '{REWIND_ROLE}', '{SUPERUSER}')
+FROM pg_authid
+WHERE rolname IN ('{REPLICATION_ROLE}', '{REWIND_ROLE}', '{SUPERUSER}') OR (rolreplication AND rolcanlogin)
 """
 
 _SENDERS = """
 SELECT json_agg(json_build_object(
     'application_name', application_name, 'pid', pid, 'client_address', host(client_addr),
-    'state', state, 'sync_state', sync_state, 'encrypted', ssl,
+    'user', usename, 'state', state, 'sync_state', sync_state, 'encrypted', ssl,
     'sent_lsn', sent_lsn, 'write_lsn', write_lsn, 'flush_lsn', flush_lsn, 'replay_lsn', replay_lsn,
     'write_lag_seconds', extract(epoch FROM write_lag), 'flush_lag_seconds', extract(epoch FROM flush_lag),
     'replay_lag_seconds', extract(epoch FROM replay_lag)) ORDER BY application_name, pid)
@@ -248,6 +249,9 @@ ALTER ROLE {role} WITH LOGIN REPLICATION NOSUPERUSER NOCREATEDB NOCREATEROLE NOB
     CONNECTION LIMIT -1 VALID UNTIL 'infinity' PASSWORD {verifier}
 """
 RESET_ROLE = "ALTER ROLE {role} RESET ALL"
+IS_SUPERUSER = "SELECT rolsuper FROM pg_authid WHERE rolname = %s"
+SET_PASSWORD = "ALTER ROLE {role} PASSWORD {verifier}"
+DISABLE_ROLE = "ALTER ROLE {role} WITH NOLOGIN NOREPLICATION"
 
 # What pg_rewind reads another server with (manual, pg_rewind, Notes; 11 and later), in the one database that it uses.
 CORRECT_REWIND_ROLE = """

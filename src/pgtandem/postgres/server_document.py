@@ -149,6 +149,7 @@ def _sender(row: Document) -> Sender:
         write_lag_seconds=_seconds(row["write_lag_seconds"]),
         flush_lag_seconds=_seconds(row["flush_lag_seconds"]),
         replay_lag_seconds=_seconds(row["replay_lag_seconds"]),
+        user=row["user"],
     )
 
 

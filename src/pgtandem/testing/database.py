@@ -1,5 +1,7 @@
 """The ports Database and Session over simulated servers."""
 
+from dataclasses import replace
+
 from pgtandem.model.examined import Examination
 from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import REPLICATION_ROLE, REWIND_ROLE, SUPERUSER, NodeName, Secret, SlotName
@@ -95,7 +97,7 @@ class SimSession:
             roles={
                 name: _role(name, role, replication_password)
                 for name, role in storage.content.roles.items()
-                if name in (REPLICATION_ROLE, REWIND_ROLE, SUPERUSER)
+                if name in (REPLICATION_ROLE, REWIND_ROLE, SUPERUSER) or (role.replication and role.login)
             },
             slots={name: _slot(server, name, slot) for name, slot in sorted(storage.slots.items())},
             senders=tuple(_sender(*row) for row in server.network.senders(server)),
@@ -140,6 +142,26 @@ class SimSession:
         server = await self._primary(f"drop the role {name}")
         if name in server.storage.content.roles:
             server.storage.write("drop role", name)
+
+    @port_call(changes=True)
+    async def set_superuser_password(self, name: str, verifier: str) -> None:
+        if not scram.is_verifier(verifier):
+            raise ValueError("not a SCRAM-SHA-256 verifier")
+        server = await self._primary(f"set the password of {name}")
+        role = server.storage.content.roles.get(name)
+        if role is None:
+            raise DatabaseRefused(self.node, f"set the password of {name}", f'Role "{name}" does not exist.')
+        server.storage.write("role", name, replace(role, verifier=verifier))
+
+    @port_call(changes=True)
+    async def disable_role(self, name: str) -> None:
+        server = await self._primary(f"disable the role {name}")
+        role = server.storage.content.roles.get(name)
+        if role is None:
+            return
+        if role.superuser:
+            raise DatabaseRefused(self.node, f"disable the role {name}", "It is a superuser.")
+        server.storage.write("role", name, replace(role, login=False, replication=False))
 
     @port_call(changes=True)
     async def create_slot(self, name: SlotName) -> None:
@@ -283,6 +305,7 @@ def _sender(standby: SimServer, name: str, sync_state: str) -> Sender:
         flush_lsn=end,
         replay_lsn=Lsn(standby.storage.replay_lsn),
         encrypted=standby.encrypted,
+        user=parse_conninfo(standby.source("primary_conninfo")).get("user"),
     )
 
 

@@ -209,6 +209,11 @@ class SimHost:
         return address, port
 
     @port_call(changes=False)
+    async def socket(self, directory: str, port: int) -> str:
+        await self._reach()
+        return directory
+
+    @port_call(changes=False)
     async def process_alive(self, pid: int) -> bool:
         await self._reach()
         return any(server.pid == pid and server.machine is self.machine for server in self.network.servers)

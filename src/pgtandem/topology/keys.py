@@ -57,7 +57,7 @@ class Key:
 #: The tables of the file, as their headings are written; NAME stands for the name of a node.
 CLUSTER, NODE, REPLICATION, ARCHIVE, TLS = "cluster", "nodes.NAME", "replication", "archive", "tls"
 BACKUP = "backup"
-PG_HBA = "pg_hba"
+PG_HBA, ADOPT = "pg_hba", "adopt"
 
 _TABLES = (
     Key("", "cluster", Kind.TABLE, "what the cluster is called and which PostgreSQL it runs", required=True),
@@ -68,6 +68,7 @@ _TABLES = (
     Key("", "tls", Kind.TABLE, "encrypted connections; without this table they are not"),
     Key("", "parameters", Kind.SETTINGS, "PostgreSQL settings of all nodes"),
     Key("", "pg_hba", Kind.TABLE, "who else may connect"),
+    Key("", "adopt", Kind.TABLE, "the cluster that is taken over, where pgtandem did not build it"),
 )
 
 _CLUSTER_KEYS = (
@@ -295,6 +296,33 @@ _PG_HBA_KEYS = (
     ),
 )
 
+_ADOPT_KEYS = (
+    Key(
+        ADOPT,
+        "system_identifier",
+        Kind.TEXT,
+        "the cluster whose data directories may be taken over, as pg_controldata shows it",
+        '"7564483649281330291"',
+        required=True,
+    ),
+    Key(
+        ADOPT,
+        "replaces_roles",
+        Kind.LINES,
+        "what its standbys streamed as; they may not log in any more once nobody uses them",
+        '["repl_user"]',
+        default_words="none",
+    ),
+    Key(
+        ADOPT,
+        "replaces_slots",
+        Kind.LINES,
+        "the replication slots that its standbys used; dropped once nobody uses them",
+        '["standby1"]',
+        default_words="none",
+    ),
+)
+
 KEYS: tuple[Key, ...] = (
     *_TABLES,
     *_CLUSTER_KEYS,
@@ -304,6 +332,7 @@ KEYS: tuple[Key, ...] = (
     *_BACKUP_KEYS,
     *_TLS_KEYS,
     *_PG_HBA_KEYS,
+    *_ADOPT_KEYS,
 )
 
 

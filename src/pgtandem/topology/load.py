@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from pgtandem.model.topology import BackupPolicy, Replication, Topology
+from pgtandem.topology.adoption import read_adoption
 from pgtandem.topology.backup import read_backup
 from pgtandem.topology.check import (
     check_addresses,
@@ -51,6 +52,9 @@ def load_topology(text: str, *, folder: str, source: str = "pgtandem.toml") -> T
     hba_table = root.table("pg_hba")
     hba_lines = read_pg_hba(hba_table) if hba_table else ()
 
+    adopt_table = root.table("adopt")
+    adoption = read_adoption(adopt_table) if adopt_table else None
+
     check_upstreams(problems, nodes)
     check_delays(problems, nodes)
     check_addresses(problems, nodes)
@@ -82,4 +86,5 @@ def load_topology(text: str, *, folder: str, source: str = "pgtandem.toml") -> T
         binaries=cluster.binaries,
         bin_directory=cluster.bin_directory,
         backup=backup,
+        adoption=adoption,
     )

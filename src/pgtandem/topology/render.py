@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from pgtandem.model.topology import (
     LOCAL,
+    Adoption,
     Archive,
     BackupPolicy,
     Binaries,
@@ -17,7 +18,7 @@ from pgtandem.model.topology import (
 )
 from pgtandem.postgres.versions import untested
 from pgtandem.topology.backup import duration_text
-from pgtandem.topology.keys import ARCHIVE, BACKUP, CLUSTER, NODE, REPLICATION, TLS, keys_of
+from pgtandem.topology.keys import ADOPT, ARCHIVE, BACKUP, CLUSTER, NODE, REPLICATION, TLS, keys_of
 from pgtandem.topology.places import absolute, host_name, is_below
 from pgtandem.topology.toml import quote_key, quote_text
 
@@ -44,6 +45,7 @@ def render_topology(topology: Topology, *, folder: str) -> str:
         _tls(topology.tls, folder),
         _parameters(topology.parameters),
         *([_pg_hba(topology.hba_lines)] if topology.hba_lines else []),
+        *([_adopt(topology.adoption)] if topology.adoption else []),
     ]
     return "\n".join(parts)
 
@@ -160,6 +162,18 @@ def _parameters(parameters: Mapping[str, str]) -> str:
 
 def _pg_hba(lines: tuple[str, ...]) -> str:
     return _text(["[pg_hba]", "lines = [", *(f"    {quote_text(line)}," for line in lines), "]"])
+
+
+def _adopt(adoption: Adoption) -> str:
+    lines = [
+        "[adopt]",
+        f"# {keys_of('')['adopt'].meaning}; without this table pgtandem refuses its data directories",
+        f"system_identifier = {quote_text(adoption.system_identifier)}",
+    ]
+    for name, values in (("replaces_roles", adoption.roles), ("replaces_slots", adoption.slots)):
+        if values:
+            lines += [f"# {keys_of(ADOPT)[name].meaning}", f"{name} = [{', '.join(map(quote_text, values))}]"]
+    return _text(lines)
 
 
 def _settings(parameters: Mapping[str, str]) -> list[str]:

@@ -18,6 +18,7 @@ from pgtandem.adapters.hosts import files, folders, processes, programs, sockets
 from pgtandem.adapters.hosts.account import Account, acting_as
 from pgtandem.adapters.hosts.paths import absolute, shown
 from pgtandem.adapters.hosts.reach import find_obstacle
+from pgtandem.adapters.hosts.relay import Relays
 from pgtandem.model.facts import ABSENT, Absent, Fact, Known, Unknown
 from pgtandem.model.observed import DiskSpace, Obstacle
 from pgtandem.ports.host import CommandTimeout, Completed, HostFailure
@@ -41,6 +42,7 @@ class LocalHost:
         self._wanted = account_name
         self._programs_folder = programs_folder
         self._account: Account | None = None
+        self._relays: Relays | None = None
 
     @property
     def name(self) -> str:
@@ -194,6 +196,14 @@ class LocalHost:
     async def forward(self, address: str, port: int) -> tuple[str, int]:
         return address, port
 
+    async def socket(self, directory: str, port: int) -> str:
+        chosen = self._chosen()
+        if not isinstance(chosen, Known) or chosen.value.uid == os.geteuid():
+            return directory
+        if self._relays is None:
+            self._relays = Relays()
+        return await self._relays.folder(chosen.value, directory, port)
+
     async def process_alive(self, pid: int) -> bool:
         return await processes.process_alive(pid)
 
@@ -217,7 +227,8 @@ class LocalHost:
             raise self._failure(what, f'{completed.complaint} (as account "{account.name}")')
 
     async def close(self) -> None:
-        return None
+        if self._relays is not None:
+            await self._relays.close()
 
     async def _remove_folder(self, what: str, path: str) -> None:
         account = self._account_to_change(what)

@@ -283,6 +283,19 @@ class SshHost:
             next_step = "in the host's sshd_config:  AllowTcpForwarding local   (or remove what denies it)"
             raise self._failure(f"could not reach port {port} through ssh", f"{error}", next_step) from error
 
+    async def socket(self, directory: str, port: int) -> str:
+        what = f"could not reach the socket of port {port}"
+        login = (await self.run_as_login(["id", "-un"], deadline_seconds=20)).text.strip()
+        account = await self.account()
+        if account != Known(login):
+            why = f"sshd would connect to it as {login}, not as the account that the server runs as."
+            raise self._failure(what, why, "log in as the account of the server, or give the password of its superuser")
+        try:
+            return await self._connection.socket(f"{directory}/.s.PGSQL.{port}", port)
+        except ConnectionRefusedError as error:
+            next_step = "in the host's sshd_config:  AllowStreamLocalForwarding local"
+            raise self._failure(what, f"{error}", next_step) from error
+
     async def process_alive(self, pid: int) -> bool:
         return pid > 0 and (await self._ask("looking at a process", "alive", str(pid))).exit_code == 0
 

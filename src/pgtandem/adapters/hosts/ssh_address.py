@@ -87,7 +87,13 @@ class SshCommand:
     def forward_argv(self, socket: str, local: str, port: int) -> list[str]:
         """Has the connection at `socket` carry the local socket to a port of the host. No configuration is read: what
         forwards the user has there are not meant."""
-        way = f"{local}:127.0.0.1:{port}"
+        return self._forward_argv(socket, f"{local}:127.0.0.1:{port}")
+
+    def socket_argv(self, socket: str, local: str, remote: str) -> list[str]:
+        """The same to a Unix socket of the host."""
+        return self._forward_argv(socket, f"{local}:{remote}")
+
+    def _forward_argv(self, socket: str, way: str) -> list[str]:
         return ["ssh", "-F", "none", "-S", socket, "-O", "forward", "-L", way, self.address.host]
 
     def settings_argv(self) -> list[str]:

@@ -63,6 +63,8 @@ class SshConnection:
         self._helper: Helper | None = None
         self._forwarded_by: Helper | None = None
         self._forwarded: set[int] = set()
+        self._sockets_by: Helper | None = None
+        self._sockets: dict[str, str] = {}
         self._serving: _Serving | None = None
 
     @property
@@ -127,6 +129,29 @@ class SshConnection:
                 await self._mux(argv)
                 self._forwarded.add(port)
             return self._folder
+
+    async def socket(self, remote: str, port: int) -> str:
+        """The folder of a socket that leads to a Unix socket of the host. sshd connects to that as who logged in.
+
+        Raises ConnectionRefusedError when the host's sshd does not allow that.
+        """
+        helper = await self.helper()
+        async with self._in_this_loop().connecting:
+            if self._sockets_by is not helper:
+                self._sockets_by, self._sockets = helper, {}
+            if helper.forwarding_denied:
+                raise ConnectionRefusedError("Its sshd does not allow that connections are forwarded.")
+            if remote not in self._sockets:
+                control = self._socket()
+                assert self._folder is not None
+                folder = os.path.join(self._folder, f"s{len(self._sockets)}")
+                os.makedirs(folder, 0o700, exist_ok=True)
+                local = os.path.join(folder, f".s.PGSQL.{port}")
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(local)
+                await self._mux(self._command.socket_argv(control.replace("%%", "%"), local, remote))
+                self._sockets[remote] = folder
+            return self._sockets[remote]
 
     async def _mux(self, argv: Sequence[str]) -> None:
         account = current_account()

@@ -163,6 +163,10 @@ class Hosts:
         script.chmod(0o755)
         return script
 
+    def at_control(self, argv: Sequence[str]) -> list[str]:
+        """The command that runs a command of this machine at the control seat."""
+        return ["nsenter", f"--net={self._namespace(CONTROL)}", "--", *argv]
+
     def processes(self, host: str, words: str) -> list[int]:
         """The ids, on the host, of its processes whose command line holds these words."""
         listed = self.run(host, ["ps", "-eo", "pid=,args="]).stdout.splitlines()
@@ -195,6 +199,16 @@ class Hosts:
     def heal(self, host: str) -> None:
         """Puts its cable back."""
         self._ip("sw", f"link set {host} up")
+
+    def freeze(self, host: str) -> None:
+        """Every process of the host stands still; its kernel goes on, so that connections stay, and new ones begin."""
+        for _ in range(2):  # one that was just being made may have been missed
+            os.kill(self._init[host], signal.SIGSTOP)
+            self.run(host, ["sh", "-c", "kill -STOP -1"])
+
+    def thaw(self, host: str) -> None:
+        os.kill(self._init[host], signal.SIGCONT)
+        self.run(host, ["sh", "-c", "kill -CONT -1"])
 
     def block(self, source: str, target: str) -> None:
         """Drops what `source` sends to `target`, one way."""

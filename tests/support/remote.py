@@ -60,6 +60,7 @@ class RemoteCluster:
         for running in self._running:
             running.kill()
         for host in self.hosts.names:
+            self.hosts.unblock(host)
             if not self.hosts.alive(host):
                 self.hosts.boot(host)  # a test left it off
             self.hosts.run(host, ["pkill", "-9", "-f", self.base])
@@ -132,6 +133,10 @@ class RemoteCluster:
         address = url.rpartition("@")[2].strip("[]")
         return next(n for n in self.hosts.names if address in (self.hosts.address(n), self.hosts.address6(n)))
 
+    def secrets(self) -> dict[str, str]:
+        secrets: dict[str, str] = json.loads((self.folder / ".pgtandem/secrets.json").read_text())
+        return secrets
+
     def psql(self, node: str, sql: str, port: int | None = None) -> str:
         """Asks the server of a node, on its host."""
         done = self.try_psql(node, sql, port)
@@ -139,8 +144,7 @@ class RemoteCluster:
         return done.stdout.strip()
 
     def try_psql(self, node: str, sql: str, port: int | None = None) -> subprocess.CompletedProcess[str]:
-        secrets = json.loads((self.folder / ".pgtandem/secrets.json").read_text())
-        password = secrets["superuser_password"]
+        password = self.secrets()["superuser_password"]
         used = port or self.nodes[node]["port"]
         argv = [f"{self.clients}/psql", "-XAtq", "-h", "127.0.0.1", "-p", str(used), "-U", "postgres", "-c", sql]
         return self.hosts.run(self.host_of(node), ["env", f"PGPASSWORD={password}", *argv], user="postgres")
@@ -165,6 +169,8 @@ class RemoteCluster:
 def _toml(value: object) -> str:
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{key} = {_toml(inner)}" for key, inner in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
     return (
         quote_text(value) if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
     )

@@ -1,4 +1,4 @@
-"""The primary fails, in every way that a machine can, while a client writes: failover, rejoin, and what came of the rows.
+"""The primary fails, in every way that a machine can, while a client writes: failover, rejoin, and what became of rows.
 
 Synchronous ("any 1"): no acknowledged row is ever missing. Asynchronous: no more than `failover` announced.
 """
@@ -104,6 +104,7 @@ FAILURES = {
 
 def announced(said: str, writer: RemoteWriter, began: float) -> int:
     """How many rows are lost at most, by what failover said."""
+    said = " ".join(said.split())
     if "Lost: no" in said:
         return 0
     told = re.search(r"(\d+) transactions were committed after", said)

@@ -18,6 +18,7 @@ observed.toml:
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from pgtandem.plan.backup import order_backup, plan_backup
 from pgtandem.plan.candidates import Limits
 from pgtandem.plan.converge import plan_converge
 from pgtandem.plan.failover import choose_for_failover, plan_failover
+from pgtandem.plan.passwords import plan_rotation
 from pgtandem.plan.rejoin import plan_rejoin
 from pgtandem.plan.stop import plan_destroy, plan_down
 from pgtandem.plan.switchover import choose_successor, plan_switchover
@@ -74,6 +76,7 @@ QUESTIONS = {
     "destroy": plan_destroy,
     "switchover": _switchover,
     "failover": _failover,
+    "rotate passwords": partial(plan_rotation, before=""),
 }
 
 

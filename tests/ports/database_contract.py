@@ -6,11 +6,12 @@ is one on a hot standby that streams from this primary.
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from pgtandem.model.names import REPLICATION_ROLE, REWIND_ROLE, Secret, SlotName
+from pgtandem.model.names import REPLICATION_ROLE, REWIND_ROLE, SUPERUSER, Secret, SlotName
 from pgtandem.ports.database import DatabaseRefused, DatabaseUnreachable, Session
 from pgtandem.postgres import scram
 
@@ -131,6 +132,29 @@ class SessionContract:
         with pytest.raises(ValueError, match="verifier"):
             runner.run(session.put_replication_role(REPLICATION_ROLE, "right"))
         assert REPLICATION_ROLE not in runner.run(session.observe(None)).roles
+
+    def test_password_of_a_role_is_set_and_nothing_else_of_it(self, runner: asyncio.Runner, session: Session) -> None:
+        runner.run(session.put_replication_role(REPLICATION_ROLE, VERIFIER))
+        before = runner.run(session.observe(Secret("new"))).roles[REPLICATION_ROLE]
+        runner.run(session.set_password(REPLICATION_ROLE, scram.verifier("new", b"salt")))
+        after = runner.run(session.observe(Secret("new"))).roles[REPLICATION_ROLE]
+        assert before.password_matches is False
+        assert after == replace(before, password_matches=True)
+        with pytest.raises(ValueError, match="verifier"):
+            runner.run(session.set_password(REPLICATION_ROLE, "new"))
+
+    def test_password_of_the_superuser_is_compared_where_it_is_asked_for(
+        self, runner: asyncio.Runner, session: Session
+    ) -> None:
+        assert runner.run(session.observe(None, Secret("surely not"))).roles[SUPERUSER].password_matches is False
+        assert runner.run(session.observe(None)).roles[SUPERUSER].password_matches is None
+
+    def test_connection_of_a_standby_that_is_not_there_is_ended_without_a_word(
+        self, runner: asyncio.Runner, session: Session, standby_session: Session
+    ) -> None:
+        before = runner.run(session.observe(None)).senders
+        runner.run(session.end_sender("nobody"))
+        assert [sender.pid for sender in runner.run(session.observe(None)).senders] == [s.pid for s in before]
 
     def test_role_for_a_rewind_is_there_until_it_is_dropped(self, runner: asyncio.Runner, session: Session) -> None:
         for _ in range(2):

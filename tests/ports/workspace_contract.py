@@ -35,6 +35,16 @@ class WorkspaceContract:
         assert again.secret("superuser") == Secret("other")
         assert again.secret("missing") is None
 
+    def test_secrets_are_changed_together(self, workspace: Workspace, reopen: Reopen) -> None:
+        for name in ("one", "two", "three"):
+            workspace.store_secret(name, Secret(name))
+        workspace.change_secrets({"one": Secret("other"), "two": None, "four": Secret("four"), "five": None})
+        again = reopen()
+        found = {name: again.secret(name) for name in ("one", "two", "three", "four", "five")}
+        assert found == {
+            "one": Secret("other"), "two": None, "three": Secret("three"), "four": Secret("four"), "five": None
+        }  # fmt: skip
+
     def test_new_secrets_are_long_plain_and_different(self, workspace: Workspace) -> None:
         made = {workspace.new_secret().reveal() for _ in range(50)}
         assert len(made) == 50

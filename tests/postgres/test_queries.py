@@ -86,13 +86,13 @@ def role(password: str | None, **changes: object) -> dict[str, object]:
 
 
 def test_server_without_anything_is_read() -> None:
-    server = parse_server([], document(), None, None)
+    server = parse_server([], document(), {}, None)
     assert (server.timeline, server.major, server.hba, server.slots) == (11, 18, (), {})
 
 
 def test_system_identifier_is_unsigned() -> None:
     # From 2038 on initdb's identifiers have the highest bit.
-    server = parse_server([], document(system_identifier="-9223372036854775807"), None, None)
+    server = parse_server([], document(system_identifier="-9223372036854775807"), {}, None)
     assert server.system_identifier == "9223372036854775809"
 
 
@@ -107,20 +107,20 @@ def test_system_identifier_is_unsigned() -> None:
     ],
 )
 def test_stored_password_is_compared(stored: str | None, kind: str, same: bool) -> None:
-    server = parse_server([], document(roles=[role(stored)]), Secret("right"), None)
+    server = parse_server([], document(roles=[role(stored)]), {REPLICATION_ROLE: Secret("right")}, None)
     found = server.roles[REPLICATION_ROLE]
     assert (found.password_kind, found.password_matches) == (kind, same)
 
 
 def test_expired_password_does_not_match() -> None:
     stored = scram.verifier("right", b"salt", 2)
-    server = parse_server([], document(roles=[role(stored, expired=True)]), Secret("right"), None)
+    server = parse_server([], document(roles=[role(stored, expired=True)]), {REPLICATION_ROLE: Secret("right")}, None)
     assert server.roles[REPLICATION_ROLE].password_matches is False
 
 
 def test_password_that_is_not_known_here_is_not_compared() -> None:
     stored = scram.verifier("right", b"salt", 2)
-    server = parse_server([], document(roles=[role(stored), role(stored, name="postgres")]), None, None)
+    server = parse_server([], document(roles=[role(stored), role(stored, name="postgres")]), {}, None)
     assert [found.password_matches for found in server.roles.values()] == [None, None]
 
 
@@ -137,5 +137,5 @@ def test_hba_addresses_are_read_as_a_file_has_them() -> None:
          "method": "trust", "error": None}
         for address, mask in rows
     ]  # fmt: skip
-    server = parse_server([], document(hba=rules), None, None)
+    server = parse_server([], document(hba=rules), {}, None)
     assert [rule.address for rule in server.hba] == ["10.0.0.1/32", "10.0.0.0/23", "::1/128", "all", None]

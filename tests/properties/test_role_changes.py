@@ -262,7 +262,7 @@ def _command(simulation: Simulation, topology: Topology, what: str, number: int)
         "apply": plan_converge,
         "failover": failover(simulation, topology),
         "switchover": switchover(node),
-        "rejoin": partial(plan_rejoin, name=NodeName(node), copy=True),
+        "rejoin": partial(plan_rejoin, name=NodeName(node), copy=number % 2 == 0),
     }
     with contextlib.suppress(Killed, PgtandemError):
         simulation.apply(topology, kill_at(number, "after", changes_only=False), questions[name])

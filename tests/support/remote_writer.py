@@ -1,4 +1,4 @@
-"""A client at the control seat that writes all the time, through the URI that `pgtandem uri` prints: see `write_rows`."""
+"""A client at the control seat that writes all the time, through the URI of `pgtandem uri`: see `write_rows`."""
 
 import subprocess
 import sys

@@ -1,8 +1,8 @@
 """A program that writes rows through a libpq URI until its stdin ends: URI FIRST-ID.
 
 It prints one line per event: "A ID MOMENT" an acknowledged row (MOMENT as time.monotonic() tells it), "W ID" one whose
-wait for a standby was cancelled, "E WORDS" an error. A statement that takes longer than two seconds is given up with its
-connection, as a client with a deadline does: a frozen server closes nothing.
+wait for a standby was cancelled, "E WORDS" an error. A statement that takes longer than two seconds is given up with
+its connection, as a client with a deadline does: a frozen server closes nothing.
 """
 
 import os

@@ -11,7 +11,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from pgtandem.model.lsn import Lsn, Timeline
-from pgtandem.model.names import Secret, SlotName
+from pgtandem.model.names import REPLICATION_ROLE, SUPERUSER, Secret, SlotName
 from pgtandem.model.observed import Server
 from pgtandem.ports.database import DatabaseRefused, DatabaseUnreachable
 from pgtandem.postgres import queries, scram
@@ -110,7 +110,7 @@ class PsycopgSession:
         await self._connection.execute(queries.prepare_session(self._major))
 
     @_call("be observed")
-    async def observe(self, replication_password: Secret | None) -> Server:
+    async def observe(self, replication_password: Secret | None, superuser_password: Secret | None = None) -> Server:
         from psycopg.errors import InternalError_, ObjectNotInPrerequisiteState
 
         query = queries.observe(self._major)
@@ -124,7 +124,8 @@ class PsycopgSession:
                     raise
                 await self._connection.rollback()
         token = await _proof(self._connection) if document["has_proof"] else None
-        return parse_server(settings, document, replication_password, token)
+        passwords = {REPLICATION_ROLE: replication_password, SUPERUSER: superuser_password}
+        return parse_server(settings, document, passwords, token)
 
     @_call("be examined")
     async def examine(self) -> "Examination":
@@ -137,6 +138,14 @@ class PsycopgSession:
     async def put_replication_role(self, name: str, verifier: str) -> None:
 
         await self._put_role(name, verifier, {}, [queries.CORRECT_ROLE, queries.RESET_ROLE])
+
+    @_call("set the password of {name}")
+    async def set_password(self, name: str, verifier: str) -> None:
+        await self._put_role(name, verifier, {}, [queries.SET_PASSWORD])
+
+    @_call("end the connection of {application_name}")
+    async def end_sender(self, application_name: str) -> None:
+        await self._connection.execute(queries.END_SENDER, (application_name,))
 
     @_call("put the role {name}")
     async def put_rewind_role(self, name: str, verifier: str, seconds: float) -> None:

@@ -50,8 +50,12 @@ class FolderWorkspace:
         return None if value is None else Secret(value)
 
     def store_secret(self, name: str, secret: Secret) -> None:
-        values = {**self._read_secrets(), name: secret.reveal()}
-        self._replace("secrets.json", _document(values))
+        self.change_secrets({name: secret})
+
+    def change_secrets(self, changes: Mapping[str, Secret | None]) -> None:
+        kept = {name: value for name, value in self._read_secrets().items() if name not in changes}
+        stored = {name: secret.reveal() for name, secret in changes.items() if secret is not None}
+        self._replace("secrets.json", _document({**kept, **stored}))
 
     def new_secret(self) -> Secret:
         return Secret("".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_LENGTH)))

@@ -17,6 +17,14 @@ def _down(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--destroy", action="store_true", help="remove the data and the archive that pgtandem made")
 
 
+def _apply(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--rotate-passwords",
+        action="store_true",
+        help="give the superuser and the replication role new passwords, on every node",
+    )
+
+
 def _whatif(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "failures",
@@ -160,6 +168,7 @@ def _psql(sub: argparse.ArgumentParser) -> None:
 #: Adds the options of a command to its parser.
 ADD_OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "up": _up,
+    "apply": _apply,
     "whatif": _whatif,
     "switchover": _switchover,
     "failover": _failover,

@@ -99,6 +99,7 @@ CODES = _table(
     (3041, Family.PLAN, "A node's data went another way than the primary's."),
     (3042, Family.PLAN, "What a role change needs does not hold; each thing is listed."),
     (3043, Family.PLAN, "The old primary may still be at work, and nothing keeps it from going on."),
+    (3044, Family.PLAN, "The passwords cannot be changed while the cluster is as it is."),
     (3051, Family.PLAN, "There is no archive that backups could be kept in."),
     (3052, Family.PLAN, "There is no node that a backup could be taken from."),
     (3053, Family.PLAN, "An incremental backup is not possible."),

@@ -464,6 +464,19 @@ class ObservedHost:
 
 
 @dataclass(frozen=True, slots=True)
+class Passwords:
+    """The stored passwords of the superuser and of the replication role. `which` tells one pair from another, and
+    nothing else of it; `superuser` says whether that one's is stored at all. While they are changed there are the `next` ones too, until the roles have them, and then the
+    `former` ones, until every standby is seen to stream with the new one, and every node to know the superuser's."""
+
+    which: str = ""
+    superuser: bool = True
+    next: bool = False
+    former: bool = False
+    former_superuser: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class FormerNode:
     """A node that pgtandem built and that the topology file no longer has: where it is, and what is left of it."""
 
@@ -478,7 +491,7 @@ class Observed:
     """The whole look: the topology's nodes, the archive (or what keeps the account from making it), the nodes that were
     built earlier and removed since, the hosts by their URL where there are several, the CA; and when it was taken
     (seconds since 1970). `ways` are the ones that the nodes' WAL takes over SSH, `keys` what there is of keys for that,
-    by the host's URL. `backups` are the base backups in the archive."""
+    by the host's URL. `backups` are the base backups in the archive, `passwords` the stored ones."""
 
     nodes: Mapping[NodeName, ObservedNode]
     archive: Fact[ArchiveFolder] = ABSENT
@@ -490,6 +503,7 @@ class Observed:
     ways: Mapping[NodeName, tuple[WalWay, ...]] = field(default_factory=dict)
     keys: Mapping[str, KeysOnHost] = field(default_factory=dict)
     backups: Fact[Backups] = NOT_LOOKED
+    passwords: Passwords = Passwords()
 
     def primaries(self) -> tuple[NodeName, ...]:
         """The nodes whose server runs and is not in recovery."""

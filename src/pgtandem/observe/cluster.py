@@ -33,6 +33,7 @@ from pgtandem.observe.directory import observe_directory, observe_marker, observ
 from pgtandem.observe.hosts import observe_host
 from pgtandem.observe.layout import observe_layout
 from pgtandem.observe.parts import EVERYTHING, Part, Parts
+from pgtandem.observe.passwords import observe_passwords
 from pgtandem.observe.paths import is_leftover, is_replaced
 from pgtandem.observe.places import blocked_places, claimed_places
 from pgtandem.observe.programs import observe_programs
@@ -42,12 +43,15 @@ from pgtandem.observe.wal import observe_archived, observe_local_wal
 from pgtandem.observe.wal_ways import observe_keys, observe_ways
 from pgtandem.ports import (
     REPLICATION_SECRET,
+    SUPERUSER_SECRET,
     DatabaseRefused,
     DatabaseUnreachable,
     Host,
     HostFailure,
     HostUnreachable,
     World,
+    former_of,
+    next_of,
 )
 
 
@@ -80,7 +84,10 @@ class Observer:
         for name in [*astray, *(name for name in names if _counts_from_nothing(seen[name]))][:1]:
             archive = await self._with_segments(archive, seen[name])
         ways, keys, backups = await asyncio.gather(self.ways(), self._keys(), self.backups())
-        return Observed(seen, archive, former, obstacle, hosts, authority, self.world.clock.now(), ways, keys, backups)
+        passwords, now = observe_passwords(self.world.workspace), self.world.clock.now()
+        return Observed(
+            *(seen, archive, former, obstacle, hosts, authority, now, ways, keys), backups=backups, passwords=passwords
+        )
 
     async def _places(self, nodes: Sequence[ObservedNode]) -> list[ObservedNode]:
         """What stands where nodes without data would get folders outside their data directory."""
@@ -265,8 +272,7 @@ class Observer:
             return postmaster
         port, socket = postmaster.value.port or node.port, postmaster.value.socket
         try:
-            session = await open_session(self.topology, self.world, node, port, socket)
-            return Known(await session.observe(password))
+            return Known(await self._ask(node, port, socket, password))
         except DatabaseUnreachable:
             # The session may be one to a server that has been restarted since: once more, with a new one.
             await self.world.drop_session(node, port)
@@ -275,11 +281,18 @@ class Observer:
         except HostFailure as failure:
             return Unknown(failure.why, failure.next_step)
         try:
-            session = await open_session(self.topology, self.world, node, port, socket)
-            return Known(await session.observe(password))
+            return Known(await self._ask(node, port, socket, password))
         except (DatabaseUnreachable, DatabaseRefused, HostFailure) as failure:
             await self.world.drop_session(node, port)
             return Unknown(failure.why, failure.next_step)
+
+    async def _ask(self, node: Node, port: int, socket: str, password: Secret | None) -> Server:
+        workspace = self.world.workspace
+        # Only while it is changed somebody asks whether every node has it, and comparing takes its time.
+        changing = any(workspace.secret(of(SUPERUSER_SECRET)) for of in (next_of, former_of))
+        superuser = workspace.secret(SUPERUSER_SECRET) if changing else None
+        session = await open_session(self.topology, self.world, node, port, socket)
+        return await session.observe(password, superuser)
 
     async def _port_holder(self, host: Host, node: Node, postmaster: Fact[Postmaster]) -> Fact[str]:
         if isinstance(postmaster, Known) and postmaster.value.port in (0, node.port):

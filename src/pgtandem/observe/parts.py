@@ -49,6 +49,7 @@ _READ: Mapping[str, Parts] = {
     "is_standby": SERVER,
     "setting_is": SERVER,
     "role_ready": SERVER,
+    "superuser_ready": SERVER,
     "role_gone": SERVER,
     "slot_usable": SERVER,
     "slot_gone": SERVER,

@@ -99,6 +99,11 @@ def _role_ready(server: Server, argument: str) -> bool:
     return bool(role and role.login and role.replication and not role.superuser and role.password_matches)
 
 
+def _superuser_ready(server: Server, argument: str) -> bool:
+    role = server.roles.get(argument)
+    return role is not None and role.password_matches is True
+
+
 def _slot_usable(server: Server, argument: str) -> bool:
     slot = server.slots.get(argument)
     return slot is not None and slot.wal_status != "lost"
@@ -186,6 +191,7 @@ _KINDS: Mapping[str, Callable[[ObservedNode, str], Verdict]] = {
     "is_standby": _server(lambda server, _: server.in_recovery),
     "setting_is": _server(_setting_is),
     "role_ready": _server(_role_ready),
+    "superuser_ready": _server(_superuser_ready),
     "role_gone": _server(lambda server, argument: argument not in server.roles),
     "slot_usable": _server(_slot_usable),
     "slot_gone": _server(lambda server, argument: argument not in server.slots),

@@ -27,6 +27,7 @@ from pgtandem.plan.primary import plan_primary, restart_primary, rewind_role_lef
 from pgtandem.plan.promotion import finish_promotion, forget_promotions, promotion_pending
 from pgtandem.plan.refusals import refuse_closed, refuse_foreign, refuse_unreadable, refuse_unsafe
 from pgtandem.plan.roles import decide_primary
+from pgtandem.plan.rotation import finish_rotation
 from pgtandem.plan.slots import needless_slots
 from pgtandem.plan.standbys import one_after_the_other, plan_standby
 from pgtandem.plan.wal_ways import close_ways, open_ways
@@ -74,6 +75,7 @@ def _converge(draft: Draft) -> Plan:
     sync_last(draft)
     needless_slots(draft)
     rewind_role_left(draft)
+    finish_rotation(draft)
     former_nodes(draft, close_ways(draft))
     forget_promotions(draft)
     replaced(draft)

@@ -71,6 +71,8 @@ def create_data_directory(draft: Draft, files: NodeFiles) -> None:
 def replication_role(draft: Draft) -> None:
     name = draft.wish.primary
     seen = draft.wish.seen(name)
+    if draft.wish.observed.passwords.next:
+        return  # it is about to get another password, or has it: see `rotation`
     if seen.running is not None:
         if judge(Condition("role_ready", name, REPLICATION_ROLE), draft.wish.observed) is True:
             return

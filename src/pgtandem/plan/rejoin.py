@@ -24,8 +24,10 @@ from pgtandem.plan.fencing import fence
 from pgtandem.plan.how_long import copy_takes, rewind_takes
 from pgtandem.plan.order import ordered
 from pgtandem.plan.packaged import service_of
+from pgtandem.plan.primary import replication_role
 from pgtandem.plan.refusals import refuse_foreign
 from pgtandem.plan.roles import claims_primary, timeline_of
+from pgtandem.plan.rotation import give_passwords
 from pgtandem.plan.slots import slot
 from pgtandem.plan.standbys import prove
 from pgtandem.plan.timelines import Parted, parted
@@ -62,6 +64,10 @@ def plan_rejoin(topology: Topology, observed: Observed, name: NodeName, *, copy:
     upstream = draft.wish.upstream(name)
     assert upstream is not None
     _fence(draft, name, node, upstream)
+    if observed.passwords.next:
+        give_passwords(draft)
+    else:
+        replication_role(draft)
     slot(draft, upstream, name)
     _checkpoint(draft, primary)
     _keep(draft, name, node, apart)
@@ -247,6 +253,7 @@ def _data(draft: Draft, name: NodeName, upstream: NodeName, primary: NodeName, a
         needs=(
             *(f"{name}.keep", f"{name}.stop", f"{name}.fence"),
             *(f"{primary}.files", f"{primary}.checkpoint", f"{upstream}.slot.{name}"),
+            *(f"{primary}.role", f"{primary}.rotate"),
         ),
         expects=(
             Condition("data_is_ours", name, name),

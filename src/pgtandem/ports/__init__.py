@@ -8,7 +8,7 @@ from pgtandem.ports.clock import Clock
 from pgtandem.ports.database import Access, Database, DatabaseRefused, DatabaseUnreachable, Encryption, Session
 from pgtandem.ports.host import CommandTimeout, Completed, Host, HostFailure, HostUnreachable
 from pgtandem.ports.workspace import BuiltNode, LockHolder, Workspace
-from pgtandem.ports.world import AUTHORITY_SECRET, REPLICATION_SECRET, SUPERUSER_SECRET, World
+from pgtandem.ports.world import AUTHORITY_SECRET, REPLICATION_SECRET, SUPERUSER_SECRET, World, former_of, next_of
 
 __all__ = [
     "AUTHORITY_SECRET",
@@ -32,4 +32,6 @@ __all__ = [
     "Session",
     "Workspace",
     "World",
+    "former_of",
+    "next_of",
 ]

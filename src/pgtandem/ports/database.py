@@ -65,8 +65,8 @@ class Session(Protocol):
     Nothing here waits for a synchronous standby: the session commits locally.
     """
 
-    async def observe(self, replication_password: Secret | None) -> Server:
-        """Everything at once. The password is only compared with what the server has stored, never sent."""
+    async def observe(self, replication_password: Secret | None, superuser_password: Secret | None = None) -> Server:
+        """Everything at once. The passwords are only compared with what the server has stored, never sent."""
         ...
 
     async def examine(self) -> "Examination":
@@ -75,6 +75,14 @@ class Session(Protocol):
 
     async def put_replication_role(self, name: str, verifier: str) -> None:
         """Creates the role, or corrects it: login, replication, no superuser, no limit, this SCRAM verifier."""
+        ...
+
+    async def set_password(self, name: str, verifier: str) -> None:
+        """The role has the password of this SCRAM verifier from now on; who is logged in stays."""
+        ...
+
+    async def end_sender(self, application_name: str) -> None:
+        """Ends the connections of a standby that streams from here: it connects again."""
         ...
 
     async def put_rewind_role(self, name: str, verifier: str, seconds: float) -> None:

@@ -39,6 +39,10 @@ class Workspace(Protocol):
 
     def store_secret(self, name: str, secret: Secret) -> None: ...
 
+    def change_secrets(self, changes: Mapping[str, Secret | None]) -> None:
+        """Stores some secrets and forgets others, all of them at once."""
+        ...
+
     def new_secret(self) -> Secret:
         """A random password: letters and digits, 192 bits."""
         ...

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 from pgtandem.model.names import SUPERUSER, NodeName
 from pgtandem.model.topology import HostAddress, Node
 from pgtandem.ports.certificates import Certificates
 from pgtandem.ports.clock import Clock
-from pgtandem.ports.database import Access, Database, Encryption, Session
+from pgtandem.ports.database import Access, Database, DatabaseUnreachable, Encryption, Session
 from pgtandem.ports.host import Host
 from pgtandem.ports.workspace import Workspace
 
@@ -16,6 +17,16 @@ from pgtandem.ports.workspace import Workspace
 SUPERUSER_SECRET = "superuser_password"
 REPLICATION_SECRET = "replication_password"
 AUTHORITY_SECRET = "certificate_authority"
+
+
+def next_of(name: str) -> str:
+    """The password that a role is about to get."""
+    return f"next_{name}"
+
+
+def former_of(name: str) -> str:
+    """The password that a role had until it got the one in force: not every node may know that yet."""
+    return f"former_{name}"
 
 
 @dataclass
@@ -41,16 +52,15 @@ class World:
         # The node is part of the key: two that swap their ports must never get each other's session.
         key = _key(node, port)
         if key not in self._sessions:
-            password = self.workspace.secret(SUPERUSER_SECRET)
             root = self.workspace.root_certificate() if encryption is not Encryption.ANY else None
             address, way = await self.host(node.host).forward(node.address, port)
             access = Access(
-                *(node.name, address, way, SUPERUSER, password),
+                *(node.name, address, way, SUPERUSER, self.workspace.secret(SUPERUSER_SECRET)),
                 encryption=encryption,
                 name=node.address,
                 root_certificate=root[0] if root else None,
             )
-            self._sessions[key] = await self.database.connect(access)
+            self._sessions[key] = await self._connect(access)
         return self._sessions[key]
 
     async def session_by_socket(self, node: Node, port: int, directory: str) -> Session:
@@ -62,8 +72,20 @@ class World:
         if key not in self._sessions:
             folder = await self.host(node.host).socket(directory, port)
             password = self.workspace.secret(SUPERUSER_SECRET)
-            self._sessions[key] = await self.database.connect(Access(node.name, folder, port, SUPERUSER, password))
+            self._sessions[key] = await self._connect(Access(node.name, folder, port, SUPERUSER, password))
         return self._sessions[key]
+
+    async def _connect(self, access: Access) -> Session:
+        """While the password is changed, a node may know the next or the former one."""
+        try:
+            return await self.database.connect(access)
+        except DatabaseUnreachable:
+            for name in (next_of(SUPERUSER_SECRET), former_of(SUPERUSER_SECRET)):
+                password = self.workspace.secret(name)
+                if password is not None:
+                    with suppress(DatabaseUnreachable):
+                        return await self.database.connect(replace(access, password=password))
+            raise
 
     def has_session(self, node: Node, port: int) -> bool:
         """Whether a session of this node's server is open."""

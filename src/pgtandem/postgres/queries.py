@@ -248,6 +248,8 @@ CORRECT_ROLE = """
 ALTER ROLE {role} WITH LOGIN REPLICATION NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS
     CONNECTION LIMIT -1 VALID UNTIL 'infinity' PASSWORD {verifier}
 """
+SET_PASSWORD = "ALTER ROLE {role} WITH PASSWORD {verifier}"
+END_SENDER = "SELECT pg_terminate_backend(pid) FROM pg_stat_replication WHERE application_name = %s"
 RESET_ROLE = "ALTER ROLE {role} RESET ALL"
 IS_SUPERUSER = "SELECT rolsuper FROM pg_authid WHERE rolname = %s"
 SET_PASSWORD = "ALTER ROLE {role} PASSWORD {verifier}"

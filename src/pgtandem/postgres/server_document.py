@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from pgtandem.model.lsn import Lsn, Timeline
-from pgtandem.model.names import REPLICATION_ROLE, Secret
+from pgtandem.model.names import Secret
 from pgtandem.model.observed import Archiver, HbaRule, Receiver, Role, Sender, Server, Setting, Slot
 from pgtandem.postgres import scram
 from pgtandem.postgres.history import parse_history
@@ -19,10 +19,10 @@ Document = Mapping[str, Any]
 def parse_server(
     settings: Sequence[Sequence[Any]],
     document: Document,
-    replication_password: Secret | None,
+    passwords: Mapping[str, Secret | None],
     proof_token: str | None,
 ) -> Server:
-    """The server's facts; the password is compared with what is stored for the replication role."""
+    """The server's facts; a role's password, where it is known, is compared with what is stored for it."""
     in_recovery = bool(document["in_recovery"])
     timeline = document["standby_timeline"] if in_recovery else int(document["primary_timeline"], 16)
     return Server(
@@ -45,7 +45,7 @@ def parse_server(
         # Names in lower case, as everywhere: the server shows DateStyle, IntervalStyle and TimeZone.
         settings={row[0].lower(): _setting(row, document["version_number"] // 10000) for row in settings},
         hba=tuple(_hba_rule(row) for row in document["hba"] or ()),
-        roles={row["name"]: _role(row, replication_password) for row in document["roles"] or ()},
+        roles={row["name"]: _role(row, passwords.get(row["name"])) for row in document["roles"] or ()},
         slots={row["name"]: _slot(row) for row in document["slots"] or ()},
         senders=tuple(_sender(row) for row in document["senders"] or ()),
         receiver=_receiver(document["receiver"]) if document["receiver"] else None,
@@ -104,12 +104,12 @@ def _hba_address(address: str | None, netmask: str | None) -> str | None:
     return f"{address}/{int(ip_address(netmask)).bit_count()}"
 
 
-def _role(row: Document, replication_password: Secret | None) -> Role:
+def _role(row: Document, password: Secret | None) -> Role:
     stored: str | None = row["password"]
     same: bool | None = None
-    if row["name"] == REPLICATION_ROLE and replication_password is not None:
+    if password is not None:
         # Past its VALID UNTIL no password is accepted, however right.
-        same = not row["expired"] and scram.matches(replication_password.reveal(), stored or "")
+        same = not row["expired"] and scram.matches(password.reveal(), stored or "")
     return Role(
         name=row["name"],
         superuser=row["superuser"],

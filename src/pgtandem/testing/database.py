@@ -74,11 +74,12 @@ class SimSession:
         self._open = True
 
     @port_call(changes=False)
-    async def observe(self, replication_password: Secret | None) -> Server:
+    async def observe(self, replication_password: Secret | None, superuser_password: Secret | None = None) -> Server:
         server = await self._reach()
         storage, now = server.storage, server.network.clock.now()
         standby = server.in_recovery
         statistics = storage.statistics
+        passwords = {REPLICATION_ROLE: replication_password, SUPERUSER: superuser_password}
         return Server(
             version_number=server.major * 10000 + MINOR[server.major],
             system_identifier=storage.system_identifier,
@@ -95,7 +96,7 @@ class SimSession:
             settings=_shown_settings(server),
             hba=parse_hba(server.folder.text("pg_hba.conf") or ""),
             roles={
-                name: _role(name, role, replication_password)
+                name: _role(name, role, passwords.get(name))
                 for name, role in storage.content.roles.items()
                 if name in (REPLICATION_ROLE, REWIND_ROLE, SUPERUSER) or (role.replication and role.login)
             },
@@ -129,6 +130,21 @@ class SimSession:
             raise ValueError("not a SCRAM-SHA-256 verifier")
         server = await self._primary(f"put the role {name}")
         server.storage.write("role", name, SimRole(replication=True, verifier=verifier))
+
+    @port_call(changes=True)
+    async def set_password(self, name: str, verifier: str) -> None:
+        if not scram.is_verifier(verifier):
+            raise ValueError("not a SCRAM-SHA-256 verifier")
+        server = await self._primary(f"set the password of {name}")
+        role = server.storage.content.roles[name]
+        server.storage.write("role", name, replace(role, verifier=verifier))
+
+    @port_call(changes=True)
+    async def end_sender(self, application_name: str) -> None:
+        server = await self._reach()
+        for standby, name, _ in server.network.senders(server):
+            if name == application_name:
+                standby.hang_up()
 
     @port_call(changes=True)
     async def put_rewind_role(self, name: str, verifier: str, seconds: float) -> None:
@@ -272,7 +288,7 @@ def _shown_settings(server: SimServer) -> dict[str, Setting]:
 def _role(name: str, role: SimRole, password: Secret | None) -> Role:
     stored = role.verifier
     matches: bool | None = None
-    if name == REPLICATION_ROLE and password is not None:
+    if password is not None:
         matches = stored is not None and password_fits(password.reveal(), stored)
     kind = "none" if stored is None else "scram-sha-256" if scram.is_verifier(stored) else "md5"
     return Role(name, role.superuser, role.replication, role.login, role.connection_limit, kind, matches)
@@ -296,7 +312,7 @@ def _sender(standby: SimServer, name: str, sync_state: str) -> Sender:
     end = Lsn(standby.storage.end)
     return Sender(
         application_name=name,
-        pid=standby.pid,
+        pid=standby.sender_pid,
         client_address="127.0.0.1",
         state="streaming",
         sync_state=sync_state,

@@ -209,6 +209,7 @@ class SimNetwork:
                 f"could not receive data from WAL stream: ERROR:  requested WAL segment {name} has already been removed"
             )
         server.upstream, server.slot, server.encrypted = found, name or None, found.certificate is not None
+        server.sender_pid = self.new_pid()
         if slot:
             slot.holder = server
         return ""

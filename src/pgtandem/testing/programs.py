@@ -4,13 +4,13 @@ import copy
 import errno
 import posixpath
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pgtandem.ports.host import Completed
 from pgtandem.postgres import scram
 from pgtandem.postgres.conninfo import parse_conninfo
 from pgtandem.postgres.versions import STANDBY_FLOOR, initdb_takes_verifier
-from pgtandem.testing.configuration import default_settings
+from pgtandem.testing.configuration import default_settings, password_for
 from pgtandem.testing.files import SimFile, SimFolder
 from pgtandem.testing.network import SimMachine, SimNetwork
 from pgtandem.testing.probe import Call, Moment, Probe
@@ -195,6 +195,39 @@ async def _pg_basebackup(running: Running) -> Completed:
     return Completed(0)
 
 
+async def _pg_rewind(running: Running) -> Completed:
+    """The pages that differ are taken for all of them: half of the files first, and the control file last."""
+    path, files = running.option("-D", "--target-pgdata"), running.machine.files
+    parameters = parse_conninfo(running.option("--source-server"))
+    source = running.network.listener(running.machine, parameters["host"], int(parameters["port"]))
+    if source is None or source.frozen:
+        return _failed("pg_rewind: error: could not connect to server: Connection refused")
+    user, passfile = parameters["user"], (files.read(parameters["passfile"]) or b"").decode()
+    password = password_for(passfile, parameters["host"], int(parameters["port"]), user)
+    encrypted = source.certificate is not None
+    refusal = running.network.refusal(source, running.machine, "postgres", user, password, encrypted=encrypted)
+    if refusal:
+        return _failed(f"pg_rewind: error: could not connect to server: FATAL:  {refusal}")
+    folder, control = files.folder(path), files.find(f"{path}/{CONTROL_FILE}")
+    if not isinstance(control, SimFile) or not isinstance(control.payload, Storage):
+        return _failed("pg_rewind: error: could not open the control file of the target")
+    if control.payload.system_identifier != source.storage.system_identifier:
+        return _failed("pg_rewind: error: source and target clusters are from different systems")
+    if control.payload.timeline == source.storage.timeline:
+        return Completed(0, b"", b"pg_rewind: source and target cluster are on the same timeline\n")
+    said = b"pg_rewind: need to copy 1 MB\n"
+    copied = [(name, copy.copy(file)) for name, file in source.folder.files() if name not in _NOT_COPIED]
+    await _copy(running, folder, copied[: len(copied) // 2], 0)
+    await running.take(1.0)
+    if not source.alive or source.frozen:
+        return Completed(1, b"", said + b"pg_rewind: error: server closed the connection unexpectedly\n")
+    await _copy(running, folder, copied[len(copied) // 2 :], 50)
+    folder.entries.pop("postmaster.pid", None)
+    files.write(f"{path}/backup_label", b"START WAL LOCATION: ...\n", durable=False)
+    folder.put(CONTROL_FILE, SimFile(payload=source.storage.backup(), durable=False))
+    return Completed(0, b"", said + b"pg_rewind: rewinding from last common checkpoint\n")
+
+
 async def _copy(running: Running, folder: SimFolder, copied: list[tuple[str, SimFile]], percent: int) -> None:
     for name, file in copied:
         file.durable = False
@@ -235,6 +268,22 @@ async def _rmdir(running: Running) -> Completed:
     return Completed(0)
 
 
+async def _sh(running: Running) -> Completed:
+    """A program in a folder: sh -c SCRIPT sh FOLDER PROGRAM ARGUMENT..."""
+    found = running.machine.files.find(running.argv[5])
+    assert isinstance(found, SimFile)
+    assert isinstance(found.payload, Program)
+    return await PROGRAMS[found.payload.name](replace(running, program=found.payload, argv=running.argv[5:]))
+
+
+async def _cp(running: Running) -> Completed:
+    """Segments of pg_wal, into a folder: -p PATH... FOLDER/"""
+    *paths, target = running.argv[2:]
+    for path in paths:
+        running.machine.files.write(f"{target}{posixpath.basename(path)}", b"WAL", durable=False)
+    return Completed(0)
+
+
 async def _id(running: Running) -> Completed:
     return Completed(0, b"postgres\n")
 
@@ -249,6 +298,9 @@ PROGRAMS: Mapping[str, Callable[[Running], Awaitable[Completed]]] = {
     "pg_controldata": _pg_controldata,
     "pg_ctl": _pg_ctl,
     "pg_basebackup": _pg_basebackup,
+    "pg_rewind": _pg_rewind,
+    "sh": _sh,
+    "cp": _cp,
     "tail": _tail,
     "head": _head,
     "rmdir": _rmdir,
@@ -259,5 +311,5 @@ PROGRAMS: Mapping[str, Callable[[Running], Awaitable[Completed]]] = {
 
 def install(machine: SimMachine, folder: str, major: int) -> None:
     """Puts the programs of a major version into a folder."""
-    for name in ("postgres", "initdb", "pg_controldata", "pg_ctl", "pg_basebackup"):
+    for name in ("postgres", "initdb", "pg_controldata", "pg_ctl", "pg_basebackup", "pg_rewind"):
         machine.files.root.put(f"{folder}/{name}".lstrip("/"), SimFile(mode=0o755, payload=Program(name, major)))

@@ -53,6 +53,7 @@ class SimServer:
         self.certificate: str | None = None
         self.encrypted = False
         self.upstream: SimServer | None = None
+        self.sender_pid = 0
         self.slot: str | None = None
         self.next_try = 0.0
         self.next_archiving = 0.0

@@ -37,6 +37,12 @@ class MemoryWorkspace:
         self._secrets[name] = secret
         self._end(call)
 
+    def change_secrets(self, changes: Mapping[str, Secret | None]) -> None:
+        call = self._begin("change_secrets", " ".join(changes))
+        kept = {name: secret for name, secret in self._secrets.items() if name not in changes}
+        self._secrets = {**kept, **{name: secret for name, secret in changes.items() if secret is not None}}
+        self._end(call)
+
     def new_secret(self) -> Secret:
         self._tokens += 1
         return Secret(f"secret{self._tokens:027d}")

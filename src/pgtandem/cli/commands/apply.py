@@ -1,12 +1,15 @@
 """pgtandem apply: makes the cluster what the topology file says."""
 
 import argparse
+from functools import partial
 
-from pgtandem.apply.engine import Outcome
+from pgtandem.apply.engine import Outcome, Question
 from pgtandem.cli.changing import change, write_client_passfile, write_client_root
 from pgtandem.cli.invocation import spelled
 from pgtandem.cli.workbench import in_world, read_topology, topology_path
+from pgtandem.observe.passwords import observe_passwords
 from pgtandem.plan.converge import plan_converge
+from pgtandem.plan.passwords import plan_rotation
 from pgtandem.ports import World
 
 
@@ -16,7 +19,10 @@ def run(options: argparse.Namespace) -> int:
     topology = read_topology(path)
 
     async def work(world: World) -> Outcome:
-        outcome = await change(topology, world, plan_converge, yes=options.yes, command="apply")
+        question: Question = plan_converge
+        if options.rotate_passwords:
+            question = partial(plan_rotation, before=observe_passwords(world.workspace).which)
+        outcome = await change(topology, world, question, yes=options.yes, command="apply")
         if not outcome.declined:
             write_client_passfile(topology, world)
             write_client_root(topology, world)

@@ -1,0 +1,108 @@
+"""New passwords for a running cluster: no standby is locked out, whenever and wherever the change is cut off."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from support.clusters import Cluster
+from support.servers import wait_until
+from support.writer import Writer
+
+
+@pytest.fixture(scope="module")
+def trio() -> Iterator[Cluster]:
+    with Cluster(standbys=2, replication={"synchronous": "any 1"}) as cluster:
+        cluster.nodes["db3"]["upstream"] = "db2"
+        cluster.topology["replication"]["synchronous"] = "any 1"
+        cluster.write()
+        cluster.up()
+        yield cluster
+
+
+def lets_in(cluster: Cluster, node: str, password: str) -> bool:
+    try:
+        cluster.connect(node, password=password).close()
+    except psycopg.OperationalError as error:
+        if "password authentication failed" not in str(error):
+            raise
+        return False
+    return True
+
+
+def is_changed(cluster: Cluster, before: dict[str, str]) -> None:
+    after = cluster.secrets()
+    assert set(after) == {"superuser_password", "replication_password"}, sorted(after)
+    for name, secret in after.items():
+        assert secret != before[name]
+    for node in cluster.nodes:
+        wait_until(lambda node=node: lets_in(cluster, node, after["superuser_password"]), f"{node} knows it", 30)
+        assert not lets_in(cluster, node, before["superuser_password"])
+        passfile = (cluster.data(node) / "pgtandem/passfile").read_text()
+        assert after["replication_password"] in passfile
+        assert before["replication_password"] not in passfile
+    cluster.converged()
+
+
+def restart_standbys(cluster: Cluster) -> None:
+    for node in ("db2", "db3"):
+        cluster.pg_ctl(node, "restart", "-w", "-l", f"{cluster.data(node)}.log")
+
+
+def streams(cluster: Cluster) -> None:
+    cluster.wait_for("db1", "SELECT count(*) = 1 FROM pg_stat_replication WHERE state = 'streaming'")
+    cluster.wait_for("db2", "SELECT count(*) = 1 FROM pg_stat_replication WHERE state = 'streaming'")
+
+
+def test_passwords_are_changed_under_a_writer(trio: Cluster) -> None:
+    before = trio.secrets()
+    with Writer(trio) as writer:
+        done = trio.ok("apply", "--rotate-passwords", "--yes")
+        writer.goes_on()
+    assert "let db2 connect to db1 again" in done.out
+    assert not [secret for secret in (*before.values(), *trio.secrets().values()) if secret in done.said]
+    is_changed(trio, before)
+    restart_standbys(trio)
+    streams(trio)
+    with Writer(trio) as writer:  # a client that connects anew, with the passfile that the URI names
+        writer.goes_on()
+    writer.everything_is_on(*trio.nodes)
+
+
+def holds(cluster: Cluster, first: int, every: int) -> None:
+    lines = first
+    while True:
+        secrets, before = cluster.secrets(), cluster.journal_lines()
+        running = cluster.start("apply", "--rotate-passwords", "--yes")
+        wait_until(
+            lambda before=before, lines=lines, running=running: (
+                cluster.journal_lines() - before >= lines or not running.alive
+            ),
+            f"line {lines}",
+            120,
+        )
+        cut_off = running.alive
+        running.kill()
+        begun = len(cluster.secrets()) > 2 or cluster.secrets() != secrets
+        # Cut off right between the roles and the passfiles, one that connects anew waits for that.
+        streams(cluster)
+        restart_standbys(cluster)
+        cluster.ok("apply", "--yes")
+        streams(cluster)
+        if begun:
+            is_changed(cluster, secrets)
+        else:
+            assert cluster.secrets() == secrets
+            cluster.converged()
+        if not cut_off:
+            return
+        lines += every
+
+
+def test_killed_at_some_lines_of_the_journal_apply_completes_it(trio: Cluster) -> None:
+    holds(trio, first=5, every=9)
+
+
+@pytest.mark.chaos
+def test_killed_at_every_line_of_the_journal_apply_completes_it(trio: Cluster) -> None:
+    holds(trio, first=1, every=1)

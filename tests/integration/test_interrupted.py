@@ -62,9 +62,10 @@ def test_killed_at_every_journal_line_and_run_again() -> None:
 
 @pytest.fixture
 def large() -> Iterator[Cluster]:
-    """A primary with a database that takes a moment to copy; the standby is still to be made."""
+    """A primary with a database that takes a moment to copy, by pg_basebackup; the standby is still to be made."""
     with Cluster(standbys=0) as cluster:
         cluster.up()
+        cluster.restart_by_a_link("db1")
         cluster.sql("db1", "CREATE TABLE big AS SELECT g, repeat('x', 500) AS text FROM generate_series(1, 700000) g")
         cluster.write_row("before the copy")
         yield cluster

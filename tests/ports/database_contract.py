@@ -254,6 +254,46 @@ class SessionContract:
         runner.run(arrives())
         assert runner.run(standby_session.observe(None)).proof_token == "arrived"
 
+    # --- base backups
+
+    def test_base_backup_of_a_primary_starts_and_ends_with_a_label(
+        self, runner: asyncio.Runner, session: Session
+    ) -> None:
+        start = runner.run(session.start_backup("contract"))
+        assert start.data_directory.startswith("/")
+        assert start.segment_bytes % (1024 * 1024) == 0
+        end = runner.run(session.stop_backup())
+        assert start.lsn < end.lsn
+        assert end.label.startswith("START WAL LOCATION: ")
+        assert end.tablespace_map == ""
+
+    def test_base_backup_of_a_standby_starts_and_ends_with_a_label(
+        self, runner: asyncio.Runner, session: Session, standby_session: Session
+    ) -> None:
+        runner.run(session.checkpoint())
+        start = runner.run(standby_session.start_backup("contract"))
+        end = runner.run(standby_session.stop_backup())
+        assert start.lsn <= end.lsn
+        assert end.label.startswith("START WAL LOCATION: ")
+
+    def test_slot_that_was_made_before_keeps_the_wal_of_a_base_backup(
+        self, runner: asyncio.Runner, session: Session
+    ) -> None:
+        runner.run(session.create_slot(SLOT))
+        start = runner.run(session.start_backup("contract"))
+        restart_lsn = runner.run(session.observe(None)).slots[SLOT].restart_lsn
+        assert restart_lsn is not None
+        assert restart_lsn <= start.lsn
+        runner.run(session.stop_backup())
+
+    def test_session_has_one_base_backup_at_a_time(self, runner: asyncio.Runner, session: Session) -> None:
+        with pytest.raises(DatabaseRefused, match="end the base backup"):
+            runner.run(session.stop_backup())
+        runner.run(session.start_backup("contract"))
+        with pytest.raises(DatabaseRefused, match="start a base backup"):
+            runner.run(session.start_backup("contract"))
+        runner.run(session.stop_backup())
+
     # --- configuration
 
     def test_reload_and_reset_of_what_is_not_set_are_fine(self, runner: asyncio.Runner, session: Session) -> None:

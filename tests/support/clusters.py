@@ -130,6 +130,10 @@ class Cluster:
     def nodes(self) -> dict[str, dict[str, Any]]:
         return self.topology["nodes"]
 
+    @property
+    def replication(self) -> dict[str, Any]:
+        return self.topology["replication"]
+
     def write(self) -> None:
         self.file.write_text(render_toml(self.topology), encoding="utf-8")
 
@@ -323,6 +327,14 @@ class Cluster:
 
     def pg_ctl(self, node: str, *arguments: str) -> None:
         self.program("pg_ctl", *arguments, "-D", str(self.data(node)))
+
+    def restart_by_a_link(self, node: str) -> None:
+        """Starts its server by a link to its data directory, which it then names as its own: copies of it are made by
+        pg_basebackup."""
+        self.stop_server(node)
+        link = self.base / f"{node}-link"
+        link.symlink_to(self.data(node))
+        self.program("pg_ctl", "start", "-w", "-D", str(link), "-l", f"{self.data(node)}.log")
 
     def program(self, name: str, *arguments: str) -> str:
         """One of PostgreSQL's programs, as the servers' account, behind pgtandem's back."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pgtandem.errors import PgtandemError
@@ -93,6 +93,7 @@ def _error(text: str) -> PgtandemError | None:
     return None
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(_documents)
 @example({"cluster": {"name": "x", "postgresql": 18}, "nodes": {"": {"": {}}, "db1": {"upstream": "db1"}}})
 def test_any_tables_give_a_topology_or_a_pgtandem_error(document: Mapping[str, object]) -> None:

@@ -155,6 +155,21 @@ def test_degrade_is_refused_until_there_is_a_failover_agent() -> None:
     assert "needs the failover agent, which is to come" in problem.what
 
 
+@pytest.mark.parametrize(
+    "rate", ["50", "MB", "50mb", "31kB", "1025MB", "2GB", "0MB", "-1MB", "1.5MB", "50MB/s", "fast"]
+)
+def test_copy_rate_that_pg_basebackup_would_not_take_is_refused(rate: str) -> None:
+    problem = only_problem(replication(f'max_copy_rate = "{rate}"'))
+    assert (problem.where, problem.what) == ("replication.max_copy_rate", f'"{rate}" is not a rate')
+    assert "32kB to 1GB" in problem.why
+
+
+@pytest.mark.parametrize(("rate", "wanted"), [("32kB", 32768), ("1GB", 1024**3), ("50 MB", 50 * 1024**2)])
+def test_copy_rate_is_in_the_units_of_postgresql(rate: str, wanted: int) -> None:
+    topology = load(replication(f'max_copy_rate = "{rate}"'))
+    assert topology.replication.copy_bytes_per_second == wanted
+
+
 @pytest.mark.parametrize("level", ["off", "local"])
 def test_naming_a_synchronous_standby_and_not_waiting_for_it_is_refused(level: str) -> None:
     problem = only_problem(replication(f'durability = "{level}"\nsynchronous = "first 1"'))

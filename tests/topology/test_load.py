@@ -47,6 +47,7 @@ apply_delay = "1 h"
 durability = "remote_apply"
 synchronous = "any 1"
 when_standbys_are_lost = "stop"
+max_copy_rate = "50MB"
 
 [archive]
 directory = "archive"
@@ -77,7 +78,7 @@ FULL = Topology(
         ),
         Node(NodeName("db3"), 6003, "/srv/shop/data/db3", upstream=NodeName("db2"), apply_delay="1h"),
     ),
-    replication=Replication(Durability.REMOTE_APPLY, Synchronous(Method.ANY, 1)),
+    replication=Replication(Durability.REMOTE_APPLY, Synchronous(Method.ANY, 1), 50 * 1024**2),
     archive=Archive("/srv/shop/archive"),
     tls=Tls(required=False),
     parameters={

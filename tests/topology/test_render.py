@@ -70,6 +70,8 @@ def topologies(draw: st.DrawFn) -> Topology:
         method = draw(st.sampled_from([Method.FIRST, Method.ANY]))
         level = draw(st.sampled_from([Durability.REMOTE_WRITE, Durability.ON, Durability.REMOTE_APPLY]))
         replication = Replication(level, Synchronous(method, draw(st.integers(1, direct))))
+    if draw(st.booleans()):
+        replication = replace(replication, copy_bytes_per_second=1024 * draw(st.integers(32, 1024 * 1024)))
     tls = draw(st.none() | st.builds(Tls, required=st.booleans()) | st.builds(_own, st.booleans(), _directory_name))
     if tls and tls.certificates is Certificates.OWN:
         nodes = tuple(replace(node, certificate=f"/x/{node.name}.crt", certificate_key="/x/key") for node in nodes)

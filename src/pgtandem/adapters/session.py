@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import REPLICATION_ROLE, SUPERUSER, Secret, SlotName
 from pgtandem.model.observed import Server
-from pgtandem.ports.database import DatabaseRefused, DatabaseUnreachable
+from pgtandem.ports.database import BackupEnd, BackupStart, DatabaseRefused, DatabaseUnreachable
 from pgtandem.postgres import queries, scram
 from pgtandem.postgres.server_document import parse_server
 
@@ -29,6 +29,8 @@ _DROP_SLOT_SECONDS = 10.0
 _END_SECONDS = 10.0
 _RELOAD_SECONDS = 2.0
 _POLL_SECONDS = 0.02
+#: A checkpoint of much memory on a busy disk takes long.
+_BACKUP_SECONDS = 3600.0
 _OBSERVE_ATTEMPTS = 3
 
 
@@ -41,10 +43,11 @@ class _Refusal(Exception):
     """A refusal that PostgreSQL itself would not have made; its text is the why."""
 
 
-def _call(what: str) -> Callable[[Method[P, T]], Method[P, T]]:
+def _call(what: str, seconds: float | None = None) -> Callable[[Method[P, T]], Method[P, T]]:
     """Gives a method its deadline, and turns its errors into those of the port.
 
-    `what` is what the server then "refused to" do, with the method's arguments by their names.
+    `what` is what the server then "refused to" do, with the method's arguments by their names; `seconds` a deadline of
+    its own.
     A server that hangs (a frozen host) does not end a cancelled query either, and psycopg would wait for that. So
     when the deadline passes, or the caller is cancelled, the socket is shut down: what waits on it ends at once.
     """
@@ -68,10 +71,11 @@ def _call(what: str) -> Callable[[Method[P, T]], Method[P, T]]:
                 words = signature.bind(self, *args, **kwargs).arguments
                 return DatabaseRefused(self._node, what.format(**words), why)
 
+            deadline_seconds = seconds or self._deadline_seconds
             async with self._turn:
                 task = asyncio.create_task(attempt())
                 try:
-                    done, _ = await asyncio.wait({task}, timeout=self._deadline_seconds)
+                    done, _ = await asyncio.wait({task}, timeout=deadline_seconds)
                 finally:
                     # Late, or cancelled.
                     if not task.done():
@@ -81,7 +85,7 @@ def _call(what: str) -> Callable[[Method[P, T]], Method[P, T]]:
                 except _Refusal as refusal:
                     raise refused(str(refusal)) from None
                 except psycopg.Error as error:
-                    late = f"It did not answer within {self._deadline_seconds:g} seconds."
+                    late = f"It did not answer within {deadline_seconds:g} seconds."
                     why = why_of(error) if done else late
                     if done and not _ends_the_session(self._connection, error):
                         raise refused(why) from None
@@ -302,6 +306,19 @@ class PsycopgSession:
     async def read_proof(self) -> str | None:
         there = await _row(self._connection, f"SELECT {queries.HAS_PROOF}")
         return await _proof(self._connection) if there == (True,) else None
+
+    @_call("start a base backup", _BACKUP_SECONDS)
+    async def start_backup(self, label: str) -> BackupStart:
+        await self._connection.execute(queries.PREPARE_BACKUP)
+        row = await _row(self._connection, queries.start_backup(self._major), label)
+        assert row is not None
+        return BackupStart(Lsn.parse(row[0]), row[2], row[1])
+
+    @_call("end the base backup", _BACKUP_SECONDS)
+    async def stop_backup(self) -> BackupEnd:
+        row = await _row(self._connection, queries.stop_backup(self._major))
+        assert row is not None
+        return BackupEnd(Lsn.parse(row[0]), row[1], row[2] or "")
 
     async def close(self) -> None:
         await self._connection.close()

@@ -15,7 +15,7 @@ from pgtandem.model.topology import HostAddress, Node, Topology
 from pgtandem.observe.cluster import Observer
 from pgtandem.observe.directory import observe_postmaster
 from pgtandem.observe.paths import log_file
-from pgtandem.observe.tls import open_session
+from pgtandem.observe.tls import open_own_session, open_session
 from pgtandem.ports import REPLICATION_SECRET, Host, HostFailure, Session, World
 
 T = TypeVar("T")
@@ -63,6 +63,12 @@ class Context:
         postmaster = await self.postmaster(name)
         port, socket = (postmaster.port, postmaster.socket) if postmaster else (node.port, "")
         return await open_session(self.topology, self.world, node, port, socket)
+
+    async def own_session(self, name: NodeName) -> Session:
+        """A session that nobody else uses; the caller closes it."""
+        node = self.node(name)
+        postmaster = await self.postmaster(name)
+        return await open_own_session(self.topology, self.world, node, postmaster.port if postmaster else node.port)
 
     async def leave(self, name: NodeName) -> None:
         """Closes the session before the server stops."""

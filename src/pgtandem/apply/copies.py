@@ -1,4 +1,4 @@
-"""Making data directories: by initdb, and by a base backup. Both under another name first, then one rename.
+"""Making data directories, by initdb or by a copy (`base_backups`): under another name first, then one rename.
 
 So a data directory is either not there or whole, whatever happens in between; what an interrupted run leaves is
 recognised by its name and was never in use.
@@ -7,30 +7,27 @@ recognised by its name and was never in use.
 import asyncio
 import posixpath
 import re
-from collections.abc import Callable
 
 from pgtandem.apply import outside
-from pgtandem.apply.certificates import equip, root_certificates
+from pgtandem.apply.certificates import equip
 from pgtandem.apply.context import Context
 from pgtandem.apply.node_files import write_node_files
 from pgtandem.errors import PgtandemError
-from pgtandem.model.names import REPLICATION_ROLE, SUPERUSER
+from pgtandem.model.names import SUPERUSER
 from pgtandem.model.observed import Marker
 from pgtandem.model.plan import Step
 from pgtandem.observe.directory import observe_marker
 from pgtandem.observe.paths import replaced_directory, staging_directory
 from pgtandem.observe.places import FILE_ENDINGS
 from pgtandem.ports import SUPERUSER_SECRET, BuiltNode, Completed
-from pgtandem.postgres.certificates import VERIFY
-from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings
-from pgtandem.postgres.conninfo import parse_conninfo, render_conninfo, render_passfile
 from pgtandem.postgres.debian import registration_directory
 from pgtandem.postgres.scram import verifier
 from pgtandem.postgres.versions import initdb_takes_verifier
 
 _INITDB_SECONDS = 600.0
-_COPY_SECONDS = 7 * 24 * 3600.0
-_PROGRESS = re.compile(rb"(\d+)/(\d+) kB")
+
+#: How pg_basebackup shows its progress: "1234/5678 kB (21%)".
+PROGRESS = re.compile(rb"(\d+)/(\d+) kB")
 
 
 async def create_data_directory(context: Context, step: Step) -> str:
@@ -41,7 +38,7 @@ async def create_data_directory(context: Context, step: Step) -> str:
         superuser = workspace.new_secret()
         workspace.store_secret(SUPERUSER_SECRET, superuser)
     context.replication_secret()
-    final, staging = await _staging(context, step)
+    final, staging = await prepare_staging(context, step)
     # What initdb gets as the superuser's password is the SCRAM verifier, which the server stores as it is; before 14
     # only the password itself fits. Through a pipe: neither ever stands in a file or on a command line.
     password = superuser.reveal()
@@ -54,79 +51,18 @@ async def create_data_directory(context: Context, step: Step) -> str:
                 *("-D", staging, "-U", SUPERUSER, "--pwfile=/dev/stdin"),
                 *("--auth-local=scram-sha-256", "--auth-host=scram-sha-256"),
                 *("--data-checksums", "--encoding=UTF8", "--no-locale", "--no-clean", "--no-sync"),
-                *_wal_option(context, step),
+                *wal_option(context, step),
             ],
             stdin=password.encode() + b"\n",
             deadline_seconds=_INITDB_SECONDS,
         )
-        _succeeded(done, "PT-4001", f"initdb for {step.node} failed")
+        if done.exit_code:
+            raise failed("PT-4001", f"initdb for {step.node} failed", said_by(done))
         await finish_copy(context, step, staging, final)
     except (PgtandemError, asyncio.CancelledError):
-        await _tidy(context, step, staging)
+        await tidy(context, step, staging)
         raise
     return ""
-
-
-async def replace_data(context: Context, step: Step) -> str:
-    """A base backup that takes the place of the data directory that is there, which gets a name beside it.
-
-    Cut off between the two renames there is no data directory: the next run makes the copy again, and what was moved
-    aside stays until that one streams. Raises PgtandemError PT-4006, and PT-4002 where another node's data is there.
-    """
-    return await _copy(context, step, set_aside=True)
-
-
-async def base_backup(context: Context, step: Step) -> str:
-    """pg_basebackup from the upstream, with progress. Raises PgtandemError PT-4006."""
-    return await _copy(context, step, set_aside=False)
-
-
-async def _copy(context: Context, step: Step, *, set_aside: bool) -> str:
-    assert step.upstream is not None
-    host, upstream = context.host(step.node), context.node(step.upstream)
-    final, staging = await _staging(context, step)
-    passfile = staging + ".passfile"
-    lines = render_passfile([(upstream.address, upstream.port, REPLICATION_ROLE, context.replication_secret())])
-    conninfo: dict[str, str | int] = {
-        "host": upstream.address,
-        "port": upstream.port,
-        "user": REPLICATION_ROLE,
-        "passfile": passfile,
-        "application_name": f"pgtandem clone {step.node}",
-        "connect_timeout": 10,
-    }
-    await host.write_file(passfile, lines.encode())
-    root = staging + ".ca.crt"
-    if verifies(step):
-        conninfo |= {"sslmode": VERIFY, "sslrootcert": root}
-        await host.write_file(root, root_certificates(context).encode())
-    try:
-        done = await host.run(
-            [
-                context.program(step, "pg_basebackup"),
-                *("-d", render_conninfo(conninfo), "-D", staging, "-X", "stream", "--checkpoint=fast"),
-                *("--label", f"pgtandem {step.node}", "--progress", "--no-clean", "--no-sync", "--no-password"),
-                *_wal_option(context, step),
-            ],
-            deadline_seconds=_COPY_SECONDS,
-            on_output=progress_reader(lambda done, total: context.report.step_progress(step, done, total)),
-        )
-        _succeeded(done, "PT-4006", f"could not copy {step.upstream} to {step.node}")
-        await finish_copy(context, step, staging, final, set_aside=set_aside)
-    except (PgtandemError, asyncio.CancelledError):
-        await _tidy(context, step, staging)
-        raise
-    finally:
-        await host.remove_file(passfile)
-        await host.remove_file(root)
-    return ""
-
-
-def verifies(step: Step) -> bool:
-    """Whether the standby is to check its upstream's certificate: the copy is made as it will stream."""
-    texts = dict(step.files.texts) if step.files else {}
-    settings = parse_settings(texts.get(RECOVERY_FILE, texts.get(SETTINGS_FILE, "")))
-    return parse_conninfo(settings.get("primary_conninfo", "")).get("sslmode") == VERIFY
 
 
 async def remove_leftovers(context: Context, step: Step) -> str:
@@ -141,7 +77,7 @@ async def remove_leftovers(context: Context, step: Step) -> str:
     return ""
 
 
-async def _staging(context: Context, step: Step) -> tuple[str, str]:
+async def prepare_staging(context: Context, step: Step) -> tuple[str, str]:
     """The final name and one of this run's own beside it, the parent folder made."""
     final = context.node(step.node).data_directory
     # postgresql-common must be able to look at the data directory from outside.
@@ -152,7 +88,7 @@ async def _staging(context: Context, step: Step) -> tuple[str, str]:
     return final, staging
 
 
-def _wal_option(context: Context, step: Step) -> list[str]:
+def wal_option(context: Context, step: Step) -> list[str]:
     """The same option of initdb and of pg_basebackup."""
     directory = context.node(step.node).wal_directory
     return [f"--waldir={directory}"] if directory else []
@@ -187,7 +123,7 @@ async def _set_aside(context: Context, step: Step, final: str) -> None:
     await host.rename(final, replaced_directory(final, context.world.workspace.token()))
 
 
-async def _tidy(context: Context, step: Step, staging: str) -> None:
+async def tidy(context: Context, step: Step, staging: str) -> None:
     """A failed copy gives its disk space back at once; where even that fails, the next run removes it."""
     try:
         await asyncio.shield(_remove(context, step, staging))
@@ -203,26 +139,15 @@ async def _remove(context: Context, step: Step, staging: str) -> None:
         await outside.release(host, staging)
 
 
-def _succeeded(done: Completed, code: str, what: str) -> None:
-    if done.exit_code:
-        lines = [line for line in _clean(done.stderr).splitlines() if line and not _PROGRESS.search(line.encode())]
-        why = "\n".join(lines[-4:]) or f"It ended with exit code {done.exit_code}."
-        next_step = "make room on that disk, then run the same command again" if "No space left" in why else ""
-        raise PgtandemError(
-            code, what, why=why, next_step=next_step or "run the same command again once that is mended"
-        )
+def failed(code: str, what: str, why: str) -> PgtandemError:
+    next_step = "run the same command again once that is mended"
+    if "No space left" in why:
+        next_step = "make room on that disk, then run the same command again"
+    return PgtandemError(code, what, why=why, next_step=next_step)
 
 
-def _clean(raw: bytes) -> str:
-    return raw.decode(errors="replace").replace("\r", "\n").strip()
-
-
-def progress_reader(tell: Callable[[int, int], None]) -> Callable[[bytes], None]:
-    """Reads pg_basebackup's "1234/5678 kB (21%)", in bytes."""
-
-    def read(chunk: bytes) -> None:
-        found = _PROGRESS.findall(chunk)
-        if found:
-            tell(int(found[-1][0]) * 1024, int(found[-1][1]) * 1024)
-
-    return read
+def said_by(done: Completed) -> str:
+    """The last lines of a program that failed, without its progress."""
+    text = done.stderr.decode(errors="replace").replace("\r", "\n").strip()
+    lines = [line for line in text.splitlines() if line and not PROGRESS.search(line.encode())]
+    return "\n".join(lines[-4:]) or f"It ended with exit code {done.exit_code}."

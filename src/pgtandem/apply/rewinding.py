@@ -11,9 +11,10 @@ from contextlib import asynccontextmanager, suppress
 
 from pgtandem.apply.certificates import root_certificates
 from pgtandem.apply.context import Context
-from pgtandem.apply.copies import finish_copy, progress_reader, verifies
+from pgtandem.apply.copies import finish_copy
 from pgtandem.apply.node_files import write_node_files
 from pgtandem.apply.servers import GHOST, GHOST_SECONDS
+from pgtandem.apply.streamed_copies import progress_reader, verifies
 from pgtandem.errors import PgtandemError
 from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import REWIND_ROLE

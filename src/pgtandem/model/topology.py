@@ -101,8 +101,11 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Replication:
+    """`copy_bytes_per_second` is the most that a base backup for a standby may take, None without a limit."""
+
     durability: Durability = Durability.ON
     synchronous: Synchronous = Synchronous(Method.NONE)
+    copy_bytes_per_second: int | None = None
 
 
 class Compression(Enum):

@@ -133,6 +133,13 @@ async def _over_tcp(topology: Topology, world: World, node: Node, port: int) -> 
     return await world.session(node, port, await _encryption(world, node))
 
 
+async def open_own_session(topology: Topology, world: World, node: Node, port: int) -> Session:
+    """A new session of a node's server that nobody else uses; the caller closes it. Raises DatabaseUnreachable."""
+    if topology.tls is None:
+        return await world.own_session(node, port)
+    return await world.own_session(node, port, await _encryption(world, node))
+
+
 async def _encryption(world: World, node: Node) -> Encryption:
     """Where the node's own pg_hba.conf refuses connections without TLS, nobody may talk us into one: the file comes by
     the way that reaches the host, not from whoever answers at the port."""

@@ -5,7 +5,16 @@ Every port has a real adapter (room `adapters`) and a fake one (room `testing`),
 
 from pgtandem.ports.certificates import Certificates, NewCertificate
 from pgtandem.ports.clock import Clock
-from pgtandem.ports.database import Access, Database, DatabaseRefused, DatabaseUnreachable, Encryption, Session
+from pgtandem.ports.database import (
+    Access,
+    BackupEnd,
+    BackupStart,
+    Database,
+    DatabaseRefused,
+    DatabaseUnreachable,
+    Encryption,
+    Session,
+)
 from pgtandem.ports.host import CommandTimeout, Completed, Host, HostFailure, HostUnreachable
 from pgtandem.ports.workspace import BuiltNode, LockHolder, Workspace
 from pgtandem.ports.world import AUTHORITY_SECRET, REPLICATION_SECRET, SUPERUSER_SECRET, World, former_of, next_of
@@ -15,6 +24,8 @@ __all__ = [
     "REPLICATION_SECRET",
     "SUPERUSER_SECRET",
     "Access",
+    "BackupEnd",
+    "BackupStart",
     "BuiltNode",
     "Certificates",
     "Clock",

@@ -59,6 +59,24 @@ class Access:
     root_certificate: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class BackupStart:
+    """Where a base backup starts, of which data directory it is, and the size of its WAL segments."""
+
+    lsn: Lsn
+    data_directory: str
+    segment_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class BackupEnd:
+    """Where it ends, and what belongs into the copy as backup_label and tablespace_map ("" where none is needed)."""
+
+    lsn: Lsn
+    label: str
+    tablespace_map: str
+
+
 class Session(Protocol):
     """A connection as superuser. Every method may raise DatabaseUnreachable and DatabaseRefused.
 
@@ -145,6 +163,19 @@ class Session(Protocol):
 
     async def read_proof(self) -> str | None:
         """The token of that row, None where there is none yet."""
+        ...
+
+    async def start_backup(self, label: str) -> BackupStart:
+        """Starts a base backup, with a checkpoint at once: files may be copied from now on (manual, 26.3.4).
+
+        The backup is this session's: where that ends, it is given up. So it needs a session of its own
+        (`World.own_session`). Refused while this session has one already.
+        """
+        ...
+
+    async def stop_backup(self) -> BackupEnd:
+        """Ends it; everything must have been copied by now, the control file last. It does not wait until the archive
+        has the WAL that the copy needs. Refused where the standby that is copied was promoted meanwhile."""
         ...
 
     async def close(self) -> None: ...

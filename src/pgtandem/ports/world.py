@@ -52,16 +52,20 @@ class World:
         # The node is part of the key: two that swap their ports must never get each other's session.
         key = _key(node, port)
         if key not in self._sessions:
-            root = self.workspace.root_certificate() if encryption is not Encryption.ANY else None
-            address, way = await self.host(node.host).forward(node.address, port)
-            access = Access(
-                *(node.name, address, way, SUPERUSER, self.workspace.secret(SUPERUSER_SECRET)),
-                encryption=encryption,
-                name=node.address,
-                root_certificate=root[0] if root else None,
-            )
-            self._sessions[key] = await self._connect(access)
+            self._sessions[key] = await self.own_session(node, port, encryption)
         return self._sessions[key]
+
+    async def own_session(self, node: Node, port: int, encryption: Encryption = Encryption.ANY) -> Session:
+        """A new session that nobody else uses; the caller closes it. Raises the same."""
+        root = self.workspace.root_certificate() if encryption is not Encryption.ANY else None
+        address, way = await self.host(node.host).forward(node.address, port)
+        access = Access(
+            *(node.name, address, way, SUPERUSER, self.workspace.secret(SUPERUSER_SECRET)),
+            encryption=encryption,
+            name=node.address,
+            root_certificate=root[0] if root else None,
+        )
+        return await self._connect(access)
 
     async def session_by_socket(self, node: Node, port: int, directory: str) -> Session:
         """The same through the server's Unix socket in `directory`, where it may trust the account without a password.

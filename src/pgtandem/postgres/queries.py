@@ -342,3 +342,26 @@ FROM (SELECT pg_is_in_recovery() AS in_recovery OFFSET 0) AS state
 """
 # Not waited for: the caller looks for itself, more often than the server does (every 100 ms).
 PROMOTE = "SELECT pg_promote(false)"
+
+
+#: The name of a session that has a base backup.
+BACKUP_SESSION = "pgtandem base backup"
+
+
+def start_backup(major: int) -> str:
+    """Starts a base backup that ends with this session, by a checkpoint at once; never in exclusive mode (manual,
+    9.28.3, 26.3.4). Returns where it starts, the size of a WAL segment and the data directory."""
+    start = "pg_backup_start(%s, true)" if major >= 15 else "pg_start_backup(%s, true, false)"
+    return f"""
+SELECT {start}::text, (SELECT bytes_per_wal_segment FROM pg_control_init()), current_setting('data_directory')
+"""
+
+
+def stop_backup(major: int) -> str:
+    """Ends it, and does not wait for the archive: returns where it ends, backup_label and tablespace_map."""
+    stop = "pg_backup_stop(false)" if major >= 15 else "pg_stop_backup(false, false)"
+    return f"SELECT lsn::text, labelfile, spcmapfile FROM {stop}"
+
+
+# A checkpoint takes as long as the disk needs for it. Who looks at the server's sessions sees what this one is for.
+PREPARE_BACKUP = f"SET statement_timeout = 0; SET application_name = '{BACKUP_SESSION}'"

@@ -6,7 +6,7 @@ from pgtandem.model.examined import Examination
 from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import REPLICATION_ROLE, REWIND_ROLE, SUPERUSER, NodeName, Secret, SlotName
 from pgtandem.model.observed import Archiver, Receiver, Role, Sender, Server, Setting, Slot
-from pgtandem.ports.database import Access, DatabaseRefused, DatabaseUnreachable, Encryption
+from pgtandem.ports.database import Access, BackupEnd, BackupStart, DatabaseRefused, DatabaseUnreachable, Encryption
 from pgtandem.postgres import scram
 from pgtandem.postgres.conf import parse_settings, render_settings
 from pgtandem.postgres.conninfo import parse_conninfo
@@ -72,6 +72,7 @@ class SimSession:
         self.probe = probe
         self.title = f"session {server.title}"
         self._open = True
+        self._backup: tuple[int, bool] | None = None
 
     @port_call(changes=False)
     async def observe(self, replication_password: Secret | None, superuser_password: Secret | None = None) -> Server:
@@ -254,6 +255,28 @@ class SimSession:
     @port_call(changes=False)
     async def read_proof(self) -> str | None:
         return (await self._reach()).storage.content.proof
+
+    @port_call(changes=True)
+    async def start_backup(self, label: str) -> BackupStart:
+        server = await self._reach()
+        if self._backup is not None:
+            raise DatabaseRefused(self.node, "start a base backup", "A backup is already in progress in this session.")
+        if not server.in_recovery:
+            server.storage.write("checkpoint")
+        self._backup = (server.storage.checkpoint, server.in_recovery)
+        return BackupStart(Lsn(server.storage.checkpoint), server.path, SEGMENT)
+
+    @port_call(changes=True)
+    async def stop_backup(self) -> BackupEnd:
+        server, what = await self._reach(), "end the base backup"
+        if self._backup is None:
+            raise DatabaseRefused(self.node, what, "Backup is not in progress.")
+        (start, in_recovery), self._backup = self._backup, None
+        if in_recovery and not server.in_recovery:
+            raise DatabaseRefused(self.node, what, "The standby was promoted during online backup.")
+        if not in_recovery:
+            server.storage.write("switch")
+        return BackupEnd(Lsn(server.storage.end), f"START WAL LOCATION: {Lsn(start)}\n", "")
 
     async def close(self) -> None:
         self._open = False

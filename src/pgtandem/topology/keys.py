@@ -197,6 +197,15 @@ _REPLICATION_KEYS = (
         choices=("stop", "degrade"),
         values="stop, later also degrade",
     ),
+    Key(
+        REPLICATION,
+        "max_copy_rate",
+        Kind.TEXT,
+        "the most that copying a node may read and send per second",
+        '"50MB"',
+        default_words="no limit",
+        values="32kB to 1GB",
+    ),
 )
 
 _ARCHIVE_KEYS = (

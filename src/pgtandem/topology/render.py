@@ -112,6 +112,8 @@ def _replication(replication: Replication) -> str:
         _line(REPLICATION, "synchronous", quote_text(str(replication.synchronous))),
         _line(REPLICATION, "when_standbys_are_lost", quote_text("stop"), off=True),
     ]
+    if replication.copy_bytes_per_second is not None:
+        lines.append(_line(REPLICATION, "max_copy_rate", quote_text(f"{replication.copy_bytes_per_second // 1024}kB")))
     return _text(lines)
 
 

@@ -15,6 +15,10 @@ from pgtandem.topology.toml import describe
 EMBEDDED_MAJORS = (16, 18)
 
 _CLUSTER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
+_RATE = re.compile(r"([0-9]{1,9}) ?(kB|MB|GB)")
+_UNITS = {"kB": 1024, "MB": 1024**2, "GB": 1024**3}
+#: The bounds of pg_basebackup's --max-rate.
+_SLOWEST, _FASTEST = 32 * 1024, 1024**3
 _SYNCHRONOUS = re.compile(r"(first|any) +([0-9]{1,9})")
 
 
@@ -85,7 +89,21 @@ def read_replication(table: Table) -> Replication:
         )
     if table.sound("durability") and table.sound("synchronous"):
         _check_durability(table, Replication(durability, synchronous))
-    return Replication(durability, synchronous)
+    return Replication(durability, synchronous, _read_copy_rate(table))
+
+
+def _read_copy_rate(table: Table) -> int | None:
+    """Bytes per second, in PostgreSQL's units (a kB has 1024 bytes)."""
+    text = table.text("max_copy_rate")
+    if text is None:
+        return None
+    found = _RATE.fullmatch(text)
+    rate = int(found[1]) * _UNITS[found[2]] if found else 0
+    if not _SLOWEST <= rate <= _FASTEST:
+        why = "It is a whole number of kB, MB or GB per second, within what pg_basebackup takes: 32kB to 1GB."
+        table.report("max_copy_rate", f"{describe(text)} is not a rate", why, 'for example max_copy_rate = "50MB"')
+        return None
+    return rate
 
 
 def _read_synchronous(table: Table) -> Synchronous:

@@ -1,0 +1,43 @@
+"""Copies of a node: by the kernel where both are on one host, and by pg_basebackup where not, or where that cannot be.
+
+pg_basebackup is the way that always works. Which one it was, and what of the copy was checked, the step's remark says.
+"""
+
+import asyncio
+
+from pgtandem.apply.context import Context
+from pgtandem.apply.copies import finish_copy, prepare_staging, tidy
+from pgtandem.apply.kernel_copies import NotByKernel, copy_by_kernel
+from pgtandem.apply.streamed_copies import copy_by_stream
+from pgtandem.errors import PgtandemError
+from pgtandem.model.plan import Step
+
+
+async def replace_data(context: Context, step: Step) -> str:
+    """A base backup that takes the place of the data directory that is there, which gets a name beside it.
+
+    Cut off between the two renames there is no data directory: the next run makes the copy again, and what was moved
+    aside stays until that one streams. Raises PgtandemError PT-4006, and PT-4002 where another node's data is there.
+    """
+    return await _copy(context, step, set_aside=True)
+
+
+async def base_backup(context: Context, step: Step) -> str:
+    """A base backup of the upstream, with progress. Raises PgtandemError PT-4006."""
+    return await _copy(context, step, set_aside=False)
+
+
+async def _copy(context: Context, step: Step, *, set_aside: bool) -> str:
+    final, staging = await prepare_staging(context, step)
+    try:
+        try:
+            remark = await copy_by_kernel(context, step, staging)
+        except NotByKernel as reason:
+            remark = await copy_by_stream(context, step, staging)
+            if str(reason):
+                remark += f" (not by the kernel: {reason})"
+        await finish_copy(context, step, staging, final, set_aside=set_aside)
+    except (PgtandemError, asyncio.CancelledError):
+        await tidy(context, step, staging)
+        raise
+    return remark

@@ -11,6 +11,7 @@ import pytest
 
 from cli import values
 from cli.streams import Pipe, Terminal
+from pgtandem.cli.show_bench import bench_lines
 from pgtandem.cli.show_findings import explained, finding_lines
 from pgtandem.cli.show_history import history_lines
 from pgtandem.cli.show_plan import plan_lines
@@ -20,7 +21,7 @@ from pgtandem.cli.terminal import Paint
 from pgtandem.doctor.diagnose import RULES
 from pgtandem.model.observed import Observed
 from pgtandem.model.plan import Plan
-from pgtandem.model.topology import Topology
+from pgtandem.model.topology import Durability, Topology
 from pgtandem.plan.whatif import Outcome
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -63,6 +64,9 @@ VIEWS = {
     "status-much-is-wrong": status(values.CASCADE, values.MUCH_IS_WRONG),
     "status-long-names": status(values.LONG_NAMES, values.LONG_LOOK),
     "doctor-findings": lambda paint, columns: finding_lines(*values.DIAGNOSED, paint, columns),
+    "bench": lambda paint, columns: bench_lines(values.BENCH, Durability.ON, paint, columns),
+    "bench-asynchronous": lambda paint, columns: bench_lines(values.BENCH_ASYNCHRONOUS, Durability.ON, paint, columns),
+    "bench-waiting": lambda paint, columns: bench_lines(values.BENCH_WAITING, Durability.LOCAL, paint, columns),
     "history": lambda paint, columns: history_lines(values.PAST, 3, paint, columns),
     "doctor-explain": lambda paint, columns: explained([RULES["REP13"]], paint, columns),
 }

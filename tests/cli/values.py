@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from pgtandem.apply.durability_bench import Measured, Wishes
 from pgtandem.apply.history import read_history
 from pgtandem.doctor.diagnose import diagnose
 from pgtandem.doctor.look import Look
@@ -26,7 +27,9 @@ from pgtandem.model.observed import (
 )
 from pgtandem.model.plan import Condition, Consequence, Plan, Risk, Step, StepKind
 from pgtandem.model.topology import LOCAL, Archive, Method, Node, Replication, Synchronous, Topology
+from pgtandem.plan.durability_levels import durability_levels
 from pgtandem.plan.whatif import WalRate, what_if
+from pgtandem.postgres.pgbench import BenchRun
 
 DB1, DB2, DB3 = NodeName("db1"), NodeName("db2"), NodeName("db3")
 SEGMENT = "000000010000000000000003"
@@ -404,3 +407,24 @@ BACKUPS = Backups(
     (HalfMade(LOCAL, "/srv/shop/archive/7300000000000000001/backups/.20270117T031320Z-full.part"),),
     (("/srv/shop/archive/7300000000000000001/backups/20270101T031320Z-full", "backup.json: it is empty"),),
 )
+
+
+def _measured(server: Server, *tps: float) -> tuple[Measured, ...]:
+    levels = durability_levels(server)
+    runs = [BenchRun(round(each * 10), each, 8000 / each, 2.5) if each else None for each in tps]
+    why = [
+        "" if run else (level.never or "the same as local: no standby has to confirm a commit")
+        for level, run in zip(levels, runs, strict=True)
+    ]
+    return tuple(Measured(*each) for each in zip(levels, runs, why, strict=True))  # fmt: skip
+
+
+def server_of(node: ObservedNode) -> Server:
+    assert node.running is not None
+    return node.running
+
+
+BENCH = _measured(server_of(_CONFIRMED.nodes[DB1]), 2213.4, 1019.2, 1083, 862, 792)
+BENCH_ASYNCHRONOUS = _measured(server_of(_LOOSE.nodes[DB1]), 2213.4, 1019.2, 0, 0, 0)
+BENCH_WAITING = _measured(server_of(MUCH_IS_WRONG.nodes[DB1]), 2213.4, 1019.2, 0, 0, 0)
+BENCH_WISHES = Wishes(10, 8, 4)

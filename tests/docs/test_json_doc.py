@@ -19,8 +19,10 @@ from pgtandem.cli.json_views import (
     uri_json,
     whatif_json,
 )
+from pgtandem.cli.show_bench import bench_json
 from pgtandem.doctor.diagnose import RULES
 from pgtandem.errors import PgtandemError, Problem
+from pgtandem.model.topology import Durability
 
 SHAPES = {
     "status --json": status_json(values.CASCADE, values.CASCADING),
@@ -30,6 +32,7 @@ SHAPES = {
     "whatif --json": whatif_json(values.WHATIF_PRIMARY, "shop"),
     "history --json": history_json("shop", values.PAST),
     "backup list --json": backups_json(values.PAIR, values.BACKUPS, values.BACKUPS.found[-1].ended + 60),
+    "bench --json": bench_json("shop", "db1", values.BENCH_WISHES, values.BENCH_ASYNCHRONOUS, Durability.ON),
     "uri --json": uri_json(values.PAIR, "postgresql://postgres@127.0.0.1:5432/postgres"),
     "Errors": error_json(
         PgtandemError("PT-1004", "shop.toml has a problem", why="x", next_step="y", problems=(Problem("a", "b"),))

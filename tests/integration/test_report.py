@@ -112,7 +112,7 @@ def test_a_report_of_a_pair_in_a_browser_and_on_paper(pair: Cluster, tmp_path: P
 def test_only_what_is_a_report_is_written_over(pair: Cluster) -> None:
     other = pair.folder / "precious.html"
     other.write_text("<p>mine</p>")
-    assert "is no report" in pair.run("report", "--for", "0", "-o", "precious.html").refused("PT-1009", 10)
+    assert "pgtandem did not make" in pair.run("report", "--for", "0", "-o", "precious.html").refused("PT-1009", 10)
     assert other.read_text() == "<p>mine</p>"
     pair.run("report", "--for", "0", "-o", "nowhere/report.html").refused("PT-1009", 10)
     earlier = pair.ok("report", "--for", "0", "-o", "-").out
@@ -121,7 +121,7 @@ def test_only_what_is_a_report_is_written_over(pair: Cluster) -> None:
     (pair.folder / "twice.html").write_text(earlier)
     pair.ok("report", "--for", "0", "-o", "twice.html")
     assert (pair.folder / "twice.html").read_text() != earlier
-    assert not list(pair.folder.glob(".report-*"))
+    assert not list(pair.folder.glob(".pgtandem-*"))
 
 
 def test_a_time_that_is_none_is_refused_and_ctrl_c_writes_nothing(pair: Cluster) -> None:

@@ -109,6 +109,14 @@ def _history(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--last", type=_count, metavar="N", help="only so many (10; all with --json)")
 
 
+def _bench(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("what", metavar="WHAT", help="durability")
+    sub.add_argument("--seconds", type=_count, default=10, metavar="S", help="how long each level runs (10)")
+    sub.add_argument("--clients", type=_count, default=8, metavar="N", help="how many clients write at once (8)")
+    sub.add_argument("--scale", type=_count, default=4, metavar="N", help="the scale of pgbench, 16 MB each (4)")
+    sub.add_argument("-o", "--output", metavar="FILE", help="also draws a picture (SVG)")
+
+
 def _init(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("directory", nargs="?", metavar="DIR", help="where to (this folder by default)")
     sub.add_argument("--name", help="the cluster's name (the folder's by default)")
@@ -181,6 +189,7 @@ ADD_OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "exporter": _exporter,
     "doctor": _doctor,
     "history": _history,
+    "bench": _bench,
     "init": _init,
     "adopt": _adopt,
     "uri": _uri,

@@ -120,6 +120,14 @@ COMMANDS: dict[str, Command] = {
         ("pgtandem history", "pgtandem history --last 3", "pgtandem history --json"),
         json=True,
     ),
+    "bench": Command(
+        "measure what each durability level costs on this cluster",
+        "pgbench under each of the five levels, in a scratch database that is removed afterwards, "
+        "by settings of its own sessions: nothing else changes. It asks first.",
+        ("pgtandem bench durability", "pgtandem bench durability --seconds 30 -o durability.svg --yes"),
+        changes=True,
+        json=True,
+    ),
     "init": Command(
         "write a commented pgtandem.toml to begin with",
         "It overwrites nothing and builds nothing.",

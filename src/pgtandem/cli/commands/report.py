@@ -1,16 +1,13 @@
 """pgtandem report: one HTML page about the cluster, after looking at it for a while."""
 
 import argparse
-import os
 import sys
-import tempfile
-from contextlib import suppress
 
+from pgtandem.cli.output_file import refuse_foreign, write_whole
 from pgtandem.cli.terminal import can_rewrite
 from pgtandem.cli.workbench import in_world, read_topology, topology_path
 from pgtandem.doctor.diagnose import diagnose
 from pgtandem.doctor.look import Look
-from pgtandem.errors import PgtandemError
 from pgtandem.model.topology import Topology
 from pgtandem.observe.cluster import Observer
 from pgtandem.observe.events import Chronicle
@@ -21,6 +18,7 @@ from pgtandem.observe.words import duration_in_words
 from pgtandem.ports import World
 
 _APART_SECONDS = 1.0
+_ELSEWHERE = "pgtandem report -o ANOTHER.html"
 #: More looks than this would make lines that nobody can tell from others, and a page that nobody can send.
 _MOST_LOOKS = 600
 
@@ -31,7 +29,9 @@ def run(options: argparse.Namespace) -> int:
     topology = read_topology(path)
     output = options.output
     if output != "-":
-        _refuse_foreign(output)
+        from pgtandem.web.report import GENERATOR
+
+        refuse_foreign(output, f'content="{GENERATOR}"', _ELSEWHERE)
 
     async def work(world: World) -> str:
         return await _made(topology, world, float(options.for_seconds))
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     if output == "-":
         print(text, end="")
     else:
-        _write(output, text)
+        write_whole(output, text, _ELSEWHERE)
         print(f"wrote {output}")
     return 0
 
@@ -75,48 +75,3 @@ def _tell(text: str) -> None:
     """On a terminal, a line that changes; the page itself may go to the standard output."""
     if can_rewrite(sys.stderr):
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-
-
-def _refuse_foreign(output: str) -> None:
-    """Only what is not there, and earlier reports, are written over. Raises PgtandemError PT-1009."""
-    from pgtandem.web.report import GENERATOR
-
-    try:
-        with open(output, "rb") as file:
-            start = file.read(2000)
-    except FileNotFoundError:
-        folder = os.path.dirname(os.path.abspath(output))
-        if os.path.isdir(folder) and os.access(folder, os.W_OK):
-            return
-        why = "There is no such folder." if not os.path.isdir(folder) else "Permission denied."
-        raise _unwritable(output, why) from None
-    except OSError as error:
-        raise _unwritable(output, f"{error.strerror}.") from None
-    if start and f'content="{GENERATOR}"'.encode() not in start:
-        raise _unwritable(output, "There is a file already that is no report, and it is not written over.")
-
-
-def _write(output: str, text: str) -> None:
-    """Whole or not at all. Raises PgtandemError PT-1009."""
-    folder = os.path.dirname(os.path.abspath(output))
-    temporary = ""
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=".report-", dir=folder)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, output)
-    except OSError as error:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise _unwritable(output, f"{error.strerror}.") from None
-
-
-def _umask() -> int:
-    now = os.umask(0o077)
-    os.umask(now)
-    return now
-
-
-def _unwritable(output: str, why: str) -> PgtandemError:
-    return PgtandemError("PT-1009", f"could not write {output}", why=why, next_step="pgtandem report -o ANOTHER.html")

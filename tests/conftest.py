@@ -9,7 +9,11 @@ import pytest
 
 # Contract tests live in modules that pytest does not collect: without this their asserts would say nothing.
 pytest.register_assert_rewrite(
-    "ports.clock_contract", "ports.database_contract", "ports.host_contract", "ports.workspace_contract"
+    "ports.clock_contract",
+    "ports.console_contract",
+    "ports.database_contract",
+    "ports.host_contract",
+    "ports.workspace_contract",
 )
 
 

@@ -54,6 +54,8 @@ VIEWS = {
     "whatif-asynchronous": whatif(values.WHATIF_ASYNCHRONOUS),
     "whatif-cascade": whatif(values.WHATIF_CASCADE),
     "whatif-nobody": whatif(values.WHATIF_NOBODY),
+    "status-pgbouncer-leads-astray-and-paused": status(values.POOLED, values.LED_ASTRAY),
+    "status-pgbouncer-out-of-reach": status(values.POOLED_PAIR, values.OUT_OF_REACH),
     "status-healthy": status(values.PAIR, values.HEALTHY),
     "status-untested-version": status(replace(values.PAIR, postgresql=19), values.HEALTHY),
     "status-cascading": status(values.CASCADE, values.CASCADING),

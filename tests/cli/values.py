@@ -10,7 +10,7 @@ from pgtandem.model.backup import Backup, BackupKind, Backups, Drill, HalfMade, 
 from pgtandem.model.examined import DatabaseDetail, Examination, Examined
 from pgtandem.model.facts import ABSENT, Known, Unknown
 from pgtandem.model.lsn import Lsn, Timeline
-from pgtandem.model.names import NodeName
+from pgtandem.model.names import NodeName, PgbouncerName
 from pgtandem.model.observed import (
     Archiver,
     DataDirectory,
@@ -26,7 +26,8 @@ from pgtandem.model.observed import (
     Slot,
 )
 from pgtandem.model.plan import Condition, Consequence, Plan, Risk, Step, StepKind
-from pgtandem.model.topology import LOCAL, Archive, Method, Node, Replication, Synchronous, Topology
+from pgtandem.model.pooling import ObservedPgbouncer, PgbouncerConsole, PooledDatabase
+from pgtandem.model.topology import LOCAL, Archive, Method, Node, Pgbouncer, Replication, Synchronous, Topology
 from pgtandem.plan.durability_levels import durability_levels
 from pgtandem.plan.whatif import WalRate, what_if
 from pgtandem.postgres.pgbench import BenchRun
@@ -428,3 +429,20 @@ BENCH = _measured(server_of(_CONFIRMED.nodes[DB1]), 2213.4, 1019.2, 1083, 862, 7
 BENCH_ASYNCHRONOUS = _measured(server_of(_LOOSE.nodes[DB1]), 2213.4, 1019.2, 0, 0, 0)
 BENCH_WAITING = _measured(server_of(MUCH_IS_WRONG.nodes[DB1]), 2213.4, 1019.2, 0, 0, 0)
 BENCH_WISHES = Wishes(10, 8, 4)
+
+
+POOL = Pgbouncer(PgbouncerName("pool1"), "/srv/shop/pool.ini", databases={"shop": "shop"})
+
+
+def pooled(observed: Observed, *, port: int = 5432, paused: bool = False) -> Observed:
+    """With a PgBouncer whose database leads to a port of this machine."""
+    console = PgbouncerConsole(
+        "1.18.0", "transaction", {"shop": PooledDatabase("shop", "127.0.0.1", port, "shop", paused)}
+    )
+    return replace(observed, pgbouncers={POOL.name: ObservedPgbouncer(Known(""), Known(console))})
+
+
+POOLED = replace(CASCADE, pgbouncers=(POOL,))
+POOLED_PAIR = replace(PAIR, pgbouncers=(POOL,))
+LED_ASTRAY = pooled(CASCADING, port=5433, paused=True)
+OUT_OF_REACH = replace(CAUGHT_UP, pgbouncers={POOL.name: ObservedPgbouncer(Known(""), Unknown("Connection refused."))})

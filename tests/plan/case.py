@@ -12,6 +12,8 @@ observed.toml:
     is = "stopped"              one of the words in `healthy`
     data.standby_signal = false and any fact of ObservedNode by the names of its fields, as in `overlay`
 
+    [pgbouncers.pool1]          facts of the ObservedPgbouncer
+
     [archive]                   facts of the ArchiveFolder; archive = "absent" where it is gone
 """
 
@@ -137,7 +139,8 @@ def _observed(
         observed = nothing(topology)
     else:
         before = _topology(folder / built)
-        observed = look(topology, before, healthy(before, NodeName(primary or before.nodes[0].name), states))
+        first = NodeName(primary or before.nodes[0].name)
+        observed = look(topology, before, healthy(before, first, states), first)
     nodes = {name: overlaid(node, differences.pop(name, {})) for name, node in observed.nodes.items()}
     former = tuple(
         replace(former, observed=overlaid(former.observed, differences.pop(former.name, {})))

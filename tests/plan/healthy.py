@@ -6,7 +6,7 @@ from dataclasses import replace
 from pgtandem.model.backup import Backups
 from pgtandem.model.facts import ABSENT, Fact, Known, Unknown
 from pgtandem.model.lsn import Lsn, Timeline
-from pgtandem.model.names import REPLICATION_ROLE, NodeName, slot_name
+from pgtandem.model.names import REPLICATION_ROLE, NodeName, PgbouncerName, slot_name
 from pgtandem.model.observed import (
     ArchiveFolder,
     Archiver,
@@ -32,8 +32,10 @@ from pgtandem.model.observed import (
     Slot,
     WalWay,
 )
+from pgtandem.model.pooling import ObservedPgbouncer, PgbouncerConsole, PooledDatabase
 from pgtandem.model.topology import Node, Topology
 from pgtandem.plan.desired import Wish, desired_files, desired_settings
+from pgtandem.plan.pgbouncers import desired_text, readable_nodes
 from pgtandem.plan.tls import certificate_names
 from pgtandem.plan.wal_sources import granted_on, sources_of
 from pgtandem.postgres.archive_scripts import SYSTEM_FILE
@@ -73,6 +75,10 @@ def nothing(topology: Topology) -> Observed:
         {each.name: replace(node, tls=_tls(topology, each, own=own, built=False)) for each in topology.nodes},
         authority=Known(CA) if own else ABSENT,
         now=NOW,
+        pgbouncers={
+            pgbouncer.name: ObservedPgbouncer(ABSENT, Unknown("Connection refused."))
+            for pgbouncer in topology.pgbouncers
+        },
     )
 
 
@@ -159,7 +165,9 @@ def _by_hand(seen: ObservedNode, built: Topology, node: Node) -> ObservedNode:
     return replace(seen, data=Known(data), server=Known(server))
 
 
-def look(topology: Topology, built: Topology, nodes: Mapping[NodeName, ObservedNode]) -> Observed:
+def look(
+    topology: Topology, built: Topology, nodes: Mapping[NodeName, ObservedNode], primary: NodeName | None = None
+) -> Observed:
     """What is seen of the nodes of `built` by somebody who has the file `topology`."""
     same_lines = _lines_of_passfile(built) == _lines_of_passfile(topology)
     seen = {name: node if same_lines else _with_other_passfile(node) for name, node in nodes.items()}
@@ -190,7 +198,27 @@ def look(topology: Topology, built: Topology, nodes: Mapping[NodeName, ObservedN
             if node in built.nodes and sources_of(built, node)
         },
         keys=_keys(built),
+        pgbouncers=_pgbouncers(built, primary or built.nodes[0].name),
     )
+
+
+def _pgbouncers(built: Topology, primary: NodeName) -> dict[PgbouncerName, ObservedPgbouncer]:
+    """Each as it was made for this primary, and answering."""
+    found = {}
+    top, readable = built.node(primary), readable_nodes(built, primary)
+    hosts = ",".join(node.address for node in readable)
+    for pgbouncer in built.pgbouncers:
+        databases = {
+            name: PooledDatabase(name, top.address, top.port, dbname) for name, dbname in pgbouncer.databases.items()
+        }
+        databases |= {
+            name: PooledDatabase(name, hosts, readable[0].port, dbname)
+            for name, dbname in pgbouncer.read_only_databases.items()
+        }
+        console = PgbouncerConsole("1.18.0", "transaction", databases)
+        text = desired_text(built, pgbouncer, primary)
+        found[pgbouncer.name] = ObservedPgbouncer(Known(text), Known(console))
+    return found
 
 
 def _keys(built: Topology) -> dict[str, KeysOnHost]:

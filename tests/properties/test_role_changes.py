@@ -20,14 +20,16 @@ from pgtandem.plan.failover import choose_for_failover, plan_failover
 from pgtandem.plan.rejoin import plan_rejoin
 from pgtandem.plan.switchover import plan_switchover
 from pgtandem.testing.checkers import rows_of
+from pgtandem.testing.pgbouncer import SimPgbouncer
 from pgtandem.testing.probe import Call, Killed
 
 from .runs import TIMES, Simulation, examples, kill_at
-from .topologies import PAIR
+from .topologies import OWNED, PAIR
 
 TRIO = PAIR.with_changes(ports={"db1": 5001, "db2": 5002, "db-3": 5003})
 CASCADE = TRIO.with_changes(upstreams={"db-3": "db2"})
-CLUSTERS = {"pair": PAIR, "trio": TRIO, "cascade": CASCADE}
+POOLED = PAIR.with_changes(pooled=True)
+CLUSTERS = {"pooled": POOLED, "trio": TRIO, "cascade": CASCADE}
 ELEVEN = 11
 
 
@@ -43,6 +45,10 @@ def _built(cluster: str) -> bytes:
     for _ in range(5):
         simulation.hand.insert()
     simulation.world.pass_time(2)
+    if topology.pgbouncers:
+        pgbouncer = SimPgbouncer(simulation.world.machine, "127.0.0.1", 6432, OWNED)
+        simulation.world.pgbouncers.append(pgbouncer)
+        pgbouncer.restart()
     simulation.apply(topology)
     return pickle.dumps(simulation)
 
@@ -60,6 +66,10 @@ def require_sound(simulation: Simulation, topology: Topology, primary: str | Non
     (server,) = [server for server in simulation.world.servers if server.is_primary]
     assert primary is None or server.title == primary
     assert simulation.hand.acknowledged <= rows_of(server.storage)
+    for pgbouncer in simulation.world.pgbouncers:
+        shop = pgbouncer.databases["shop"]
+        assert (shop.port, shop.paused) == (server.port, False)
+        assert len(topology.nodes) == 1 or pgbouncer.databases["shop_ro"].port != server.port
     row = simulation.hand.insert()
     simulation.world.pass_time(2)
     for node in topology.nodes:
@@ -98,7 +108,7 @@ def calls_of(cluster: str) -> int:
 
 
 #: Every way to go on is tried in the usual run, each on one cluster; with more examples each on every cluster.
-USUAL = [("cascade", "apply"), ("trio", "switchover"), ("pair", "back")]
+USUAL = [("cascade", "apply"), ("trio", "switchover"), ("pooled", "back"), ("pooled", "apply")]
 ALL = [(cluster, again) for cluster in CLUSTERS for again in ("apply", "switchover", "back")]
 
 

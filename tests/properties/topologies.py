@@ -9,6 +9,7 @@ from pgtandem.topology.load import load_topology
 
 FOLDER = "/srv/shop"
 NAMES = ("db1", "db2", "db-3", "db4", "db5")
+OWNED = "/srv/shop/pool/databases.ini"
 ARCHIVES = (None, "/srv/archive", "/srv/other archive")
 TLS = (None, "", "required = false")
 
@@ -44,6 +45,7 @@ class Wanted:
     synchronous: str = "none"
     archive: str | None = None
     tls: str | None = None
+    pooled: bool = False
     parameters: dict[str, str] = field(default_factory=dict)
     of_nodes: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -68,6 +70,9 @@ class Wanted:
             lines += ["", "[archive]", f'directory = "{self.archive}"']
         if self.tls is not None:
             lines += ["", "[tls]", self.tls]
+        if self.pooled:
+            lines += ["", "[pgbouncers.pool1]", f'file = "{OWNED}"', 'databases = { shop = "shop" }']
+            lines += ['read_only_databases = { shop_ro = "shop" }']
         if self.parameters:
             lines += ["", "[parameters]", *_assignments(self.parameters)]
         return "\n".join(lines) + "\n"

@@ -16,9 +16,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from pgtandem.adapters.console import PgbouncerSession
 from pgtandem.adapters.session import PsycopgSession, why_of
 from pgtandem.model.names import NodeName
 from pgtandem.ports.database import Access, DatabaseRefused, DatabaseUnreachable, Encryption
+from pgtandem.ports.pgbouncer import ConsoleAccess
+from pgtandem.postgres.pgbouncer import CONSOLE
 from pgtandem.postgres.versions import OLDEST
 
 _IDLE_SECONDS = 0.06  # long enough for a command to have begun what it waits for, or to have connected
@@ -59,6 +62,31 @@ class PsycopgDatabase:
         except OSError as error:
             why = f"{error.strerror or error}."
         raise DatabaseUnreachable(f"node {node}", why)
+
+    async def console(self, access: ConsoleAccess, *, deadline_seconds: float = 5) -> PgbouncerSession:
+        import psycopg
+
+        title = f"PgBouncer {access.name}"
+        words: dict[str, Any] = {
+            **_endpoint(access.address, access.port, deadline_seconds),
+            "user": access.user,
+            "password": access.password.reveal() if access.password else None,
+            "dbname": CONSOLE,
+            "sslmode": "prefer",
+            "sslrootcert": "/dev/null/none",
+        }
+        if psycopg.pq.version() >= 160000:
+            # The password itself is never sent.
+            words["require_auth"] = "scram-sha-256,md5,none"
+        try:
+            async with asyncio.timeout(deadline_seconds):
+                with _hidden_variables():
+                    connection = await psycopg.AsyncConnection.connect(**words, autocommit=True, prepare_threshold=None)
+                return PgbouncerSession(title, connection)
+        except TimeoutError:
+            raise DatabaseUnreachable(title, f"It did not answer within {deadline_seconds:g} seconds.") from None
+        except psycopg.Error as error:
+            raise DatabaseUnreachable(title, why_of(error, access.password)) from None
 
     async def _connect(self, access: Access, way: Mapping[str, str], deadline_seconds: float) -> PsycopgSession:
         import psycopg
@@ -107,13 +135,21 @@ def _arguments(access: Access, deadline_seconds: float) -> dict[str, Any]:
     # libpq connects to hostaddr and checks the certificate for host.
     name = "" if access.address.startswith("/") or access.name == access.address else access.name
     return {
-        **({"host": name, "hostaddr": access.address} if name else {"host": access.address}),
-        "port": access.port,
+        **_endpoint(access.address, access.port, deadline_seconds),
+        **({"host": name, "hostaddr": access.address} if name else {}),
         "user": access.user,
         "password": access.password.reveal() if access.password else None,
         "dbname": "postgres",
-        "application_name": "pgtandem",
         "client_encoding": "UTF8",
+    }
+
+
+def _endpoint(address: str, port: int, deadline_seconds: float) -> dict[str, Any]:
+    """What servers and PgBouncers have in common."""
+    return {
+        "host": address,
+        "port": port,
+        "application_name": "pgtandem",
         "connect_timeout": max(2, round(deadline_seconds)),
         # Not /dev/null itself, of which libpq complains on stderr that it is no plain file.
         "passfile": "/dev/null/none",

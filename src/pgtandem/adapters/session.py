@@ -79,7 +79,7 @@ def _call(what: str, seconds: float | None = None) -> Callable[[Method[P, T]], M
                 finally:
                     # Late, or cancelled.
                     if not task.done():
-                        await _hang_up(self._connection, task)
+                        await hang_up(self._connection, task)
                 try:
                     return await task
                 except _Refusal as refusal:
@@ -324,7 +324,7 @@ class PsycopgSession:
         await self._connection.close()
 
 
-async def _hang_up(connection: "Connection", task: "asyncio.Task[Any]") -> None:
+async def hang_up(connection: "Connection", task: "asyncio.Task[Any]") -> None:
     """Shuts a session's socket down and waits until what used it has noticed."""
     with suppress(Exception), socket.socket(fileno=os.dup(connection.fileno())) as line:
         line.shutdown(socket.SHUT_RDWR)

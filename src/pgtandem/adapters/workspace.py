@@ -81,6 +81,17 @@ class FolderWorkspace:
             why = "It is not a text."
         raise PgtandemError("PT-1002", f"could not read {shown(path)}", why=why)
 
+    def given_secret(self, path: str) -> Secret:
+        text = self.read_given(path)
+        if os.stat(path).st_mode & 0o077:
+            raise PgtandemError(
+                "PT-1002",
+                f"the password in {shown(path)} is not used",
+                why="Others than its owner may read or change that file.",
+                next_step=f"chmod 600 {shown(path)}",
+            )
+        return Secret(text.strip("\r\n"))
+
     @contextmanager
     def lock(self, command: str) -> Iterator[None]:
         self._make_folder()

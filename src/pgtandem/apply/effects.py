@@ -12,6 +12,7 @@ from pgtandem.apply import (
     copies,
     databases,
     passwords,
+    pooling,
     registrations,
     removal,
     rewinding,
@@ -121,4 +122,7 @@ EFFECTS: Mapping[StepKind, Effect] = {
     StepKind.SET_PASSWORD: adopting.set_password,
     StepKind.DISABLE_ROLES: adopting.disable_roles,
     StepKind.CHANGE_RECORDS: adopting.change_records,
+    StepKind.PAUSE: pooling.pause,
+    StepKind.REPOINT: pooling.repoint,
+    StepKind.RESUME: pooling.resume,
 }

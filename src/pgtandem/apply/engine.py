@@ -15,11 +15,11 @@ from pgtandem.apply.report import Report
 from pgtandem.errors import Family, PgtandemError
 from pgtandem.model.facts import Unknown
 from pgtandem.model.observed import Observed
-from pgtandem.model.plan import Condition, Plan, Risk, Step
+from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
 from pgtandem.model.topology import Topology
 from pgtandem.observe.cluster import Observer
 from pgtandem.observe.parts import parts_read_by
-from pgtandem.plan.conditions import BACKUPS, judge
+from pgtandem.plan.conditions import BACKUPS, POOLING, judge
 from pgtandem.ports import World
 
 #: A question to the planner.
@@ -139,9 +139,13 @@ class _Run:
         self.plan = plan
         self.command = command
         self.clock = context.world.clock
+        self.paused_at: float | None = None
 
     async def all(self) -> None:
-        """Starts every step as soon as what it needs is done; the first failure lets the others under way finish."""
+        """Starts every step as soon as what it needs is done; the first failure lets the others under way finish.
+
+        The failure of a `lone` step is told when all the others are done: what needs it is left out.
+        """
         self._record(
             "plan",
             command=self.command,
@@ -152,6 +156,7 @@ class _Run:
         done: set[str] = set()
         under_way: dict[asyncio.Task[None], Step] = {}
         failure: PgtandemError | None = None
+        lone_failure: PgtandemError | None = None
         try:
             while waiting or under_way:
                 ready = [] if failure else [step for step in waiting if done.issuperset(step.needs)]
@@ -166,6 +171,8 @@ class _Run:
                     error = task.exception()
                     if error is None:
                         done.add(step.id)
+                    elif isinstance(error, PgtandemError) and step.lone:
+                        lone_failure = lone_failure or error
                     elif isinstance(error, PgtandemError):
                         failure = failure or error
                     else:
@@ -177,6 +184,7 @@ class _Run:
             for task in under_way:
                 task.cancel()
             await asyncio.gather(*under_way, return_exceptions=True)
+        failure = failure or lone_failure
         if failure:
             self._record("plan failed", code=failure.code.text, what=failure.what)
             raise failure
@@ -185,18 +193,32 @@ class _Run:
     async def _step(self, step: Step) -> None:
         context, began = self.context, self.clock.monotonic()
         try:
-            await self._expect(step)
-            context.report.step_started(step)
-            self._record("step", step=step.id, kind=step.kind.value, node=step.node, what=step.what)
-            remark = await EFFECTS[step.kind](context, step)
-            await self._prove(step)
-        except PgtandemError as error:
+            async with asyncio.timeout(self._seconds_left(step)) as limit:
+                await self._expect(step)
+                context.report.step_started(step)
+                self._record("step", step=step.id, kind=step.kind.value, node=step.node, what=step.what)
+                remark = await EFFECTS[step.kind](context, step)
+                await self._prove(step)
+        except (PgtandemError, TimeoutError) as failure:
+            if not isinstance(failure, PgtandemError) and not limit.expired():
+                raise
+            error = failure if isinstance(failure, PgtandemError) else _too_long(step)
             self._record("step failed", step=step.id, code=error.code.text, what=error.what, why=error.why)
             context.report.step_failed(step, error)
-            raise
+            raise error from None
         seconds = self.clock.monotonic() - began
         self._record("step done", step=step.id, seconds=round(seconds, 3), remark=remark)
         context.report.step_done(step, seconds, remark)
+
+    def _seconds_left(self, step: Step) -> float | None:
+        """Clients wait from the plan's first PAUSE on; None where nobody waits for this step."""
+        if not step.within_seconds:
+            return None
+        if step.kind is StepKind.PAUSE and self.paused_at is None:
+            self.paused_at = self.clock.monotonic()
+        if self.paused_at is None:
+            return None
+        return max(self.paused_at + step.within_seconds - self.clock.monotonic(), 0.0)
 
     async def _expect(self, step: Step) -> None:
         """What must hold before: if it does not, somebody else changed the cluster meanwhile."""
@@ -234,6 +256,8 @@ class _Run:
                 observed = replace(observed, ways=await self.context.observer.ways())
             if any(condition.kind in BACKUPS for condition in conditions):
                 observed = replace(observed, backups=await self.context.observer.backups())
+            if any(condition.kind in POOLING for condition in conditions):
+                observed = replace(observed, pgbouncers=await self.context.observer.pgbouncers())
             missing = [
                 _in_words(condition, observed) for condition in conditions if judge(condition, observed) is not True
             ]
@@ -244,6 +268,16 @@ class _Run:
 
     def _record(self, event: str, **entry: object) -> None:
         _record(self.context.world, event, **entry)
+
+
+def _too_long(step: Step) -> PgtandemError:
+    why = "Transactions went on, or a client kept its session." if step.kind is StepKind.PAUSE else ""
+    return PgtandemError(
+        "PT-4062",
+        f"clients would have waited for more than {step.within_seconds:g} s: could not {step.what} in time",
+        why=why or "What is paused must not wait without end.",
+        next_step="see what took so long (pg_stat_activity, pgtandem status), or allow more: --max-pause-seconds",
+    )
 
 
 def _in_words(condition: Condition, observed: Observed) -> str:

@@ -80,6 +80,7 @@ def status_json(topology: Topology, observed: Observed) -> dict[str, Any]:
         "archive_waiting_segments": health.archive_waiting_segments,
         "archive_age_seconds": health.archive_age_seconds,
         "backups": health.backups,
+        "pgbouncers": [asdict(pgbouncer) for pgbouncer in health.pgbouncers],
         "tls": health.tls,
         "certificates_expire": _time(earliest_end(topology, observed)),
         "problems": list(health.problems),

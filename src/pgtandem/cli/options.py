@@ -40,6 +40,9 @@ def _switchover(sub: argparse.ArgumentParser) -> None:
         "--max-lag-bytes", type=_number, metavar="N", help="how far it may be behind when this begins (16 MB)"
     )
     sub.add_argument("--max-lag-seconds", type=_number, metavar="S", help="the same in time (10 s)")
+    sub.add_argument(
+        "--max-pause-seconds", type=_seconds, metavar="S", help="how long clients of a PgBouncer may wait (30 s)"
+    )
     sub.add_argument("--at", metavar="TIME", help="wait until then: 14:30, or 2026-11-26T02:00 with or without a zone")
 
 

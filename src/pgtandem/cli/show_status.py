@@ -7,6 +7,7 @@ from pgtandem.model.observed import Observed
 from pgtandem.model.plan import WARNING
 from pgtandem.model.topology import Topology
 from pgtandem.observe.health import ClusterHealth, NodeHealth, cluster_health
+from pgtandem.observe.pgbouncer_health import pgbouncer_in_words
 from pgtandem.observe.tree import tree_of
 from pgtandem.observe.words import size_in_words
 
@@ -37,6 +38,8 @@ def status_lines(
         lines += _wrapped("backups:  ", health.backups, columns)
     if health.tls is not None:
         lines += _wrapped("tls:      ", health.tls, columns)
+    for pgbouncer in health.pgbouncers:
+        lines += _wrapped("pool:     ", pgbouncer_in_words(pgbouncer), columns)
     for remark in health.remarks:
         if remark.startswith(WARNING):
             lines += [paint.yellow(line) for line in _wrapped("", remark, columns)]

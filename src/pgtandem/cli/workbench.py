@@ -72,6 +72,7 @@ def open_world(path: str, topology: Topology, *, accept_new_host_keys: bool = Fa
     hosts: dict[str, Host] = {"local": LocalHost()}
     servers = [node.host.url for node in topology.nodes] + [built.host for built in workspace.built_nodes()]
     urls = servers + [host.url for host in topology.archive_hosts]
+    urls += [pgbouncer.host.url for pgbouncer in topology.pgbouncers]
     remote = [url for url in dict.fromkeys(urls) if url not in hosts]
     if remote:
         from pgtandem.adapters.hosts.ssh import SshHost

@@ -123,6 +123,8 @@ CODES = _table(
     (4051, Family.APPLY, "A backup could not be taken."),
     (4052, Family.APPLY, "The WAL that a backup needs is not in the archive."),
     (4053, Family.APPLY, "A backup is not what was backed up."),
+    (4061, Family.APPLY, "A PgBouncer does not have the databases that were written for it."),
+    (4062, Family.APPLY, "Clients would have had to wait for longer than they may."),
     (5001, Family.LOCK, "Another pgtandem holds the lock of this cluster."),
     (6001, Family.VERIFY, "After the plan was applied, a fresh plan is still not empty."),
     (6002, Family.VERIFY, "A row written on the primary did not arrive on a standby."),

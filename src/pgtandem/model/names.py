@@ -5,6 +5,7 @@ from typing import NewType
 
 NodeName = NewType("NodeName", str)
 SlotName = NewType("SlotName", str)
+PgbouncerName = NewType("PgbouncerName", str)
 
 #: Every slot that pgtandem makes begins with this; a slot without it is never touched.
 SLOT_PREFIX = "pgtandem_"

@@ -11,7 +11,8 @@ from pgtandem.model.backup import Backups
 from pgtandem.model.facts import ABSENT, Fact, Unknown, value_or_none
 from pgtandem.model.layout import HostCluster, Registration, Service
 from pgtandem.model.lsn import Lsn, Timeline, TimelineSwitch
-from pgtandem.model.names import NodeName
+from pgtandem.model.names import NodeName, PgbouncerName
+from pgtandem.model.pooling import ObservedPgbouncer
 from pgtandem.model.value import dataclass, field
 
 NOT_LOOKED = Unknown("it was not looked at")
@@ -493,7 +494,8 @@ class Observed:
     """The whole look: the topology's nodes, the archive (or what keeps the account from making it), the nodes that were
     built earlier and removed since, the hosts by their URL where there are several, the CA; and when it was taken
     (seconds since 1970). `ways` are the ones that the nodes' WAL takes over SSH, `keys` what there is of keys for that,
-    by the host's URL. `backups` are the base backups in the archive, `passwords` the stored ones."""
+    by the host's URL. `backups` are the base backups in the archive, `passwords` the stored ones, `pgbouncers` those
+    of the topology."""
 
     nodes: Mapping[NodeName, ObservedNode]
     archive: Fact[ArchiveFolder] = ABSENT
@@ -506,6 +508,7 @@ class Observed:
     keys: Mapping[str, KeysOnHost] = field(default_factory=dict)
     backups: Fact[Backups] = NOT_LOOKED
     passwords: Passwords = Passwords()
+    pgbouncers: Mapping[PgbouncerName, ObservedPgbouncer] = field(default_factory=dict)
 
     def primaries(self) -> tuple[NodeName, ...]:
         """The nodes whose server runs and is not in recovery."""

@@ -90,6 +90,9 @@ class StepKind(Enum):
     SET_PASSWORD = "set_password"
     DISABLE_ROLES = "disable_roles"
     CHANGE_RECORDS = "change_records"
+    PAUSE = "pause"
+    REPOINT = "repoint"
+    RESUME = "resume"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,8 @@ class Step:
 
     `id` is unique in its plan and stays the same when the plan is made again ("db2.start"). `needs` are ids of steps
     that must be done before. `expects` must hold before the effect, `proves` after it. `undo` says how to go back.
+    `node` may be the name of a PgBouncer. With `lone` the other steps go on where this one fails, and that is told at
+    the end. `within_seconds` is how long after the plan's first PAUSE began it must be done, 0 where nobody waits.
     The remaining fields are what some kinds need: `programs` the folder of the PostgreSQL programs, `files` what is
     written, `names` the slots, settings or paths that the step is about, `upstream` whom a standby copies from,
     `service` the systemd unit through which a server is started and stopped, `places` folders outside the data
@@ -138,6 +143,8 @@ class Step:
     upstream: NodeName | None = None
     service: str = ""
     places: tuple[str, ...] = ()
+    lone: bool = False
+    within_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

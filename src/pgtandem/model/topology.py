@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from enum import Enum
 
-from pgtandem.model.names import NodeName
+from pgtandem.model.names import NodeName, PgbouncerName
 from pgtandem.model.value import dataclass, field
 
 
@@ -155,6 +155,29 @@ class Adoption:
 
 
 @dataclass(frozen=True, slots=True)
+class Pgbouncer:
+    """A PgBouncer whose databases follow the primary. `file` is on its host: pgtandem writes it, and the user's own
+    pgbouncer.ini includes it. `databases` lead to the primary and `read_only_databases` to standbys, each by the name
+    that clients use, with the name that the servers use. `options` are added to each as they are ("pool_size=50").
+    `admin_password_file` is a file on the machine that pgtandem runs on, None where the console asks for none."""
+
+    name: PgbouncerName
+    file: str
+    host: HostAddress = LOCAL
+    address: str = "127.0.0.1"
+    port: int = 6432
+    databases: Mapping[str, str] = field(default_factory=dict)
+    read_only_databases: Mapping[str, str] = field(default_factory=dict)
+    options: str = ""
+    admin_user: str = "pgtandem"
+    admin_password_file: str | None = None
+
+    @property
+    def all_databases(self) -> Mapping[str, str]:
+        return {**self.databases, **self.read_only_databases}
+
+
+@dataclass(frozen=True, slots=True)
 class Topology:
     """The whole wish. `nodes` keeps the file's order: the first one starts as the primary.
 
@@ -175,6 +198,7 @@ class Topology:
     bin_directory: str | None = None
     backup: BackupPolicy = BackupPolicy()
     adoption: Adoption | None = None
+    pgbouncers: tuple[Pgbouncer, ...] = ()
 
     def node(self, name: NodeName) -> Node:
         """Raises KeyError for a name that the topology does not have."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pgtandem.errors import PgtandemError
 from pgtandem.model.backup import Backups
 from pgtandem.model.facts import ABSENT, Absent, Fact, Known, Unknown
-from pgtandem.model.names import NodeName, Secret
+from pgtandem.model.names import NodeName, PgbouncerName, Secret
 from pgtandem.model.observed import (
     NOT_LOOKED,
     ArchiveFolder,
@@ -27,6 +27,7 @@ from pgtandem.model.observed import (
     System,
     WalWay,
 )
+from pgtandem.model.pooling import ObservedPgbouncer
 from pgtandem.model.topology import Archive, HostAddress, Node, Topology
 from pgtandem.observe.backups import observe_backups
 from pgtandem.observe.directory import observe_directory, observe_marker, observe_postmaster
@@ -35,6 +36,7 @@ from pgtandem.observe.layout import observe_layout
 from pgtandem.observe.parts import EVERYTHING, Part, Parts
 from pgtandem.observe.passwords import observe_passwords
 from pgtandem.observe.paths import is_leftover, is_replaced
+from pgtandem.observe.pgbouncers import observe_pgbouncers
 from pgtandem.observe.places import blocked_places, claimed_places
 from pgtandem.observe.programs import observe_programs
 from pgtandem.observe.system import observe_system
@@ -72,8 +74,12 @@ class Observer:
     async def cluster(self) -> Observed:
         """Everything."""
         names = self.topology.names
-        nodes, archive, former, hosts = await asyncio.gather(
-            asyncio.gather(*(self.node(name) for name in names)), self.archive(), self._former(), self._all_hosts()
+        nodes, archive, former, hosts, pgbouncers = await asyncio.gather(
+            asyncio.gather(*(self.node(name) for name in names)),
+            self.archive(),
+            self._former(),
+            self._all_hosts(),
+            self.pgbouncers(),
         )
         obstacle, authority = await self._before_archive(archive), observe_authority(self.topology, self.world)
         seen = dict(zip(names, await self._places(nodes), strict=True))
@@ -86,7 +92,10 @@ class Observer:
         ways, keys, backups = await asyncio.gather(self.ways(), self._keys(), self.backups())
         passwords, now = observe_passwords(self.world.workspace), self.world.clock.now()
         return Observed(
-            *(seen, archive, former, obstacle, hosts, authority, now, ways, keys), backups=backups, passwords=passwords
+            *(seen, archive, former, obstacle, hosts, authority, now, ways, keys),
+            backups=backups,
+            passwords=passwords,
+            pgbouncers=pgbouncers,
         )
 
     async def _places(self, nodes: Sequence[ObservedNode]) -> list[ObservedNode]:
@@ -127,6 +136,9 @@ class Observer:
     async def backups(self) -> Fact[Backups]:
         """The base backups in the archive."""
         return await observe_backups(self.topology, self.world)
+
+    async def pgbouncers(self) -> Mapping[PgbouncerName, ObservedPgbouncer]:
+        return await observe_pgbouncers(self.topology, self.world)
 
     async def ways(self) -> Mapping[NodeName, tuple[WalWay, ...]]:
         """Asked by real connections, so only for plans."""

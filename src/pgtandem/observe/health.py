@@ -10,6 +10,7 @@ from pgtandem.model.topology import Method, Node, Topology
 from pgtandem.model.value import dataclass
 from pgtandem.observe.backup_health import backup_problems, backups_in_words
 from pgtandem.observe.flow import SlotHealth, Stages, slots, stages
+from pgtandem.observe.pgbouncer_health import PgbouncerHealth, pgbouncer_health, pgbouncer_problems
 from pgtandem.observe.tls_health import tls_in_words, tls_problems
 from pgtandem.plan.between_hosts import clocks_apart
 from pgtandem.plan.layout import remarks
@@ -57,6 +58,7 @@ class ClusterHealth:
     archive_waiting_segments: int | None = None
     archive_age_seconds: float | None = None
     backups: str | None = None
+    pgbouncers: tuple[PgbouncerHealth, ...] = ()
 
 
 def cluster_health(topology: Topology, observed: Observed) -> ClusterHealth:
@@ -65,6 +67,7 @@ def cluster_health(topology: Topology, observed: Observed) -> ClusterHealth:
     nodes = tuple(_node(topology, observed, name, primary) for name in topology.names)
     server = observed.nodes[primary].running if primary else None
     archiver = server.archiver if server and topology.archive else None
+    pgbouncers = pgbouncer_health(topology, observed, primary)
     return ClusterHealth(
         cluster=topology.cluster,
         primary=primary,
@@ -72,12 +75,13 @@ def cluster_health(topology: Topology, observed: Observed) -> ClusterHealth:
         synchronous=_synchronous(topology, observed, primary),
         archive=_archive(topology, observed, primary),
         tls=tls_in_words(topology, observed),
-        problems=(*_problems(topology, observed, nodes), *backup_problems(observed)),
+        problems=(*_problems(topology, observed, nodes, pgbouncers), *backup_problems(observed)),
         remarks=(*_remarks(topology, observed), *_delayed(nodes)),
         slots=slots(observed),
         archive_waiting_segments=archiver.waiting_segments if archiver else None,
         archive_age_seconds=archiver.last_archived_age_seconds if archiver else None,
         backups=backups_in_words(observed),
+        pgbouncers=pgbouncers,
     )
 
 
@@ -225,7 +229,9 @@ def _ago(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.0f} h"
 
 
-def _problems(topology: Topology, observed: Observed, nodes: tuple[NodeHealth, ...]) -> list[str]:
+def _problems(
+    topology: Topology, observed: Observed, nodes: tuple[NodeHealth, ...], pgbouncers: tuple[PgbouncerHealth, ...]
+) -> list[str]:
     if nodes and all(node.state == "not built" for node in nodes):
         return [f"no node of cluster {topology.cluster} has data: build it (pgtandem up), or bring its disks back"]
     primaries = observed.primaries()
@@ -235,6 +241,8 @@ def _problems(topology: Topology, observed: Observed, nodes: tuple[NodeHealth, .
     elif not primaries:
         problems.append("no primary runs: nothing can be written")
     problems += [problem for name in primaries for problem in _waiting_writes(topology, observed, name)]
+    primary = primaries[0] if len(primaries) == 1 else None
+    problems += pgbouncer_problems(topology, observed, pgbouncers, primary)
     for node in nodes:
         if node.state not in ("running", "streaming", "delayed"):
             problems.append(f"{node.name} is {node.state}{_reason(observed.nodes[node.name])}")

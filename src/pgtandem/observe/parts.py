@@ -10,7 +10,7 @@ from enum import Enum
 
 from pgtandem.model.names import NodeName
 from pgtandem.model.plan import Condition
-from pgtandem.plan.conditions import BACKUPS, STREAMING
+from pgtandem.plan.conditions import BACKUPS, POOLING, STREAMING
 
 
 class Part(Enum):
@@ -65,6 +65,8 @@ def parts_read_by(conditions: Sequence[Condition]) -> dict[NodeName, Parts]:
     """The nodes that conditions are about, each with the parts that they read of it."""
     parts: dict[NodeName, Parts] = {}
     for condition in conditions:
+        if condition.kind in POOLING:
+            continue
         streams = condition.kind in STREAMING
         if condition.kind == "streams_or_delays":
             parts[condition.node] = parts.get(condition.node, _NOTHING) | SERVER

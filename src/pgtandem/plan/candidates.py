@@ -56,10 +56,12 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How far a candidate may be behind when a switchover begins: writes pause until it has everything."""
+    """How far a candidate may be behind when a switchover begins: writes pause until it has everything. And for how
+    long the clients of a PgBouncer may be made to wait."""
 
     lag_bytes: int = 16 * MEGABYTE
     lag_seconds: float = 10.0
+    pause_seconds: float = 30.0
 
 
 def switchover_candidates(

@@ -8,10 +8,15 @@ from collections.abc import Callable, Mapping
 
 from pgtandem.model.facts import Absent, Known, Unknown
 from pgtandem.model.lsn import Lsn
+from pgtandem.model.names import PgbouncerName
 from pgtandem.model.observed import Observed, ObservedNode, Server
 from pgtandem.model.plan import Condition
+from pgtandem.model.pooling import PgbouncerConsole
 
 Verdict = bool | Unknown
+
+#: The kinds that are read from a PgBouncer's console.
+POOLING = ("console_answers", "paused", "resumed")
 
 #: The kinds that are read from the upstream, which their argument names.
 STREAMING = ("streams_from", "streams_or_delays", "streams_encrypted")
@@ -22,6 +27,8 @@ BACKUPS = ("backup_taken", "backup_kept", "backup_gone")
 
 def judge(condition: Condition, observed: Observed) -> Verdict:
     """Whether a condition holds. Raises KeyError for a kind that does not exist: a defect that the tests find."""
+    if condition.kind in POOLING:
+        return _console(condition, observed)
     node = observed.nodes.get(condition.node)
     if node is None:
         former = {entry.name: entry.observed for entry in observed.former}
@@ -39,6 +46,29 @@ def judge(condition: Condition, observed: Observed) -> Verdict:
     if condition.kind in BACKUPS:
         return _backup_is(condition, observed)
     return _KINDS[condition.kind](node, condition.argument)
+
+
+def _console(condition: Condition, observed: Observed) -> Verdict:
+    """The argument are databases, with blanks between them."""
+    seen = observed.pgbouncers.get(PgbouncerName(condition.node))
+    if seen is None or not isinstance(seen.console, Known):
+        return seen.console if seen and isinstance(seen.console, Unknown) else Unknown("it was not asked")
+    return _CONSOLE_KINDS[condition.kind](seen.console.value, tuple(condition.argument.split()))
+
+
+def _all_paused(console: PgbouncerConsole, names: tuple[str, ...]) -> bool:
+    return all(name in console.databases and console.databases[name].paused for name in names)
+
+
+def _none_paused(console: PgbouncerConsole, names: tuple[str, ...]) -> bool:
+    return not any(name in console.databases and console.databases[name].paused for name in names)
+
+
+_CONSOLE_KINDS: Mapping[str, Callable[[PgbouncerConsole, tuple[str, ...]], bool]] = {
+    "console_answers": lambda console, names: True,
+    "paused": _all_paused,
+    "resumed": _none_paused,
+}
 
 
 def _data_absent(node: ObservedNode, _: str) -> Verdict:

@@ -23,6 +23,7 @@ from pgtandem.plan.former import former_nodes
 from pgtandem.plan.hosts import create_account, missing_programs, reachable_programs, remove_leftovers
 from pgtandem.plan.layout import register, remarks
 from pgtandem.plan.order import ordered
+from pgtandem.plan.pgbouncers import point_pgbouncers
 from pgtandem.plan.primary import plan_primary, restart_primary, rewind_role_left, sync_last
 from pgtandem.plan.promotion import finish_promotion, forget_promotions, promotion_pending
 from pgtandem.plan.refusals import refuse_closed, refuse_foreign, refuse_unreadable, refuse_unsafe
@@ -76,6 +77,7 @@ def _converge(draft: Draft) -> Plan:
     needless_slots(draft)
     rewind_role_left(draft)
     finish_rotation(draft)
+    point_pgbouncers(draft)
     former_nodes(draft, close_ways(draft))
     forget_promotions(draft)
     replaced(draft)

@@ -21,6 +21,7 @@ from pgtandem.plan.draft import Draft, cascade_order
 from pgtandem.plan.durability import single_failures
 from pgtandem.plan.fencing import fence
 from pgtandem.plan.order import ordered
+from pgtandem.plan.pgbouncers import lead_to_new_primary
 from pgtandem.plan.promotion import promote, settle_wal
 from pgtandem.plan.refusals import refuse_foreign
 from pgtandem.plan.roles import claims_primary, is_fenced, timeline_of
@@ -85,11 +86,12 @@ def plan_failover(topology: Topology, observed: Observed, to: NodeName, *, dead:
     for name in lost:
         _fence(draft, name, candidate)
     promote(draft, to, tuple(step.id for step in draft.steps), "It has received the most.")
+    lead_to_new_primary(draft, lost)
     _follow(draft, to, lost, candidates)
     return Plan(
         primary=to,
         steps=ordered(draft.steps),
-        notes=(*_table(candidates), *_loss(topology, observed, lost, candidate)),
+        notes=(*_table(candidates), *_loss(topology, observed, lost, candidate), *draft.notes),
         consequences=single_failures(topology, to),
         look_again=True,
     )

@@ -16,6 +16,7 @@ from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
 from pgtandem.plan.changes import start
 from pgtandem.plan.draft import Draft
 from pgtandem.plan.order import ordered
+from pgtandem.plan.pgbouncers import lead_to_new_primary
 from pgtandem.plan.roles import is_fenced, timeline_of
 
 PROMOTION_FILE = "pgtandem/promotion.json"
@@ -51,7 +52,9 @@ def finish_promotion(draft: Draft) -> Plan:
         start(draft, name, "is_standby", ())
     else:
         promote(draft, name, (), "It was chosen to be the primary, and nobody else can be it until it is.")
-    return Plan(primary=name, steps=ordered(draft.steps), look_again=True)
+        away = [other for other in draft.wish.topology.names if draft.wish.seen(other).running is None]
+        lead_to_new_primary(draft, away)
+    return Plan(primary=name, steps=ordered(draft.steps), notes=tuple(draft.notes), look_again=True)
 
 
 def promote(draft: Draft, name: NodeName, needs: tuple[str, ...], why: str) -> None:

@@ -22,6 +22,7 @@ from pgtandem.plan.durability import single_failures
 from pgtandem.plan.fencing import fence
 from pgtandem.plan.order import ordered
 from pgtandem.plan.packaged import service_of
+from pgtandem.plan.pgbouncers import lead_to_new_primary, objections, pause_pgbouncers, pooling_notes
 from pgtandem.plan.promotion import promote, settle_wal
 from pgtandem.plan.refusals import refuse_foreign, refuse_unsafe
 from pgtandem.plan.roles import decide_primary, is_fenced, promised_primaries
@@ -39,6 +40,10 @@ _HARMLESS = (
     StepKind.FORGET_PROMOTION,
     StepKind.REMOVE_LEFTOVERS,
 )
+
+
+#: What is done first, and then looked at again.
+_FIRST = (StepKind.PROVE_REPLICATION, StepKind.RESUME)
 
 
 def choose_successor(topology: Topology, observed: Observed, limits: Limits) -> NodeName:
@@ -82,18 +87,24 @@ def plan_switchover(topology: Topology, observed: Observed, to: NodeName, limits
         stopped = _end(draft, primary, ()) if stopping else ""
     else:
         first = plan_converge(topology, observed)
-        if first.steps and all(step.kind is StepKind.PROVE_REPLICATION for step in first.steps):
-            # A standby that is coming back: seen to stream, it can take over.
+        if first.steps and all(step.kind in _FIRST for step in first.steps):
+            # A standby that is coming back: seen to stream, it can take over. Nor do clients wait for a preflight.
             return replace(first, look_again=True)
         _refuse(topology, observed, primary, to, limits)
-        stopped = _stop(draft, primary, to)
+        stopped = _stop(draft, primary, to, limits)
     _confirm(draft, primary, to, stopped)
     promote(draft, to, (f"{to}.received",), f"It has everything that {primary} ever wrote.")
+    lead_to_new_primary(draft, (primary,))
     _follow(draft, primary, to)
     return Plan(
         primary=to,
         steps=ordered(draft.steps),
-        notes=(f"Writes pause from the stop of {primary} until {to} is promoted.", *_rewind_note(observed)),
+        notes=(
+            f"Writes pause from the stop of {primary} until {to} is promoted.",
+            *_rewind_note(observed),
+            *pooling_notes(topology, observed),
+            *draft.notes,
+        ),
         consequences=single_failures(topology, to),
         look_again=True,
     )
@@ -142,6 +153,7 @@ def _objections(
         return
     for check in switchover_candidate(topology, observed, primary, to, limits).objections:
         yield objection(to, check)
+    yield from objections(topology, observed)
     if any(sender.state == "backup" for sender in top.senders):
         yield Problem(
             primary,
@@ -189,7 +201,7 @@ def _can_be_rewound(observed: Observed, name: NodeName) -> bool:
     return node.control is None or node.control.checksums or (hints is not None and hints.value == "on")
 
 
-def _stop(draft: Draft, old: NodeName, to: NodeName) -> str:
+def _stop(draft: Draft, old: NodeName, to: NodeName, limits: Limits) -> str:
     """The steps up to the clean end of the old primary; returns the id of the last one."""
     wish = draft.wish
     for below in wish.topology.standbys_of(to, to):
@@ -210,10 +222,14 @@ def _stop(draft: Draft, old: NodeName, to: NodeName) -> str:
     )
     primary = (Condition("is_primary", old),)
     fence(draft, old, to, needs=(f"{old}.checkpoint",), expects=primary, undo="pgtandem apply")
-    return _end(draft, old, (Condition("streams_from", to, old),))
+    pauses = pause_pgbouncers(draft, (f"{old}.fence",), limits.pause_seconds)
+    streams = (Condition("streams_from", to, old),)
+    return _end(draft, old, streams, pauses, limits.pause_seconds if pauses else 0.0)
 
 
-def _end(draft: Draft, old: NodeName, expects: tuple[Condition, ...]) -> str:
+def _end(
+    draft: Draft, old: NodeName, expects: tuple[Condition, ...], pauses: tuple[str, ...] = (), seconds: float = 0.0
+) -> str:
     draft.add(
         Step(
             f"{old}.stop",
@@ -222,11 +238,12 @@ def _end(draft: Draft, old: NodeName, expects: tuple[Condition, ...]) -> str:
             f"stop {old}",
             "A clean shutdown sends its last record to every standby before it ends.",
             Risk.STOP,
-            needs=(f"{old}.fence",),
+            needs=(f"{old}.fence", *pauses),
             expects=expects,
             proves=(Condition("stopped", old),),
             undo="pgtandem apply",
             service=service_of(draft.wish.seen(old)),
+            within_seconds=seconds,
         )
     )
     return f"{old}.stop"

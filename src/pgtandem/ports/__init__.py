@@ -16,6 +16,7 @@ from pgtandem.ports.database import (
     Session,
 )
 from pgtandem.ports.host import CommandTimeout, Completed, Host, HostFailure, HostUnreachable
+from pgtandem.ports.pgbouncer import Console, ConsoleAccess
 from pgtandem.ports.workspace import BuiltNode, LockHolder, Workspace
 from pgtandem.ports.world import AUTHORITY_SECRET, REPLICATION_SECRET, SUPERUSER_SECRET, World, former_of, next_of
 
@@ -31,6 +32,8 @@ __all__ = [
     "Clock",
     "CommandTimeout",
     "Completed",
+    "Console",
+    "ConsoleAccess",
     "Database",
     "DatabaseRefused",
     "DatabaseUnreachable",

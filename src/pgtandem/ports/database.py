@@ -8,6 +8,7 @@ from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import NodeName, Secret, SlotName
 from pgtandem.model.observed import Server
 from pgtandem.model.value import dataclass
+from pgtandem.ports.pgbouncer import Console, ConsoleAccess
 
 if TYPE_CHECKING:
     from pgtandem.model.examined import Examination  # only doctor needs it
@@ -193,4 +194,8 @@ class Database(Protocol):
     ) -> bytes | None:
         """The certificate (DER) that a server shows to whoever connects, None where it does not speak TLS. It is only
         looked at, never trusted. Raises DatabaseUnreachable."""
+        ...
+
+    async def console(self, access: ConsoleAccess, *, deadline_seconds: float = 5) -> Console:
+        """The admin console of a PgBouncer. Raises DatabaseUnreachable."""
         ...

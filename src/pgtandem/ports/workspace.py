@@ -63,6 +63,10 @@ class Workspace(Protocol):
         """A text file of who runs pgtandem, which the topology file names. Raises PgtandemError PT-1002."""
         ...
 
+    def given_secret(self, path: str) -> Secret:
+        """The password in such a file (its one line). Raises PgtandemError PT-1002, also where others may read it."""
+        ...
+
     def lock(self, command: str) -> AbstractContextManager[None]:
         """Holds the cluster's lock. Raises PgtandemError PT-5001, naming the holder, when another has it."""
         ...

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from pgtandem.model.names import SUPERUSER, NodeName
-from pgtandem.model.topology import HostAddress, Node
+from pgtandem.model.names import SUPERUSER, NodeName, PgbouncerName
+from pgtandem.model.topology import HostAddress, Node, Pgbouncer
 from pgtandem.ports.certificates import Certificates
 from pgtandem.ports.clock import Clock
 from pgtandem.ports.database import Access, Database, DatabaseUnreachable, Encryption, Session
 from pgtandem.ports.host import Host
+from pgtandem.ports.pgbouncer import Console, ConsoleAccess
 from pgtandem.ports.workspace import Workspace
 
 #: The names of the secrets in the workspace.
@@ -39,6 +40,7 @@ class World:
     clock: Clock
     certificates: Certificates
     _sessions: dict[tuple[NodeName, str, str, int], Session] = field(default_factory=dict)
+    _consoles: dict[PgbouncerName, Console] = field(default_factory=dict)
 
     def host(self, address: HostAddress) -> Host:
         """Raises KeyError for a host that the topology does not name: a defect."""
@@ -101,9 +103,31 @@ class World:
         if session is not None:
             await session.close()
 
+    async def console(self, pgbouncer: Pgbouncer) -> Console:
+        """The open connection to a PgBouncer's admin console, or a new one.
+
+        Raises DatabaseUnreachable, HostUnreachable, HostFailure, and PgtandemError PT-1002 where the file with the
+        password cannot be used.
+        """
+        name = pgbouncer.name
+        if name not in self._consoles:
+            given = pgbouncer.admin_password_file
+            password = self.workspace.given_secret(given) if given else None
+            address, way = await self.host(pgbouncer.host).forward(pgbouncer.address, pgbouncer.port)
+            access = ConsoleAccess(name, address, way, pgbouncer.admin_user, password)
+            self._consoles[name] = await self.database.console(access)
+        return self._consoles[name]
+
+    async def drop_console(self, pgbouncer: Pgbouncer) -> None:
+        """Closes a connection that broke."""
+        console = self._consoles.pop(pgbouncer.name, None)
+        if console is not None:
+            await console.close()
+
     async def close(self) -> None:
-        sessions = list(self._sessions.values())
+        sessions: list[Session | Console] = [*self._sessions.values(), *self._consoles.values()]
         self._sessions.clear()
+        self._consoles.clear()
         await asyncio.gather(*(session.close() for session in sessions))
         await asyncio.gather(*(host.close() for host in self.hosts.values()))
 

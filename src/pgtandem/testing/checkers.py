@@ -35,6 +35,8 @@ class Checker:
         troubles = [*_two_primaries(self.world), *_homeless(self.world), *_touched(self.hand)]
         troubles = [trouble for trouble in troubles + self._by_servers() if trouble not in self._known]
         removes = call.method in _REMOVING and not _looks(call)
+        if call.method == "resume":
+            troubles += _led_astray(self.world)
         if removes and self._copies and not complete_copies(self.world, self.hand):
             troubles.append("no complete copy of the acknowledged rows is left")
         if troubles:
@@ -85,6 +87,17 @@ def _two_primaries(world: SimWorld) -> list[str]:
                 troubles.append(f"{seen[system]} and {server.title} are both writable primaries")
             seen[system] = server.title
     return troubles
+
+
+def _led_astray(world: SimWorld) -> list[str]:
+    """Clients who were let go on, and find no server that takes their rows."""
+    writable = {server.port for server in world.servers if server.is_primary}
+    return [
+        f"the clients of {database.name} were let go on to port {database.port}, where no primary is"
+        for pgbouncer in world.pgbouncers
+        for database in pgbouncer.databases.values()
+        if not database.paused and not database.name.endswith("_ro") and database.port not in writable
+    ]
 
 
 def _homeless(world: SimWorld) -> list[str]:

@@ -7,6 +7,7 @@ from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import REPLICATION_ROLE, REWIND_ROLE, SUPERUSER, NodeName, Secret, SlotName
 from pgtandem.model.observed import Archiver, Receiver, Role, Sender, Server, Setting, Slot
 from pgtandem.ports.database import Access, BackupEnd, BackupStart, DatabaseRefused, DatabaseUnreachable, Encryption
+from pgtandem.ports.pgbouncer import ConsoleAccess
 from pgtandem.postgres import scram
 from pgtandem.postgres.conf import parse_settings, render_settings
 from pgtandem.postgres.conninfo import parse_conninfo
@@ -14,6 +15,7 @@ from pgtandem.postgres.settings import setting_spec
 from pgtandem.testing.configuration import AUTO_FILE, parse_hba, password_fits
 from pgtandem.testing.files import SimFile
 from pgtandem.testing.network import SimMachine, SimNetwork
+from pgtandem.testing.pgbouncer import SimConsole, SimPgbouncer, open_console
 from pgtandem.testing.probe import Probe, port_call
 from pgtandem.testing.programs import MINOR
 from pgtandem.testing.servers import SimServer
@@ -27,10 +29,17 @@ class SimDatabase:
 
     title = "database"
 
-    def __init__(self, network: SimNetwork, machine: SimMachine, probe: Probe) -> None:
+    def __init__(
+        self,
+        network: SimNetwork,
+        machine: SimMachine,
+        probe: Probe,
+        pgbouncers: list[SimPgbouncer] | None = None,
+    ) -> None:
         self.network = network
         self.machine = machine
         self.probe = probe
+        self.pgbouncers = [] if pgbouncers is None else pgbouncers
 
     @port_call(changes=False)
     async def connect(self, access: Access, *, deadline_seconds: float = 5) -> "SimSession":
@@ -61,6 +70,10 @@ class SimDatabase:
             await self.network.clock.sleep(deadline_seconds)
             raise DatabaseUnreachable(f"node {node}", f"It did not answer within {deadline_seconds:g} seconds.")
         return None if server.certificate is None else server.certificate.encode()
+
+    @port_call(changes=False)
+    async def console(self, access: ConsoleAccess, *, deadline_seconds: float = 5) -> SimConsole:
+        return open_console(self.pgbouncers, access, self.probe)
 
 
 class SimSession:

@@ -269,7 +269,9 @@ async def _rmdir(running: Running) -> Completed:
 
 
 async def _sh(running: Running) -> Completed:
-    """A program in a folder: sh -c SCRIPT sh FOLDER PROGRAM ARGUMENT..."""
+    """A program in a folder: sh -c SCRIPT sh FOLDER PROGRAM ARGUMENT... Other scripts fail."""
+    if len(running.argv) < 6:
+        return Completed(127, stderr=b"sh: 1: not found\n")
     found = running.machine.files.find(running.argv[5])
     assert isinstance(found, SimFile)
     assert isinstance(found.payload, Program)

@@ -69,6 +69,9 @@ class MemoryWorkspace:
             raise PgtandemError("PT-1002", f"could not read {path}", why="No such file or directory.")
         return self.given[path]
 
+    def given_secret(self, path: str) -> Secret:
+        return Secret(self.read_given(path).strip("\r\n"))
+
     @contextmanager
     def lock(self, command: str) -> Iterator[None]:
         call = self._begin("lock", command)

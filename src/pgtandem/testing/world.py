@@ -10,6 +10,7 @@ from pgtandem.testing.database import SimDatabase
 from pgtandem.testing.files import SimFileSystem, SimFolder
 from pgtandem.testing.host import SimHost
 from pgtandem.testing.network import SimMachine, SimNetwork
+from pgtandem.testing.pgbouncer import SimPgbouncer
 from pgtandem.testing.probe import Killed, Probe
 from pgtandem.testing.programs import install
 from pgtandem.testing.servers import SimServer
@@ -42,13 +43,14 @@ class SimWorld:
         for major in majors:
             install(self.machine, f"/usr/lib/postgresql/{major}/bin", major)
         self.certificates = SimCertificates()
+        self.pgbouncers: list[SimPgbouncer] = []
         self.host = SimHost(self.network, self.machine, self.probe)
 
     def ports(self) -> World:
         """A new process of pgtandem: nothing is left of one before but what the workspace has."""
         self.probe.reset()
         self.workspace.locked_by = None
-        database = SimDatabase(self.network, self.machine, self.probe)
+        database = SimDatabase(self.network, self.machine, self.probe, self.pgbouncers)
         return World({"local": self.host}, database, self.workspace, self.clock, self.certificates)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:

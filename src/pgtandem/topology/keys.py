@@ -18,6 +18,7 @@ class Kind(Enum):
     FLAG = "true or false"
     SETTINGS = "table of settings"
     LINES = "list of texts"
+    TEXTS = "table of texts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +55,10 @@ class Key:
         return self.values or ", ".join(self.choices)
 
 
-#: The tables of the file, as their headings are written; NAME stands for the name of a node.
+#: The tables of the file, as their headings are written; NAME stands for a name.
 CLUSTER, NODE, REPLICATION, ARCHIVE, TLS = "cluster", "nodes.NAME", "replication", "archive", "tls"
 BACKUP = "backup"
-PG_HBA, ADOPT = "pg_hba", "adopt"
+PG_HBA, ADOPT, PGBOUNCER = "pg_hba", "adopt", "pgbouncers.NAME"
 
 _TABLES = (
     Key("", "cluster", Kind.TABLE, "what the cluster is called and which PostgreSQL it runs", required=True),
@@ -69,6 +70,7 @@ _TABLES = (
     Key("", "parameters", Kind.SETTINGS, "PostgreSQL settings of all nodes"),
     Key("", "pg_hba", Kind.TABLE, "who else may connect"),
     Key("", "adopt", Kind.TABLE, "the cluster that is taken over, where pgtandem did not build it"),
+    Key("", "pgbouncers", Kind.TABLE, "one table per PgBouncer whose databases follow the primary"),
 )
 
 _CLUSTER_KEYS = (
@@ -332,6 +334,71 @@ _ADOPT_KEYS = (
     ),
 )
 
+_PGBOUNCER_KEYS = (
+    Key(
+        PGBOUNCER,
+        "host",
+        Kind.TEXT,
+        "the machine that it runs on",
+        '"ssh://10.0.0.8"',
+        default="local",
+        values='"local", "ssh://[user@]address[:port]"',
+    ),
+    Key(
+        PGBOUNCER,
+        "address",
+        Kind.TEXT,
+        "the IP address or name where its admin console is reached from its host",
+        '"10.0.0.8"',
+        default_words="`127.0.0.1`, or the address in `host`",
+    ),
+    Key(PGBOUNCER, "port", Kind.INTEGER, "the port that it listens on", "6432", default=6432),
+    Key(
+        PGBOUNCER,
+        "file",
+        Kind.TEXT,
+        "the file that pgtandem writes, and that your pgbouncer.ini includes (`%include FILE`)",
+        '"/var/lib/postgresql/pgbouncer-shop.ini"',
+        required=True,
+    ),
+    Key(
+        PGBOUNCER,
+        "databases",
+        Kind.TEXTS,
+        "databases that lead to the primary: the name for clients, and the name on the servers",
+        '{ shop = "shop" }',
+    ),
+    Key(
+        PGBOUNCER,
+        "read_only_databases",
+        Kind.TEXTS,
+        "databases that lead to standbys",
+        '{ shop_ro = "shop" }',
+    ),
+    Key(
+        PGBOUNCER,
+        "options",
+        Kind.TEXT,
+        "what is added to each database, as it is",
+        '"pool_size=50 pool_mode=transaction"',
+    ),
+    Key(
+        PGBOUNCER,
+        "admin_user",
+        Kind.TEXT,
+        "who pgtandem is on the admin console: one of its `admin_users`",
+        '"pgtandem"',
+        default="pgtandem",
+    ),
+    Key(
+        PGBOUNCER,
+        "admin_password_file",
+        Kind.TEXT,
+        "the file with that user's password, on the machine that pgtandem runs on, for its owner alone (mode 0600)",
+        '"/etc/pgtandem/pgbouncer.password"',
+    ),
+)
+
 KEYS: tuple[Key, ...] = (
     *_TABLES,
     *_CLUSTER_KEYS,
@@ -342,6 +409,7 @@ KEYS: tuple[Key, ...] = (
     *_TLS_KEYS,
     *_PG_HBA_KEYS,
     *_ADOPT_KEYS,
+    *_PGBOUNCER_KEYS,
 )
 
 

@@ -17,6 +17,7 @@ from pgtandem.topology.check import (
 from pgtandem.topology.encryption import check_tls, read_tls
 from pgtandem.topology.nodes import Nodes, read_nodes
 from pgtandem.topology.parameters import Judge
+from pgtandem.topology.pgbouncers import read_pgbouncers
 from pgtandem.topology.places import absolute
 from pgtandem.topology.problems import Path, Problems
 from pgtandem.topology.sections import Cluster, read_archive, read_cluster, read_pg_hba, read_replication
@@ -54,6 +55,8 @@ def load_topology(text: str, *, folder: str, source: str = "pgtandem.toml") -> T
 
     adopt_table = root.table("adopt")
     adoption = read_adoption(adopt_table) if adopt_table else None
+    pgbouncer_values = root.values("pgbouncers") or {}
+    pgbouncers = read_pgbouncers(problems, pgbouncer_values, folder, nodes.declared)
 
     check_upstreams(problems, nodes)
     check_delays(problems, nodes)
@@ -87,4 +90,5 @@ def load_topology(text: str, *, folder: str, source: str = "pgtandem.toml") -> T
         bin_directory=cluster.bin_directory,
         backup=backup,
         adoption=adoption,
+        pgbouncers=pgbouncers,
     )

@@ -12,13 +12,14 @@ from pgtandem.model.topology import (
     Certificates,
     HostAddress,
     Node,
+    Pgbouncer,
     Replication,
     Tls,
     Topology,
 )
 from pgtandem.postgres.versions import untested
 from pgtandem.topology.backup import duration_text
-from pgtandem.topology.keys import ADOPT, ARCHIVE, BACKUP, CLUSTER, NODE, REPLICATION, TLS, keys_of
+from pgtandem.topology.keys import ADOPT, ARCHIVE, BACKUP, CLUSTER, NODE, PGBOUNCER, REPLICATION, TLS, keys_of
 from pgtandem.topology.places import absolute, host_name, is_below
 from pgtandem.topology.toml import quote_key, quote_text
 
@@ -46,6 +47,7 @@ def render_topology(topology: Topology, *, folder: str) -> str:
         _parameters(topology.parameters),
         *([_pg_hba(topology.hba_lines)] if topology.hba_lines else []),
         *([_adopt(topology.adoption)] if topology.adoption else []),
+        *(_pgbouncer(pgbouncer, folder) for pgbouncer in topology.pgbouncers),
     ]
     return "\n".join(parts)
 
@@ -175,6 +177,30 @@ def _adopt(adoption: Adoption) -> str:
     for name, values in (("replaces_roles", adoption.roles), ("replaces_slots", adoption.slots)):
         if values:
             lines += [f"# {keys_of(ADOPT)[name].meaning}", f"{name} = [{', '.join(map(quote_text, values))}]"]
+    return _text(lines)
+
+
+def _pgbouncer(pgbouncer: Pgbouncer, folder: str) -> str:
+    lines = [f"[pgbouncers.{quote_key(pgbouncer.name)}]"]
+    if pgbouncer.host != LOCAL:
+        lines.append(_line(PGBOUNCER, "host", quote_text(pgbouncer.host.url)))
+    if pgbouncer.address != (host_name(pgbouncer.host) or "127.0.0.1"):
+        lines.append(_line(PGBOUNCER, "address", quote_text(pgbouncer.address)))
+    lines.append(_line(PGBOUNCER, "port", str(pgbouncer.port)))
+    lines.append(_line(PGBOUNCER, "file", quote_text(_path(pgbouncer.file, pgbouncer.host, folder))))
+    for name, databases in (
+        ("databases", pgbouncer.databases),
+        ("read_only_databases", pgbouncer.read_only_databases),
+    ):
+        if databases:
+            inner = ", ".join(f"{quote_key(key)} = {quote_text(value)}" for key, value in databases.items())
+            lines.append(_line(PGBOUNCER, name, f"{{ {inner} }}"))
+    if pgbouncer.options:
+        lines.append(_line(PGBOUNCER, "options", quote_text(pgbouncer.options)))
+    lines.append(_line(PGBOUNCER, "admin_user", quote_text(pgbouncer.admin_user)))
+    if pgbouncer.admin_password_file is not None:
+        path = quote_text(_relative(pgbouncer.admin_password_file, folder))
+        lines.append(_line(PGBOUNCER, "admin_password_file", path))
     return _text(lines)
 
 

@@ -14,6 +14,7 @@ _TYPES: dict[Kind, type] = {
     Kind.INTEGER: int,
     Kind.FLAG: bool,
     Kind.LINES: list,
+    Kind.TEXTS: dict,
 }
 
 
@@ -59,12 +60,21 @@ class Table:
             self.problems.add(path, what, _about(key), _unquoted(key, value))
         elif isinstance(value, str):
             self._check_text(path, key, value)
+        elif key.kind is Kind.TEXTS and isinstance(value, dict):
+            self._check_texts(path, key, value)
         elif isinstance(value, list):
             for item in value:
                 if not isinstance(item, str):
                     self.problems.add(path, f"{describe(item)} is not a text", _about(key))
                 elif has_control_characters(item) or not item.strip():
                     self.problems.add(path, f"{describe(item)} is not one line of text", _about(key))
+
+    def _check_texts(self, path: Path, key: Key, values: Mapping[str, object]) -> None:
+        for name, item in values.items():
+            if not isinstance(item, str):
+                self.problems.add(path, f"{describe(item)} ({name}) is not a text", _about(key))
+            elif has_control_characters(item + name) or not item.strip() or not name.strip():
+                self.problems.add(path, f"{describe(item)} ({describe(name)}) is not one line of text", _about(key))
 
     def _check_text(self, path: Path, key: Key, value: str) -> None:
         if not value.strip():
@@ -105,6 +115,13 @@ class Table:
         """The texts of a list, none where it is missing or wrong."""
         value = self._value(name)
         return tuple(item.strip() for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+
+    def texts(self, name: str) -> Mapping[str, str]:
+        """The texts of an inner table, none where it is missing or wrong."""
+        value = self._value(name)
+        if not isinstance(value, dict):
+            return {}
+        return {key: item for key, item in value.items() if isinstance(item, str)}
 
     def flag(self, name: str) -> bool:
         """The truth value, or its default."""

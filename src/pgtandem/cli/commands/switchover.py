@@ -1,6 +1,7 @@
 """pgtandem switchover: another node becomes the primary, and nothing is lost."""
 
 import argparse
+import asyncio
 import sys
 import time
 
@@ -19,8 +20,9 @@ from pgtandem.model.topology import Topology
 from pgtandem.observe.cluster import Observer
 from pgtandem.plan.candidates import Limits
 from pgtandem.plan.converge import plan_converge
+from pgtandem.plan.pgbouncers import paused_databases
 from pgtandem.plan.roles import decide_primary, promised_primaries
-from pgtandem.plan.switchover import choose_successor, plan_switchover
+from pgtandem.plan.switchover import choose_successor, is_under_way, plan_switchover
 from pgtandem.ports import World
 
 
@@ -34,6 +36,7 @@ def run(options: argparse.Namespace) -> int:
     limits = Limits(
         default.lag_bytes if options.max_lag_bytes is None else options.max_lag_bytes,
         default.lag_seconds if options.max_lag_seconds is None else options.max_lag_seconds,
+        default.pause_seconds if options.max_pause_seconds is None else options.max_pause_seconds,
     )
     yes = options.yes
     if moment is not None:
@@ -58,6 +61,13 @@ def run(options: argparse.Namespace) -> int:
             if failure.code.family not in (Family.APPLY, Family.OBSERVE):
                 raise
             raise await _after_failure(topology, world, failure) from failure
+        except asyncio.CancelledError:
+            # Ctrl-C: nobody may be left waiting for a command that has ended.
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
+            ended = PgtandemError("PT-4009", "the switchover was ended")
+            raise await _after_failure(topology, world, ended) from None
         if not outcome.declined:
             write_client_passfile(topology, world)
         return outcome
@@ -110,20 +120,24 @@ def _question(to: NodeName | None, limits: Limits) -> Question:
 
 
 async def _after_failure(topology: Topology, world: World, failure: PgtandemError) -> PgtandemError:
-    """Where nobody was promoted yet, the old primary goes on at once: writes wait for that. Returns the failure, with
-    what became of it."""
+    """Where nobody was promoted yet, the old primary goes on at once: writes wait for that, and so do the clients of a
+    PgBouncer. Returns the failure, with what became of it."""
     try:
         observed = await Observer(topology, world).cluster()
-        if observed.primaries() or promised_primaries(observed):
+        waiting = bool(paused_databases(topology, observed))
+        running = observed.primaries()
+        under_way = any(is_under_way(observed, name) for name in running)
+        if not waiting and not under_way and (running or promised_primaries(observed)):
             return failure
         primary = decide_primary(topology, observed)
         await change(topology, world, plan_converge, yes=True, command="apply")
     except PgtandemError:
         return failure
+    then = " Clients that waited go on." if waiting else ""
     return PgtandemError(
         failure.code.text,
         failure.what,
-        why=f"{failure.why}\n{primary} goes on as the primary.".strip(),
+        why=f"{failure.why}\n{primary} goes on as the primary.{then}".strip(),
         next_step=failure.next_step,
         problems=failure.problems,
     )

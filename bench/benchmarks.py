@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from bench.clusters import running_cluster, time_pgtandem, time_plain
+from bench.failover import failover
 from bench.machine import PGTANDEM, timed
 from bench.pairs import Outcome, run_pairs
+from bench.pooled import pooled_switchover
 from bench.switchover import switchover
 
 #: From nothing to streaming may take at most this many times what a plain shell script takes.
@@ -68,4 +70,6 @@ BENCHMARKS: Mapping[str, Callable[[int], list[Outcome]]] = {
     "start-up": start_up,
     "status": status,
     "switchover": switchover,
+    "pooled": pooled_switchover,
+    "failover": failover,
 }

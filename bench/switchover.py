@@ -34,19 +34,21 @@ _REPLICATION_ROLE = "pgtandem_replication"
 def switchover(pairs: int) -> list[Outcome]:
     """The longest gap between two acknowledged rows while the primary changes."""
     with running_cluster(1) as (folder, ports):
-        cluster = _Pair(folder, ports)
+        cluster = Pair(folder, ports)
         outcome = run_pairs(
             "write gap of a switchover",
-            lambda: _gap(cluster, cluster.by_pgtandem),
-            lambda: _gap(cluster, cluster.by_bare_steps),
+            lambda: gap(cluster, cluster.by_pgtandem),
+            lambda: gap(cluster, cluster.by_bare_steps),
             pairs=pairs,
             target=GAP_TARGET,
         )
     return [outcome]
 
 
-class _Pair:
-    """The two nodes of a running cluster."""
+class Pair:
+    """The two nodes of a running cluster. `may_fail` says whether its clients may see errors."""
+
+    may_fail = True
 
     def __init__(self, folder: Path, ports: list[int]) -> None:
         self.folder = folder
@@ -92,6 +94,7 @@ class _Pair:
             with (data / "pgtandem" / "settings.conf").open("a") as settings:
                 settings.write(f"primary_conninfo = '{conninfo} application_name={old}'\n")
                 settings.write(f"primary_slot_name = 'pgtandem_{old}'\n")
+            self.pause()
             pid = int((data / "postmaster.pid").read_text().split("\n")[0])
             descriptor = os.pidfd_open(pid)
             os.kill(pid, signal.SIGINT)
@@ -106,9 +109,16 @@ class _Pair:
             standby.execute("SELECT pg_promote(false)")
             while standby.execute("SELECT pg_is_in_recovery()").fetchone() != (False,):
                 time.sleep(0.001)
+        self.lead_to(new)
         log = f"{data}.log"
         start = [f"{embedded_programs()}/pg_ctl", "-D", str(data), "-l", log, "-w", "start"]
         timed(start, cwd=data, account=self.account)
+
+    def pause(self) -> None:
+        """Nobody is told to wait here."""
+
+    def lead_to(self, node: str) -> None:
+        """Nobody is led here."""
 
     def settle(self) -> None:
         """What the bare steps left undone; then both sides begin from the same."""
@@ -122,20 +132,23 @@ class _Pair:
         return str(done.stdout).strip()
 
 
-def _gap(cluster: _Pair, change: Callable[[], None]) -> float:
+def gap(cluster: Pair, change: Callable[[], None]) -> float:
     """Writes from before the change to after it; the longest time between two acknowledged rows."""
-    with _writer(cluster.uri) as moments:
+    with writer(cluster.uri) as (moments, errors):
         change()
         count = len(moments)
-        _wait(lambda: len(moments) > count + 20)
+        wait(lambda: len(moments) > count + 20)
+    if errors and not cluster.may_fail:
+        raise BenchmarkFailed(f"the client saw {len(errors)} errors: {errors[0]}")
     cluster.settle()
     return max(after - before for before, after in pairwise(moments))
 
 
 @contextmanager
-def _writer(uri: str) -> Iterator[list[float]]:
-    """The moments of acknowledged rows, as they come."""
+def writer(uri: str) -> Iterator[tuple[list[float], list[str]]]:
+    """The moments of acknowledged rows, as they come, and the errors that the client saw."""
     moments: list[float] = []
+    errors: list[str] = []
     end = threading.Event()
 
     def write() -> None:
@@ -146,7 +159,8 @@ def _writer(uri: str) -> Iterator[list[float]]:
                 connection.execute("INSERT INTO written VALUES (1)")
                 moments.append(time.monotonic())
                 end.wait(0.002)
-            except psycopg.Error:
+            except psycopg.Error as error:
+                errors.append(str(error))
                 if connection is not None:
                     connection.close()
                 connection = None
@@ -157,15 +171,16 @@ def _writer(uri: str) -> Iterator[list[float]]:
     thread = threading.Thread(target=write, daemon=True)
     thread.start()
     try:
-        _wait(lambda: len(moments) > 100)
+        wait(lambda: len(moments) > 100)
         moments.clear()
-        yield moments
+        errors.clear()
+        yield moments, errors
     finally:
         end.set()
         thread.join(30)
 
 
-def _wait(condition: Callable[[], bool]) -> None:
+def wait(condition: Callable[[], bool]) -> None:
     give_up = time.monotonic() + 60
     while not condition():
         if time.monotonic() > give_up:

@@ -11,6 +11,7 @@ from pgtandem.model.plan import Plan
 from pgtandem.model.topology import Topology
 from pgtandem.observe.flow import Stages
 from pgtandem.observe.health import cluster_health
+from pgtandem.observe.pgbouncer_health import PgbouncerHealth
 from pgtandem.observe.tls_health import certificate_of, earliest_end
 
 if TYPE_CHECKING:  # other commands must not wait for them
@@ -80,12 +81,17 @@ def status_json(topology: Topology, observed: Observed) -> dict[str, Any]:
         "archive_waiting_segments": health.archive_waiting_segments,
         "archive_age_seconds": health.archive_age_seconds,
         "backups": health.backups,
-        "pgbouncers": [asdict(pgbouncer) for pgbouncer in health.pgbouncers],
+        "pgbouncers": [_pgbouncer(pgbouncer) for pgbouncer in health.pgbouncers],
         "tls": health.tls,
         "certificates_expire": _time(earliest_end(topology, observed)),
         "problems": list(health.problems),
         "remarks": list(health.remarks),
     }
+
+
+def _pgbouncer(health: PgbouncerHealth) -> dict[str, Any]:
+    databases = [{**asdict(database), "nodes": list(database.nodes)} for database in health.databases]
+    return {**asdict(health), "databases": databases}
 
 
 def _stages(stages: Stages | None) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from enum import Enum
 
 from pgtandem.model.facts import Unknown
 from pgtandem.model.lsn import Lsn
-from pgtandem.model.names import NodeName
+from pgtandem.model.names import NodeName, slot_name
 from pgtandem.model.observed import Observed, ObservedNode, Sender, Server
 from pgtandem.model.topology import Durability, Method, Topology
 from pgtandem.model.value import dataclass
@@ -86,6 +86,8 @@ def switchover_candidate(
         _streaming(sender, primary),
         *_lag(node, sender, top, limits),
         *_settings(topology, observed, name),
+        *_room(topology, node, name),
+        *_records(node),
     )
     synchronous = sender is not None and sender.sync_state in ("sync", "quorum")
     same_zone = topology.node(name).zone == topology.node(primary).zone
@@ -240,6 +242,31 @@ def _settings(topology: Topology, observed: Observed, name: NodeName) -> Iterato
                     Verdict.BAD,
                     f"write {key} = {mine} for all nodes, then pgtandem apply",
                 )
+
+
+def _room(topology: Topology, node: ObservedNode, name: NodeName) -> Iterator[Check]:
+    """Once it is the primary, it needs a slot for each standby that follows it, and a WAL sender beside what it serves
+    now. The slot of one that has none yet is made before anything else."""
+    server = node.running
+    if server is None:
+        return
+    below = topology.standbys_of(name, name)
+    slots = len(set(server.slots) | {slot_name(other) for other in below})
+    others = sum(sender.application_name not in below for sender in server.senders)
+    for key, needed in (("max_replication_slots", slots), ("max_wal_senders", len(below) + others)):
+        there = server.settings.get(key)
+        if there is not None and there.value.isdigit() and int(there.value) < needed:
+            advice = f"write {key} = {needed} or more for all nodes, then pgtandem apply"
+            yield Check(key, there.value, f"{needed}, for those that follow it", Verdict.BAD, advice)
+
+
+def _records(node: ObservedNode) -> Iterator[Check]:
+    """Its rules for who may connect must be those of the file, in which every standby is let in."""
+    for rule in node.running.hba if node.running else ():
+        if rule.broken:
+            advice = "correct that line, then pgtandem apply"
+            yield Check("pg_hba.conf", f"line {rule.line}: {rule.error}", "can be read", Verdict.BAD, advice)
+            return
 
 
 def _number(server: Server, key: str) -> int:

@@ -23,14 +23,12 @@ from pgtandem.plan.fencing import fence
 from pgtandem.plan.order import ordered
 from pgtandem.plan.packaged import service_of
 from pgtandem.plan.pgbouncers import lead_to_new_primary, objections, pause_pgbouncers, pooling_notes
+from pgtandem.plan.preflight import primary_objections, rewind_notes
 from pgtandem.plan.promotion import promote, settle_wal
 from pgtandem.plan.refusals import refuse_foreign, refuse_unsafe
 from pgtandem.plan.roles import decide_primary, is_fenced, promised_primaries
 from pgtandem.plan.slots import slot
 from pgtandem.plan.standbys import plan_standby, prove
-
-#: More segments than this that wait for the archive would make the shutdown, and so the pause of writes, long.
-MOST_WAITING_SEGMENTS = 4
 
 #: What may be left to do when a switchover begins: it changes nothing that the switchover needs.
 _HARMLESS = (
@@ -101,7 +99,7 @@ def plan_switchover(topology: Topology, observed: Observed, to: NodeName, limits
         steps=ordered(draft.steps),
         notes=(
             f"Writes pause from the stop of {primary} until {to} is promoted.",
-            *_rewind_note(observed),
+            *rewind_notes(topology, observed),
             *pooling_notes(topology, observed),
             *draft.notes,
         ),
@@ -154,22 +152,7 @@ def _objections(
     for check in switchover_candidate(topology, observed, primary, to, limits).objections:
         yield objection(to, check)
     yield from objections(topology, observed)
-    if any(sender.state == "backup" for sender in top.senders):
-        yield Problem(
-            primary,
-            f"a base backup of {primary} is running",
-            "The shutdown would break it off.",
-            "wait until it has ended",
-        )
-    archiver = top.archiver
-    if archiver is not None and (archiver.failing or (archiver.waiting_segments or 0) > MOST_WAITING_SEGMENTS):
-        state = "fails" if archiver.failing else "is behind"
-        yield Problem(
-            primary,
-            f"the WAL archive of {primary} {state}: {archiver.waiting_segments} segments wait",
-            "The shutdown waits until every segment is archived.",
-            "mend the archive, or wait until it has caught up (pgtandem status)",
-        )
+    yield from primary_objections(observed, primary)
     if is_under_way(observed, primary):
         return
     left = [step for step in plan_converge(topology, observed).steps if step.kind not in _HARMLESS]
@@ -186,19 +169,6 @@ def is_under_way(observed: Observed, primary: NodeName) -> bool:
     """Whether an earlier run has fenced a primary that still runs: what differs from the topology is its doing."""
     data = observed.nodes[primary].directory
     return data is not None and data.standby_signal
-
-
-def _rewind_note(observed: Observed) -> tuple[str, ...]:
-    bad = [name for name, node in observed.nodes.items() if not _can_be_rewound(observed, name)]
-    if not bad:
-        return ()
-    return (f"pg_rewind would not work on {', '.join(bad)}: no data checksums and wal_log_hints is off.",)
-
-
-def _can_be_rewound(observed: Observed, name: NodeName) -> bool:
-    node = observed.nodes[name]
-    hints = node.running.settings.get("wal_log_hints") if node.running else None
-    return node.control is None or node.control.checksums or (hints is not None and hints.value == "on")
 
 
 def _stop(draft: Draft, old: NodeName, to: NodeName, limits: Limits) -> str:

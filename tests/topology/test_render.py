@@ -5,10 +5,10 @@ import string
 import tomllib
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pgtandem.model.names import NodeName
+from pgtandem.model.names import NodeName, PgbouncerName
 from pgtandem.model.topology import (
     Archive,
     Binaries,
@@ -16,6 +16,7 @@ from pgtandem.model.topology import (
     Durability,
     Method,
     Node,
+    Pgbouncer,
     Replication,
     Synchronous,
     Tls,
@@ -41,6 +42,20 @@ _parameters = st.dictionaries(
 
 def _own(required: bool, name: str) -> Tls:
     return Tls(Certificates.OWN, required, f"{FOLDER}/tls/{name}")
+
+
+_database_names = st.dictionaries(st.from_regex(r"[a-z]{1,8}", fullmatch=True), st.just("shop"), min_size=1, max_size=2)
+_pgbouncers = st.builds(
+    Pgbouncer,
+    name=st.just(PgbouncerName("pool-1")),
+    file=st.sampled_from([f"{FOLDER}/pool.ini", "/etc/pgbouncer/shop.ini"]),
+    port=st.integers(1, 65535),
+    databases=_database_names,
+    read_only_databases=st.just({}) | st.just({"_ro": "shop"}),
+    options=st.sampled_from(["", "pool_size=50"]),
+    admin_user=st.sampled_from(["pgtandem", "me"]),
+    admin_password_file=st.none() | st.just(f"{FOLDER}/secret"),
+)
 
 
 @st.composite
@@ -87,15 +102,22 @@ def topologies(draw: st.DrawFn) -> Topology:
         parameters=draw(_parameters),
         binaries=binaries,
         bin_directory=bin_directory,
+        pgbouncers=draw(st.lists(_pgbouncers, max_size=1).map(tuple)),
     )
 
 
+#: On a machine with much else to do, whole topologies are slow to make up.
+_SLOW = settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+
+
+@_SLOW
 @given(topologies())
 def test_rendered_topology_reads_back_as_itself(topology: Topology) -> None:
     text = render_topology(topology, folder=FOLDER)
     assert load_topology(text, folder=FOLDER) == topology
 
 
+@_SLOW
 @given(topologies())
 def test_rendering_what_was_read_changes_nothing(topology: Topology) -> None:
     text = render_topology(topology, folder=FOLDER)

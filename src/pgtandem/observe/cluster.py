@@ -74,22 +74,19 @@ class Observer:
     async def cluster(self) -> Observed:
         """Everything."""
         names = self.topology.names
-        nodes, archive, former, hosts, pgbouncers = await asyncio.gather(
-            asyncio.gather(*(self.node(name) for name in names)),
-            self.archive(),
-            self._former(),
-            self._all_hosts(),
-            self.pgbouncers(),
+        nodes = asyncio.gather(*(self.node(name) for name in names))
+        (seen_nodes, archive, former, hosts), (pgbouncers, ways, keys, backups) = await asyncio.gather(
+            asyncio.gather(nodes, self.archive(), self._former(), self._all_hosts()),
+            asyncio.gather(self.pgbouncers(), self.ways(), self._keys(), self.backups()),
         )
         obstacle, authority = await self._before_archive(archive), observe_authority(self.topology, self.world)
-        seen = dict(zip(names, await self._places(nodes), strict=True))
+        seen = dict(zip(names, await self._places(seen_nodes), strict=True))
         astray = [name for name in names if _astray(seen, name)]
         if astray:
             looks = await asyncio.gather(*(self._with_wal(name, seen[name]) for name in astray))
             seen |= dict(zip(astray, looks, strict=True))
         for name in [*astray, *(name for name in names if _counts_from_nothing(seen[name]))][:1]:
             archive = await self._with_segments(archive, seen[name])
-        ways, keys, backups = await asyncio.gather(self.ways(), self._keys(), self.backups())
         passwords, now = observe_passwords(self.world.workspace), self.world.clock.now()
         return Observed(
             *(seen, archive, former, obstacle, hosts, authority, now, ways, keys),

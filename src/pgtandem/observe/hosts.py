@@ -13,10 +13,24 @@ from pgtandem.ports import Clock, Host
 #: How long a connection may take before it counts as dropped on the way: a lost SYN is sent again after 1 and 3 s.
 _TRY_SECONDS = 4
 
+#: How long a round over the ports may take, one after the other, and how many rounds there may be: a port that does not
+#: answer ends a round, and the next one begins behind it. What is left then is tried at once.
+_ROUND_SECONDS, _ROUNDS = 1, 5
+
 # A connection that is refused has reached the host. bash connects without another program, and sends nothing: a server
-# that listens logs nothing of it. Where there is no bash, nothing is tried. Right after a boot a way that is "no route"
-# may be there a moment later.
-_TRY = r"""
+# that listens logs nothing of it. Where there is no bash, nothing is tried.
+#
+# Where nothing is in the way a connection takes no time: one process tries them all. With fifty hosts, a process for
+# each of 2450 ways would keep the hosts so busy that ways seemed blocked.
+_ROUND = r"""
+while [ $# -gt 2 ]; do
+  { :; } 3<>"/dev/tcp/$2/$3" && code=0 || code=$?
+  printf '%s %s\n' "$1" "$code"
+  shift 3
+done
+"""
+# Right after a boot a way that is "no route" may be there a moment later.
+_AT_ONCE = r"""
 attempt() { said=$( { exec 3<>"/dev/tcp/$2/$3"; } 2>&1 ); }
 while [ $# -gt 2 ]; do
   (
@@ -34,8 +48,11 @@ getconf GNU_LIBC_VERSION 2>/dev/null || { ldd --version 2>&1 | head -n 2 | tr '\
 try=$1 seconds=$2; shift 2
 [ $# -gt 0 ] && command -v bash >/dev/null && command -v timeout >/dev/null || exit 0
 echo tried
-timeout "$seconds" bash -c "$try" bash "$@" || :
+timeout "$seconds" bash -c "$try" bash "$@" 2>&1 || :
 """
+
+
+_TRIED = "tried\n"
 
 
 async def observe_host(host: Host, clock: Clock, targets: Sequence[Node]) -> ObservedHost:
@@ -44,13 +61,15 @@ async def observe_host(host: Host, clock: Clock, targets: Sequence[Node]) -> Obs
     try:
         await host.account()  # connects: what that takes says nothing about its clock
         began = clock.now()
-        date, libc, paths = await _ask(host, targets)
+        date, libc, tried = await _ask(host, targets)
         ended = clock.now()
-        blocked = _blocked(paths, targets)
-        if blocked:
-            # A host under load may be late once. What stands in the way does so again.
-            again = [node for node in targets if node.name in blocked]
-            blocked = _blocked((await _ask(host, again))[2], again)
+        left = await _after_rounds(host, targets, tried) if tried.startswith(_TRIED) else []
+        blocked: dict[NodeName, str] = {}
+        # A host under load may be late once. What stands in the way does so again.
+        for _ in range(2):
+            if left:
+                blocked = _blocked(await _try_at_once(host, left), left)
+                left = [node for node in left if node.name in blocked]
     except PgtandemError as failure:
         reason = Unknown(failure.why or failure.what)
         return ObservedHost(reason, reason)
@@ -62,13 +81,42 @@ async def observe_host(host: Host, clock: Clock, targets: Sequence[Node]) -> Obs
 
 
 async def _ask(host: Host, targets: Sequence[Node]) -> tuple[str, str, str]:
-    """The host's time, its C library, and what became of the tries."""
-    arguments = [word for node in targets for word in (node.name, node.address, str(node.port))]
-    argv = ["sh", "-c", _SCRIPT, "sh", _TRY, str(_TRY_SECONDS), *arguments]
-    done = await (host.run(argv, deadline_seconds=60) if targets else host.look(argv))
+    """The host's time, its C library, and what became of a round over its ways."""
+    done = await host.look(["sh", "-c", _SCRIPT, "sh", _ROUND, str(_ROUND_SECONDS), *_named(targets)])
     date, _, rest = done.text.partition("\n")
-    libc, _, paths = rest.partition("\n")
-    return date, libc, paths
+    libc, _, tried = rest.partition("\n")
+    return date, libc, tried
+
+
+async def _after_rounds(host: Host, targets: Sequence[Node], tried: str) -> list[Node]:
+    """The nodes that rounds over the ways have not shown to be reached; `tried` is what the first one said."""
+    silent: list[Node] = []
+    left = [node for node in targets if not _reached(node, tried)]
+    for _ in range(_ROUNDS - 1):
+        if not left or len(left) == len(targets):
+            break
+        silent, targets = [*silent, left[0]], left[1:]
+        tried = (await _ask(host, targets))[2]
+        left = [node for node in targets if not _reached(node, tried)]
+    return [*silent, *left]
+
+
+async def _try_at_once(host: Host, targets: Sequence[Node]) -> str:
+    done = await host.run(["sh", "-c", _SCRIPT, "sh", _AT_ONCE, str(_TRY_SECONDS), *_named(targets)])
+    return done.text.partition("\n")[2].partition("\n")[2]
+
+
+def _named(targets: Sequence[Node]) -> list[str]:
+    return [word for node in targets for word in (node.name, node.address, str(node.port))]
+
+
+def _reached(node: Node, tried: str) -> bool:
+    """Whether a round over the ways says that this one is open: a line with the node's name, and bash's words before
+    it where the connection was refused."""
+    found = re.search(rf"^{re.escape(node.name)} (\d+)$", tried, re.MULTILINE)
+    if found is None:
+        return False
+    return found[1] == "0" or f"/dev/tcp/{node.address}/{node.port}: Connection refused" in tried
 
 
 def _ahead(date: str, began: float, ended: float) -> Fact[float]:
@@ -81,10 +129,9 @@ def _ahead(date: str, began: float, ended: float) -> Fact[float]:
 
 
 def _blocked(text: str, targets: Sequence[Node]) -> dict[NodeName, str]:
-    """After the word "tried" a line for each that came to an end: the node's name, the exit code, what was said."""
-    tried, _, said = text.partition("\n")
-    if tried != "tried":
-        return {}
+    """What came to no end, or to another than that a connection was made or refused. `text` has a line for each that
+    came to an end: the node's name, the exit code, what was said."""
+    said = text.removeprefix(_TRIED)
     blocked: dict[NodeName, str] = {}
     for node in targets:
         found = re.search(rf"^{re.escape(node.name)} (\d+) ?(.*)$", said, re.MULTILINE)

@@ -14,13 +14,21 @@ _SHOWN = "Id,LoadState,ActiveState,UnitFileState,Environment"
 #: Debian's unit that starts every registered cluster.
 _DEBIANS_OWN = "postgresql.service"
 
-#: 0 when systemctl may be used for this unit: as root, or by sudo that asks for no password. `sudo -l` alone also says
-#: yes to what needs one.
-_MAY = """
-[ "$(id -u)" = 0 ] && exit 0
-sudo -n -l systemctl start "$1" || exit 1
-sudo -n -v || sudo -n systemctl --version
+#: What systemd knows of the units, and after a line of its own those for which systemctl may be used: as root, or by
+#: sudo that asks for no password (`sudo -l` alone also says yes to what needs one). One program, since each is a login.
+_LOOK = """
+what=$1; shift
+systemctl show -p "$what" "$@" || exit
+echo allowed:
+[ "$(id -u)" != 0 ] || exec printf '%s\\n' "$@"
+for unit do
+  sudo -n -l systemctl start "$unit" || continue
+  sudo -n -v || sudo -n systemctl --version || break
+  echo "$unit" >&3
+done 3>&1 >/dev/null 2>&1
+exit 0
 """
+_ALLOWED = "allowed:"
 
 
 async def observe_layout(
@@ -59,11 +67,13 @@ async def _service(
         return ABSENT
     instance = debian.unit_of(registration.directory) if registration else None
     names = [instance, _DEBIANS_OWN] if instance else [f"postgresql-{topology.postgresql}.service", _DEBIANS_OWN]
-    # As root systemctl needs no D-Bus, which small hosts lack.
-    shown = await host.run_as_login(["systemctl", "show", "-p", _SHOWN, *names], deadline_seconds=20)
+    # As who logged in: as root systemctl needs no D-Bus, which small hosts lack.
+    look = ["sh", "-c", _LOOK, "sh", _SHOWN, *names]
+    shown = await host.run_as_login(look, deadline_seconds=20)
     if shown.exit_code:
         return Unknown(f"systemctl on {host.name} says: {shown.complaint}")
-    units = [_properties(block) for block in shown.text.split("\n\n")]
+    properties, _, allowed = shown.text.partition(f"{_ALLOWED}\n")
+    units = [_properties(block) for block in properties.split("\n\n")]
     found = {unit.get("Id", ""): unit for unit in units if unit.get("LoadState") == "loaded"}
     if instance is not None:
         all_of_them = found.get(_DEBIANS_OWN, {}).get("UnitFileState") == "enabled"
@@ -71,20 +81,19 @@ async def _service(
         enable = f"systemctl enable {_DEBIANS_OWN}"
         if not registration.auto:
             enable = f"write auto in {posixpath.join(registration.directory, debian.START_FILE)}"
-        return await _known(host, found.get(instance), all_of_them and registration.auto, enable)
+        return _known(found.get(instance), all_of_them and registration.auto, enable, allowed)
     for name in names:
         unit = found.get(name or "")
         if unit is not None and _runs(unit, node.data_directory):
-            return await _known(host, unit, unit.get("UnitFileState") == "enabled", f"systemctl enable {name}")
+            return _known(unit, unit.get("UnitFileState") == "enabled", f"systemctl enable {name}", allowed)
     return ABSENT
 
 
-async def _known(host: Host, unit: dict[str, str] | None, at_boot: bool, enable: str) -> Fact[Service]:
+def _known(unit: dict[str, str] | None, at_boot: bool, enable: str, allowed: str) -> Fact[Service]:
     if unit is None:
         return ABSENT
-    allowed = await host.run_as_login(["sh", "-c", _MAY, "sh", unit["Id"]], deadline_seconds=20)
     active = unit.get("ActiveState") in ("active", "activating", "reloading")
-    return Known(Service(unit["Id"], active, at_boot, enable, allowed.exit_code == 0))
+    return Known(Service(unit["Id"], active, at_boot, enable, unit["Id"] in allowed.splitlines()))
 
 
 def _properties(block: str) -> dict[str, str]:

@@ -206,7 +206,7 @@ class SshHost:
     async def obstacle(self, path: str) -> Obstacle | None:
         what = f"could not look at {shown(path)}"
         with self._naming(what):
-            looked = await self.run(["/bin/sh", "-c", WALK, "sh", absolute(path)])
+            looked = await self.look(["/bin/sh", "-c", WALK, "sh", absolute(path)])
         if looked.exit_code != 0:
             raise self._failure(what, _said(looked))
         if not looked.stdout:

@@ -98,6 +98,12 @@ def test_a_node_per_host(tmp_path: Path) -> None:
         ("db2", "ssh://10.0.0.2:2222", "10.0.0.2"),
     ]
     assert {node.data_directory for node in topology.nodes} == {"/var/lib/postgresql/15/shop"}
+    text = (tmp_path / "pgtandem.toml").read_text().replace("# [archive]", "[archive]")
+    text = text.replace('# directory = "/var', 'directory = "/var')
+    asked_for = load_topology(text, folder=str(tmp_path)).archive
+    assert asked_for is not None
+    assert asked_for.directory == "/var/lib/postgresql/archive", "what is written as a comment can be taken as it is"
+    assert '# host = "ssh://..."' in text.partition("[archive]")[2].partition("[tls]")[0]
 
 
 @pytest.mark.parametrize("options", [["--host", "10.0.0.1"], ["--host", "ssh://a", "--standbys", "1"]])

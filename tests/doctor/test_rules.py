@@ -408,6 +408,13 @@ def test_plain_streaming_is_a_note_until_the_topology_file_asks_for_tls() -> Non
         assert finding.severity is severity
 
 
+def test_a_slot_whose_nodes_host_is_down_names_the_host() -> None:
+    silent = {"reachable": "unknown: it hangs", "server": "unknown: it hangs"}
+    look = changed(healthy_look("hosts"), both(server(slots={"pgtandem_db2": {"active": False}}), {"db2": silent}))
+    (finding,) = [each for each in diagnose(look) if each.rule.id == "REP13"]
+    assert finding.seen.fix.startswith("bring the host of db2 back, or take [nodes.db2] out of the file")
+
+
 def test_a_password_in_a_uri_is_never_shown() -> None:
     look = changed(healthy_look("pair"), command("scp x; curl https://me:hush@10.0.0.9/ %p || true"))
     assert "https://me:****@10.0.0.9/" in str(found(look)["ARC03"])

@@ -292,6 +292,23 @@ def test_a_data_directory_of_somebody_else(pair: RemoteCluster) -> None:
     nothing_was_built(pair)
 
 
+def test_a_data_directory_that_somebody_copied_half(pair: RemoteCluster) -> None:
+    """By scp, say, broken off: it may be all that is left of something, so it is neither used nor removed."""
+    second = pair.nodes.pop("db2")
+    pair.apply()
+    data = second["data_directory"]
+    pair.nodes["db2"] = second
+    pair.hosts.run("h2", ["mkdir", "-p", "-m", "700", f"{data}/base/1"], user="postgres")
+    pair.hosts.run(
+        "h2", ["sh", "-c", f"echo {pair.major} > {data}/PG_VERSION; echo 1 > {data}/base/1/112"], user="postgres"
+    )
+    before = pair.hosts.run("h2", ["find", data]).stdout
+    words = " ".join(pair.run("apply", "--yes").refused("PT-3003", 12).split())
+    assert data in words
+    assert "PG_VERSION" in words
+    assert pair.hosts.run("h2", ["find", data]).stdout == before
+
+
 def test_another_clusters_system_identifier(hosts: Hosts) -> None:
     """A standby's directory of a cluster that was built anew since: refused, and left as it is."""
     with RemoteCluster(hosts) as cluster:

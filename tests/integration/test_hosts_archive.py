@@ -106,6 +106,29 @@ def test_after_a_switchover_the_new_primary_archives_and_the_others_fetch_from_b
     own_disks.converged()
 
 
+def test_with_a_dead_standby_the_others_are_changed_and_nothing_is_called_done(own_disks: RemoteCluster) -> None:
+    own_disks.apply()
+    hosts = own_disks.hosts
+    hosts.crash("h3")
+    try:
+        own_disks.tables["parameters"] = {"work_mem": "6MB"}
+        done = own_disks.run("apply", "--yes")
+        said = " ".join(done.out.split())
+        assert "db3 is left out, its host cannot be asked: Nothing accepts SSH connections on 10.231.0.3" in said
+        assert "over SSH" not in said, "the ways of db1 and db2 stay as they are"
+        words = " ".join(done.refused("PT-3008", 12).split())
+        assert "could not look at db3" in words
+        assert "All that could be looked at is what the topology file says." in words
+        assert [own_disks.psql(node, "SHOW work_mem") for node in ("db1", "db2")] == ["6MB", "6MB"]
+        own_disks.write_row("while db3 was dead")
+    finally:
+        hosts.boot("h3")
+    own_disks.apply()
+    own_disks.converged()
+    own_disks.shows_row("db3", "while db3 was dead")
+    assert own_disks.psql("db3", "SHOW work_mem") == "6MB"
+
+
 def test_a_node_that_leaves_loses_its_key_and_nobody_else_loses_anything(own_disks: RemoteCluster) -> None:
     hosts = own_disks.hosts
     before = [authorized(hosts, host).read_bytes() for host in hosts.names]

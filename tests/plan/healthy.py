@@ -33,7 +33,7 @@ from pgtandem.model.observed import (
     WalWay,
 )
 from pgtandem.model.pooling import ObservedPgbouncer, PgbouncerConsole, PooledDatabase
-from pgtandem.model.topology import Node, Topology
+from pgtandem.model.topology import HostAddress, Node, Topology
 from pgtandem.plan.desired import Wish, desired_files, desired_settings
 from pgtandem.plan.pgbouncers import desired_text, readable_nodes
 from pgtandem.plan.tls import certificate_names
@@ -102,6 +102,7 @@ def healthy(built: Topology, primary: NodeName, states: Mapping[str, str]) -> di
     - "copied": made by pg_basebackup, never started
     - "missing": no data directory
     - "by hand": somebody else built it, and the topology file gives leave to take it over
+    - "silent": its host does not answer
     """
     alive = {name for name in built.names if states.get(name, "by hand") in ("by hand", "not streaming")}
     streaming = {name for name in alive if name not in states and built.upstream_of(name, primary) in alive}
@@ -110,6 +111,9 @@ def healthy(built: Topology, primary: NodeName, states: Mapping[str, str]) -> di
         state = states.get(node.name, "")
         if state == "missing":
             nodes[node.name] = nothing(built).nodes[node.name]
+            continue
+        if state == "silent":
+            nodes[node.name] = _silent_host()
             continue
         data = _directory(built, primary, node.name, state)
         nodes[node.name] = replace(
@@ -165,6 +169,11 @@ def _by_hand(seen: ObservedNode, built: Topology, node: Node) -> ObservedNode:
     return replace(seen, data=Known(data), server=Known(server))
 
 
+def _silent_host() -> ObservedNode:
+    reason = Unknown("Connection timed out.")
+    return ObservedNode(reason, reason, reason, reason, reason, reason, reason, reason)
+
+
 def look(
     topology: Topology, built: Topology, nodes: Mapping[NodeName, ObservedNode], primary: NodeName | None = None
 ) -> Observed:
@@ -175,9 +184,10 @@ def look(
     if topology.archive is not None and topology.archive == built.archive:
         archive = Known(ArchiveFolder((SYSTEM,), _DISK))
     fresh, had_tls = nothing(topology), built.tls is not None
+    silent = {name for name, node in seen.items() if isinstance(node.reachable, Unknown)}
     own = topology.tls is not None and topology.tls.ca is not None
     for node in topology.nodes:
-        if node.name in seen:
+        if node.name in seen and isinstance(seen[node.name].reachable, Known):
             tls = _tls(topology, node, own=own, built=had_tls)
             programs = fresh.nodes[node.name].programs
             seen[node.name] = replace(seen[node.name], tls=tls, programs=programs)
@@ -193,7 +203,7 @@ def look(
         now=NOW,
         backups=ABSENT if topology.archive is None else Known(Backups()),
         ways={
-            node.name: tuple(WalWay(source.name, Known(source.rights)) for source in sources_of(built, node))
+            node.name: _ways(built, node, {each.host for each in built.nodes if each.name in silent})
             for node in topology.nodes
             if node in built.nodes and sources_of(built, node)
         },
@@ -219,6 +229,14 @@ def _pgbouncers(built: Topology, primary: NodeName) -> dict[PgbouncerName, Obser
         text = desired_text(built, pgbouncer, primary)
         found[pgbouncer.name] = ObservedPgbouncer(Known(text), Known(console))
     return found
+
+
+def _ways(built: Topology, node: Node, silent: set[HostAddress]) -> tuple[WalWay, ...]:
+    """Its ways as they should be; all unknown where one of its hosts, or its own, does not answer."""
+    sources = sources_of(built, node)
+    if not silent.isdisjoint({node.host, *(source.host for source in sources)}):
+        return tuple(WalWay(source.name, Unknown("Connection timed out.")) for source in sources)
+    return tuple(WalWay(source.name, Known(source.rights)) for source in sources)
 
 
 def _keys(built: Topology) -> dict[str, KeysOnHost]:

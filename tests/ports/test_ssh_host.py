@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import stat
+import subprocess
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -18,6 +19,7 @@ from pgtandem.adapters.hosts.ssh_keys import UnknownHostKey
 from pgtandem.model.facts import Known, Unknown
 from pgtandem.ports.host import CommandTimeout, Completed, Host, HostFailure, HostUnreachable
 from support.hosts import CONTROL, Hosts, why_no_hosts
+from support.servers import wait_until
 
 from .host_contract import HostContract, becomes_true, finish, is_gone
 
@@ -442,6 +444,23 @@ class TestConnection:
         finish(seat.host(name="h2").run(["true"]))
         logins = (hosts.folder / "h2/console").read_text().splitlines()
         assert any(f"Accepted publickey for postgres from {hosts.address('h1')}" in line for line in logins)
+
+    def test_key_in_the_users_agent_is_used(
+        self, hosts: Hosts, seat: Seat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        socket = tmp_path / "agent"
+        with subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.DEVNULL) as agent:
+            try:
+                wait_until(socket.exists, "the agent listens", 10)
+                monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+                seat.configure("Host *", "IdentityAgent SSH_AUTH_SOCK", "IdentitiesOnly no", key="/nonexistent")
+                with pytest.raises(HostUnreachable) as refused:
+                    finish(seat.host().account())
+                assert "refused every key" in refused.value.why
+                subprocess.run(["ssh-add", "-q", str(hosts.key)], check=True, capture_output=True)
+                assert finish(seat.host().account()) == Known("postgres")
+            finally:
+                agent.terminate()
 
     def test_settings_for_people_do_not_disturb(self, seat: Seat) -> None:
         lines = ["RequestTTY force", "ControlPersist yes", "LocalForward 5999 localhost:1", "LogLevel QUIET"]

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from pgtandem.doctor.look import Look, in_parameters
 from pgtandem.doctor.rules import Seen, Severity, rule
+from pgtandem.model.facts import Unknown
 from pgtandem.model.names import NodeName, SlotName, slot_name
 from pgtandem.model.observed import Slot
 from pgtandem.postgres.versions import has_slot_cap, keeps_wal_level
@@ -136,6 +137,8 @@ def idle_slot(look: Look) -> Iterator[Seen]:
             if owner and look.late_on_purpose(owner):
                 continue
             fix = f"bring {owner} back: pgtandem apply" if owner else _drop(name, slot)
+            if owner and isinstance(look.observed.nodes[owner].reachable, Unknown):
+                fix = f"bring the host of {owner} back, or take [nodes.{owner}] out of the file: pgtandem apply"
             what = f"{slot.name} is not active and keeps {_held(slot)}"
             yield Seen(name, what, fix=fix, severity=Severity.HIGH if capped else None)
 

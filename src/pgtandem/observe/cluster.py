@@ -128,7 +128,11 @@ class Observer:
         if archive is None:
             return ABSENT
         hosts = self.topology.archive_hosts
-        return _together(await asyncio.gather(*(_archive(self.world.host(host), archive) for host in hosts)))
+        parts = await asyncio.gather(*(_archive(self.world.host(host), archive) for host in hosts))
+        seen = [part for part in parts if not isinstance(part, HostUnreachable)]
+        silent = [Unknown(part.why or part.what) for part in parts if isinstance(part, HostUnreachable)]
+        # With a part on every node's host, the parts of hosts that are down are their nodes' trouble.
+        return _together(seen if any(isinstance(part, Known) for part in seen) else [*silent, *seen])
 
     async def backups(self) -> Fact[Backups]:
         """The base backups in the archive."""
@@ -413,7 +417,7 @@ def _together(folders: Sequence[Fact[ArchiveFolder]]) -> Fact[ArchiveFolder]:
     )
 
 
-async def _archive(host: Host, archive: Archive) -> Fact[ArchiveFolder]:
+async def _archive(host: Host, archive: Archive) -> Fact[ArchiveFolder] | HostUnreachable:
     try:
         if isinstance(await host.account(), Absent):
             return ABSENT
@@ -424,6 +428,6 @@ async def _archive(host: Host, archive: Archive) -> Fact[ArchiveFolder]:
             ArchiveFolder(tuple(name for name in names if name.isdigit()), await host.disk_space(archive.directory))
         )
     except HostUnreachable as failure:
-        return Unknown(failure.why or failure.what)
+        return failure
     except HostFailure as failure:
         return Unknown(f"{failure.what}: {failure.why}")

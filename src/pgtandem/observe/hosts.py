@@ -15,7 +15,7 @@ _TRY_SECONDS = 4
 
 #: How long a round over the ports may take, one after the other, and how many rounds there may be: a port that does not
 #: answer ends a round, and the next one begins behind it. What is left then is tried at once.
-_ROUND_SECONDS, _ROUNDS = 1, 5
+_ROUND_SECONDS, _ROUNDS = 3, 4
 
 # A connection that is refused has reached the host. bash connects without another program, and sends nothing: a server
 # that listens logs nothing of it. Where there is no bash, nothing is tried.

@@ -20,7 +20,7 @@ from pgtandem.plan.wal_sources import (
     node_folder,
     sources_of,
 )
-from pgtandem.ports import Host, World
+from pgtandem.ports import Host, HostUnreachable, World
 from pgtandem.postgres.archive_scripts import SYSTEM_FILE
 from pgtandem.postgres.wal_over_ssh import MARK, SERVE_TEXT
 
@@ -52,11 +52,14 @@ def _host_key(line: str) -> str:
 
 
 async def system_of(topology: Topology, world: World) -> str:
-    """The cluster's system identifier, "" while no node has data."""
+    """The cluster's system identifier, "" while no node has data, as far as hosts can be asked."""
     if topology.adoption is not None:
         return topology.adoption.system_identifier
     for node in topology.nodes:
-        text = await world.host(node.host).read_file(posixpath.join(node.data_directory, SYSTEM_FILE))
+        try:
+            text = await world.host(node.host).read_file(posixpath.join(node.data_directory, SYSTEM_FILE))
+        except HostUnreachable:
+            continue
         if text and text.strip().isdigit():
             return text.decode().strip()
     return ""
@@ -91,15 +94,41 @@ async def observe_ways(topology: Topology, world: World) -> Mapping[NodeName, tu
     nodes = [node for node in topology.nodes if sources_of(topology, node)]
     if not nodes:
         return {}
+    urls = sorted({node.host.url for node in nodes} | {s.host.url for n in nodes for s in sources_of(topology, n)})
     try:
         system = await system_of(topology, world)
-        urls = {node.host.url for node in nodes} | {s.host.url for n in nodes for s in sources_of(topology, n)}
-        homes = dict(zip(urls, await asyncio.gather(*(ssh_home(world.hosts[url]) for url in urls)), strict=True))
-        ways = await asyncio.gather(*(_ways_of(topology, world, node, system, homes) for node in nodes))
     except PgtandemError as failure:
-        reason = Unknown(failure.why or failure.what)
-        return {node.name: tuple(WalWay(s.name, reason) for s in sources_of(topology, node)) for node in nodes}
+        return {node.name: _all_unknown(topology, node, failure) for node in nodes}
+    looks = await asyncio.gather(*(ssh_home(world.hosts[url]) for url in urls), return_exceptions=True)
+    homes = {url: look for url, look in zip(urls, looks, strict=True) if isinstance(look, SshHome)}
+    failures = {url: look for url, look in zip(urls, looks, strict=True) if isinstance(look, BaseException)}
+    ways = await asyncio.gather(
+        *(_ways_if_all_answer(topology, world, node, system, homes, failures) for node in nodes)
+    )
     return dict(zip((node.name for node in nodes), ways, strict=True))
+
+
+async def _ways_if_all_answer(
+    topology: Topology,
+    world: World,
+    node: Node,
+    system: str,
+    homes: Mapping[str, SshHome],
+    failures: Mapping[str, BaseException],
+) -> tuple[WalWay, ...]:
+    """A node's files name every host that it asks, so one that cannot be looked at leaves them all unknown."""
+    try:
+        for url in (node.host.url, *(source.host.url for source in sources_of(topology, node))):
+            if url in failures:
+                raise failures[url]
+        return await _ways_of(topology, world, node, system, homes)
+    except PgtandemError as failure:
+        return _all_unknown(topology, node, failure)
+
+
+def _all_unknown(topology: Topology, node: Node, failure: PgtandemError) -> tuple[WalWay, ...]:
+    reason = Unknown(failure.why or failure.what)
+    return tuple(WalWay(source.name, reason) for source in sources_of(topology, node))
 
 
 async def _ways_of(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from pgtandem.errors import Problem
-from pgtandem.model.facts import Absent, Known
+from pgtandem.model.facts import Absent, Known, Unknown
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import Observed
 from pgtandem.model.topology import Topology
@@ -65,6 +65,8 @@ def host_notes(topology: Topology, observed: Observed) -> list[str]:
     for node in topology.nodes:
         host = observed.hosts.get(node.host.url)
         for other, reason in (host.blocked if host else {}).items():
+            if isinstance(observed.nodes[other].reachable, Unknown):
+                continue  # nobody reaches it now
             notes.append(
                 f"{node.name} cannot reach {other} ({reason}): it could not follow it after a change of roles."
             )

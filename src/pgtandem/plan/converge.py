@@ -22,11 +22,18 @@ from pgtandem.plan.durability import durability_in_words, single_failures
 from pgtandem.plan.former import former_nodes
 from pgtandem.plan.hosts import create_account, missing_programs, reachable_programs, remove_leftovers
 from pgtandem.plan.layout import register, remarks
+from pgtandem.plan.left_out import take_out
 from pgtandem.plan.order import ordered
 from pgtandem.plan.pgbouncers import point_pgbouncers
 from pgtandem.plan.primary import plan_primary, restart_primary, rewind_role_left, sync_last
 from pgtandem.plan.promotion import finish_promotion, forget_promotions, promotion_pending
-from pgtandem.plan.refusals import refuse_closed, refuse_foreign, refuse_unreadable, refuse_unsafe
+from pgtandem.plan.refusals import (
+    refuse_closed,
+    refuse_foreign,
+    refuse_left_out,
+    refuse_unreadable,
+    refuse_unsafe,
+)
 from pgtandem.plan.roles import decide_primary
 from pgtandem.plan.rotation import finish_rotation
 from pgtandem.plan.slots import needless_slots
@@ -51,7 +58,11 @@ def plan_converge(topology: Topology, observed: Observed) -> Plan:
     primary = decide_primary(topology, observed)
     wish = Wish(topology, observed, primary)
     refuse_unsafe(wish)
-    return _converge(Draft(wish))
+    draft = Draft(wish)
+    plan = _converge(draft)
+    if plan.empty:
+        refuse_left_out(wish, draft.waiting)
+    return plan
 
 
 def _converge(draft: Draft) -> Plan:
@@ -81,6 +92,7 @@ def _converge(draft: Draft) -> Plan:
     former_nodes(draft, close_ways(draft))
     forget_promotions(draft)
     replaced(draft)
+    take_out(draft)
     if draft.steps:
         draft.notes += [note for name in wish.topology.names for note in remarks(wish.topology, name, wish.seen(name))]
     if confirming(wish) or draft.steps:

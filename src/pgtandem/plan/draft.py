@@ -17,6 +17,7 @@ _BEFORE_PROGRAMS = (StepKind.CREATE_ACCOUNT, StepKind.COPY_PROGRAMS, StepKind.RE
 @dataclass
 class Draft:
     """Steps in the order in which the rules name them, notes, and whether some facts are only seen afterwards.
+    `waiting` is what could not be planned because of nodes that are left out, in words.
 
     A rule names every step that would have to come first; `ordered` sorts that out at the end.
     """
@@ -25,6 +26,7 @@ class Draft:
     steps: list[Step] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     look_again: bool = False
+    waiting: str = ""
 
     @cached_property
     def gaps(self) -> dict[NodeName, Gap]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from pgtandem.errors import CODES, PgtandemError, Problem
 from pgtandem.model.facts import Absent, Known, Unknown
@@ -14,6 +15,7 @@ from pgtandem.plan.catching_up import gaps
 from pgtandem.plan.certificates import tls_findings
 from pgtandem.plan.desired import Wish, neighbour_at_port
 from pgtandem.plan.layout import taken_names
+from pgtandem.plan.left_out import left_out, out_of_reach
 from pgtandem.plan.outside import outside_findings
 from pgtandem.plan.roles import claims_primary, timeline_of
 from pgtandem.plan.timelines import parted
@@ -71,9 +73,21 @@ def raise_findings(findings: list[Finding], topology: Topology) -> None:
     )
 
 
+def refuse_left_out(wish: Wish, waiting: str) -> None:
+    """Nothing can be done for the others now; what nobody could look at is not known to be as it should."""
+    rest = (
+        f"This waits for it: {waiting}." if waiting else "All that could be looked at is what the topology file says."
+    )
+    findings = [finding for name in out_of_reach(wish) for finding in _unknown(name, wish.seen(name))]
+    raise_findings([(code, replace(found, why=f"{found.why} {rest}")) for code, found in findings], wish.topology)
+
+
 def _findings(wish: Wish) -> Iterator[Finding]:
+    left = left_out(wish)
     for name in wish.topology.names:
         node = wish.seen(name)
+        if name in left:
+            continue
         yield from _unknown(name, node)
         if isinstance(node.reachable, Unknown):
             continue

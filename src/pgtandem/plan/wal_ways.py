@@ -7,6 +7,7 @@ from pgtandem.model.names import NodeName
 from pgtandem.model.plan import Condition, Risk, Step, StepKind
 from pgtandem.model.topology import HostAddress
 from pgtandem.plan.draft import Draft, cascade_order
+from pgtandem.plan.left_out import out_of_reach
 from pgtandem.plan.wal_sources import ARCHIVE_HOST, Source, granted_on, sources_of
 from pgtandem.topology.places import host_name
 
@@ -18,8 +19,11 @@ def open_ways(draft: Draft) -> None:
     """
     wish = draft.wish
     before: tuple[str, ...] = ()
+    silent = {wish.node(name).host for name in out_of_reach(wish)}
     for name in cascade_order(wish):
         sources = sources_of(wish.topology, wish.node(name))
+        if any(source.host in silent for source in sources):
+            continue  # they stay as they are until all hosts can be asked
         if all((name, source.name, source.rights) in set(_open(draft)) for source in sources):
             continue
         where = ", ".join(_named(draft, source) for source in sources)

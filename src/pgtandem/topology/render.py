@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pgtandem.model.topology import (
     LOCAL,
     Adoption,
-    Archive,
     BackupPolicy,
     Binaries,
     Certificates,
@@ -41,7 +40,7 @@ def render_topology(topology: Topology, *, folder: str) -> str:
         *(_node(node, folder, number == 0) for number, node in enumerate(topology.nodes)),
         _next_node(topology),
         _replication(topology.replication),
-        _archive(topology.archive, folder),
+        _archive(topology, folder),
         *([_backup(topology.backup)] if topology.backup != BackupPolicy() else []),
         _tls(topology.tls, folder),
         _parameters(topology.parameters),
@@ -119,15 +118,21 @@ def _replication(replication: Replication) -> str:
     return _text(lines)
 
 
-def _archive(archive: Archive | None, folder: str) -> str:
-    off = archive is None
-    directory = "archive" if archive is None else _path(archive.directory, archive.host or HostAddress(""), folder)
+def _archive(topology: Topology, folder: str) -> str:
+    archive, off = topology.archive, topology.archive is None
+    away = not any(node.host.is_local for node in topology.nodes)
+    if archive is None:
+        directory = "/var/lib/postgresql/archive" if away else "archive"
+    else:
+        directory = _path(archive.directory, archive.host or HostAddress(""), folder)
     lines = [
         "# [archive]" if off else "[archive]",
         _line(ARCHIVE, "directory", quote_text(directory), off=off),
     ]
     if archive is not None and archive.host not in (None, LOCAL):
         lines.append(_line(ARCHIVE, "host", quote_text(archive.host.url)))
+    elif archive is None and away:
+        lines.append(_line(ARCHIVE, "host", quote_text("ssh://..."), off=True))
     return _text(lines)
 
 

@@ -81,15 +81,16 @@ def _refused_key(match: re.Match[str], address: SshAddress, account: str) -> tup
 def _sudo(match: re.Match[str], address: SshAddress, account: str) -> tuple[str, str]:
     user = address.user or "USER"
     login = f'user "{address.user}"' if address.user else "the user who logs in"
+    asked = match[0].strip().removeprefix("sudo: ")
     return (
-        f'sudo does not let {login} act as account "{account}" without asking: {match[0].removeprefix("sudo: ")}.',
+        f'sudo does not let {login} act as account "{account}" without asking: {asked}.',
         f"on the host, by visudo -f /etc/sudoers.d/pgtandem:  {user} ALL=({account}) NOPASSWD: ALL",
     )
 
 
 def _plain(why: str, next_step: str = "") -> Words:
     def words(match: re.Match[str], address: SshAddress, account: str) -> tuple[str, str]:
-        values = {"found": match[match.lastindex or 0], "host": address.host, "account": account}
+        values = {"found": match[match.lastindex or 0].strip(), "host": address.host, "account": account}
         filled = next_step.format(**values, ssh=address.command())
         return why.format(**values, port=address.port or "22 (or what ssh's configuration says)"), filled
 

@@ -48,8 +48,9 @@ zone = "a"
 [replication]
 synchronous = "any 1"
 """
+FOREIGN = PAIR.replace('directory = "archive"', 'command = "pgbackrest archive-push %p"\nrestore = "get %f %p"')
 LATE = PAIR + '[nodes.db3]\nport = 5434\napply_delay = "1h"\n'
-FILES = {"late": LATE, "pair": PAIR, "trio": TRIO, "hosts": HOSTS}
+FILES = {"foreign": FOREIGN, "late": LATE, "pair": PAIR, "trio": TRIO, "hosts": HOSTS}
 _BIG = DiskSpace(1 << 43, 1 << 42, "disk2")
 
 

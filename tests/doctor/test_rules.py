@@ -127,6 +127,7 @@ PROVOKED: list[tuple[str, str, int, Differences]] = [
     ("ARC17", "pair", 18, settings(archive_library="basic_archive")),
     ("ARC18", "pair", 18, {"archive": {"disk": FULL_DISK}}),
     ("ARC18", "pair", 18, {"archive": "unknown: permission denied"}),
+    ("ARC19", "foreign", 18, {}),
     ("RST01", "pair", 18, settings("db2", restore_command="")),
     ("RST01", "pair", 11, {"db2": {"data": {"files": {RECOVERY_FILE: "standby_mode = 'on'\n"}}}}),
     ("RST02", "pair", 18, settings("db2", restore_command="cp /archive/%f %p || true")),
@@ -357,7 +358,7 @@ def test_the_rule_finds_its_trap(case: tuple[str, str, int, Differences]) -> Non
     rule, kind, major, differences = case
     look = changed(healthy_look(kind, major), differences)
     assert rule in found(look)
-    assert wrong(diagnose(look)) or rule in ("ARC04", "ARC12", "ARC13", "REP12", "REP24", "STB07", "STB17")
+    assert wrong(diagnose(look)) or rule in ("ARC04", "ARC12", "ARC13", "ARC19", "REP12", "REP24", "STB07", "STB17")
 
 
 @pytest.mark.parametrize("case", SILENT, ids=_name)

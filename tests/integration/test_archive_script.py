@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pgtandem.postgres.archive_scripts import ARCHIVE_SCRIPT, ARCHIVE_TEXT, RESTORE_SCRIPT, RESTORE_TEXT, SYSTEM_FILE
+from pgtandem.postgres.archive_scripts import ARCHIVE_SCRIPT, ARCHIVE_TEXT, SYSTEM_FILE
+from pgtandem.postgres.wal_fetch import RESTORE_SCRIPT, RESTORE_TEXT
 from support.servers import wait_until
 
 SEGMENT = "000000010000000000000001"
@@ -40,7 +41,8 @@ def stored(data: Path) -> Path:
 def test_a_segment_is_stored_whole_and_fetched_back(data: Path) -> None:
     assert archive(data).returncode == 0
     assert stored(data).read_bytes() == (data / "pg_wal" / SEGMENT).read_bytes()
-    assert [path.name for path in stored(data).parent.iterdir()] == [SEGMENT], "no temporary file is left"
+    assert [path.name for path in stored(data).parent.glob("[0-9]*")] == [SEGMENT]
+    assert list(stored(data).parent.glob(".incoming/*")) == [], "no temporary file is left"
     command = ["sh", RESTORE_SCRIPT, SEGMENT, "pg_wal/RECOVERYXLOG", str(data.parent / "the archive")]
     assert subprocess.run(command, cwd=data, timeout=60).returncode == 0
     assert (data / "pg_wal" / "RECOVERYXLOG").read_bytes() == stored(data).read_bytes()
@@ -86,7 +88,7 @@ def test_killed_in_the_middle_nothing_stands_under_the_final_name(data: Path) ->
     process = subprocess.Popen(command, cwd=data, start_new_session=True)
     with open(data / "pg_wal" / "endless", "wb", buffering=0) as writer:
         writer.write(b"x" * 5000)
-        wait_until(lambda: any(p.name.endswith(".part") for p in stored(data).parent.iterdir()), "the copy began", 20)
+        wait_until(lambda: list(stored(data).parent.glob(".incoming/*/*")), "the copy began", 20)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     assert not stored(data).exists()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pgtandem.postgres.wal_over_ssh import MARK, SERVE_TEXT
+from pgtandem.postgres.wal_serve import MARK, SERVE_TEXT
 
 SEGMENT = "0000000100000000000000FF"
 NEXT = "000000010000000100000000"
@@ -37,8 +37,22 @@ class Served:
             timeout=60,
         )
 
+    def store(self, stream: bytes, *rights: str) -> "subprocess.CompletedProcess[bytes]":
+        return self.ask("store", *(rights or ("put",)), content=stream)
+
     def names(self) -> list[str]:
-        return sorted(path.name for path in self.folder.iterdir())
+        """The files of the archive; nothing half is ever left."""
+        assert not list(self.folder.glob(".incoming/*"))
+        return sorted(path.name for path in self.folder.iterdir() if path.is_file())
+
+
+def sent(name: str, content: bytes, sum_of: bytes | None = None) -> bytes:
+    """One file as it is sent, with the checksum of other content where that is given."""
+    told = subprocess.run(["cksum"], input=content if sum_of is None else sum_of, capture_output=True).stdout.split()
+    return f"file {name} {len(content)} {told[0].decode()}\n".encode() + content
+
+
+COMMIT = b"commit\n"
 
 
 @pytest.fixture(params=SHELLS)
@@ -53,7 +67,7 @@ def answer(text: str) -> bytes:
 def test_one_file_comes_with_its_size_and_its_successor(served: Served) -> None:
     content = os.urandom(1 << 24)
     (served.folder / SEGMENT).write_bytes(content)
-    assert served.ask(f"get {SEGMENT}").stdout == answer(f"{SEGMENT} {1 << 24} {NEXT}\n") + content + b"end\n"
+    assert served.ask(f"get {SEGMENT}").stdout == answer(f"{SEGMENT} {1 << 24} {NEXT} none -\n") + content + b"end\n"
 
 
 def test_the_next_ones_come_over_the_same_connection_until_one_is_missing(served: Served) -> None:
@@ -61,7 +75,7 @@ def test_the_next_ones_come_over_the_same_connection_until_one_is_missing(served
     (served.folder / SEGMENT).write_bytes(first)
     (served.folder / NEXT).write_bytes(second)
     done = served.ask(f"get {SEGMENT} 9999").stdout
-    assert done.endswith(first + f"{NEXT} {1 << 24} 000000010000000100000001\n".encode() + second + b"end\n")
+    assert done.endswith(first + f"{NEXT} {1 << 24} 000000010000000100000001 none -\n".encode() + second + b"end\n")
     assert served.ask(f"get {SEGMENT} 1").stdout.endswith(first + b"end\n")
 
 
@@ -88,22 +102,22 @@ def test_the_successor_follows_from_the_size_of_a_segment(
     with process.stdout as stdout:
         lines = [stdout.readline() for _ in range(3)]
     process.wait(30)
-    assert lines[2] == f"{name} {megabytes << 20} {following}\n".encode()
+    assert lines[2] == f"{name} {megabytes << 20} {following} none -\n".encode()
 
 
 @pytest.mark.parametrize("name", ["00000002.history", f"{SEGMENT}.partial", f"{SEGMENT}.00000028.backup"])
 def test_every_kind_of_wal_file_comes_and_goes(served: Served, name: str) -> None:
     assert served.ask(f"get {name}").stdout == answer("absent\n")
-    put = served.ask(f"put {name} 5", "put", content=b"hello")
+    put = served.store(sent(name, b"hello") + COMMIT)
     assert put.stdout == answer("") + f"{MARK} stored {name}\n".encode()
-    assert served.ask(f"get {name}").stdout == answer(f"{name} 5 -\nhelloend\n")
+    assert served.ask(f"get {name}").stdout == answer(f"{name} 5 - none ,3287646509:5\nhelloend\n")
     assert served.names() == [name]
 
 
 def test_a_missing_folder_is_not_an_empty_one(served: Served) -> None:
     served.folder.rmdir()
     assert served.ask(f"get {SEGMENT}").stdout == answer("missing\n")
-    put = served.ask(f"put {SEGMENT} 5", "put", content=b"hello")
+    put = served.store(sent(SEGMENT, b"hello") + COMMIT)
     assert (put.returncode, put.stdout) == (1, answer("missing\n"))
     assert served.ask("hello").returncode == 1
     assert not served.folder.exists()
@@ -111,9 +125,9 @@ def test_a_missing_folder_is_not_an_empty_one(served: Served) -> None:
 
 def test_the_same_content_again_is_fine_and_other_content_changes_nothing(served: Served) -> None:
     for _ in range(2):
-        assert served.ask(f"put {SEGMENT} 5", "put", content=b"hello").returncode == 0
+        assert served.store(sent(SEGMENT, b"hello") + COMMIT).returncode == 0
     inode = (served.folder / SEGMENT).stat().st_ino
-    other = served.ask(f"put {SEGMENT} 5", "put", content=b"world")
+    other = served.store(sent(SEGMENT, b"world") + COMMIT)
     assert other.returncode == 1
     assert b"nothing was overwritten" in other.stderr
     assert b"stored" not in other.stdout
@@ -122,12 +136,77 @@ def test_the_same_content_again_is_fine_and_other_content_changes_nothing(served
     assert served.names() == [SEGMENT]
 
 
-@pytest.mark.parametrize("content", [b"", b"hell", b"hello!", b"x" * 3000000])
-def test_what_does_not_come_whole_is_not_stored(served: Served, content: bytes) -> None:
-    done = served.ask(f"put {SEGMENT} 5", "put", content=content)
-    assert done.returncode == 1
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"",
+        sent(SEGMENT, b"hello"),
+        sent(SEGMENT, b"hello")[:-1],
+        sent(SEGMENT, b"hello") + b"comm",
+        sent(SEGMENT, b"hello")[:-1] + COMMIT,
+        sent(SEGMENT, b"hello", sum_of=b"world") + COMMIT,
+        sent(SEGMENT, b"hello") + b"!" + COMMIT,
+    ],
+    ids=["nothing", "no end", "cut off", "cut off in the end", "shorter", "flipped", "longer"],
+)
+def test_what_does_not_come_whole_is_not_stored(served: Served, stream: bytes) -> None:
+    done = served.store(stream)
     assert b"stored" not in done.stdout
     assert served.names() == []
+
+
+def test_many_files_come_over_one_connection_each_with_its_checksum(served: Served) -> None:
+    files = {f"0000000100000000{number:08X}": os.urandom(1 << 20) for number in range(5)}
+    files["0000000100000001000000FF.zst"] = b"taken as it is"
+    files["00000002.history"] = b"1\t0/5000000\tbecause\n"
+    stream = (
+        b"".join(
+            sent(name, content) + (COMMIT if at % 3 == 2 else b"\n") for at, (name, content) in enumerate(files.items())
+        )
+        + COMMIT
+    )
+    done = served.store(stream)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == answer("") + b"".join(f"{MARK} stored {name}\n".encode() for name in files)
+    assert {name: (served.folder / name).read_bytes() for name in served.names()} == files
+    check = 'cksum $(cut -d" " -f3 checksums/* | sort) | sort >now; sort checksums/* | diff - now; rm now'
+    assert subprocess.run(["sh", "-c", check], cwd=served.folder, capture_output=True).stdout == b""
+    told = served.ask("get 0000000100000001000000FF").stdout
+    line = sent("", b"taken as it is").split()
+    assert f" 14 000000010000000100000100 zstd ,{line[2].decode()}:14\n".encode() in told
+
+
+def test_other_content_in_another_form_changes_nothing(served: Served) -> None:
+    (served.folder / SEGMENT).write_bytes(b"hello")
+    packed = subprocess.run(["zstd", "-qc"], input=b"hello", capture_output=True).stdout
+    assert served.store(sent(f"{SEGMENT}.zst", packed) + COMMIT).stdout.endswith(f"stored {SEGMENT}.zst\n".encode())
+    other = subprocess.run(["zstd", "-qc"], input=b"world", capture_output=True).stdout
+    done = served.store(sent(f"{SEGMENT}.zst", other) + COMMIT)
+    assert b"nothing was overwritten" in done.stderr
+    assert done.returncode == 1
+    assert served.names() == [SEGMENT]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "file ../other 5 1",
+        "file .ssh 5 1",
+        f"file {SEGMENT} 0 1",
+        f"file {SEGMENT} 5x 1",
+        f"file {SEGMENT}.gz 5 1",
+        f"file {SEGMENT} 9999999999 1",
+        f"file {SEGMENT}.zst.zst 5 1",
+        "rm 1 1 1",
+        f"file ../{SEGMENT} 5 1",
+    ],
+)
+def test_lines_that_name_no_wal_file_are_refused(served: Served, line: str) -> None:
+    done = served.store(f"{line}\n".encode() + b"hello" + COMMIT)
+    assert done.returncode == 1
+    assert b"refused" in done.stderr
+    assert served.names() == []
+    assert sorted(path.name for path in served.folder.parent.iterdir()) == ["7000", "secret"]
 
 
 def test_hello_tells_the_rights(served: Served) -> None:
@@ -158,12 +237,8 @@ REFUSED = [
     f"get {SEGMENT} 1 1",
     f"get {SEGMENT};cat ../secret",
     f"get $(cat ../secret) {SEGMENT}",
-    f"put {SEGMENT}",
-    f"put {SEGMENT} 0",
-    f"put {SEGMENT} 5x",
-    f"put {SEGMENT} 9999999999",
-    "put ../other 5",
-    "put .ssh 5",
+    f"put {SEGMENT} 5",
+    "store x",
     "hello world",
 ]
 
@@ -178,14 +253,14 @@ def test_everything_else_is_refused(served: Served, command: str) -> None:
 
 
 def test_without_the_right_nothing_is_added(served: Served) -> None:
-    done = served.ask(f"put {SEGMENT} 5", content=b"hello")
+    done = served.ask("store", content=sent(SEGMENT, b"hello") + COMMIT)
     assert (done.returncode, done.stdout) == (1, b"")
     assert served.names() == []
 
 
 word = st.one_of(
     st.sampled_from(
-        ["get", "put", "hello", SEGMENT, "5", "1", "..", "/", "*", "-", "$(id)", "`id`", "'", '"', "\\", ";"]
+        ["get", "store", "hello", SEGMENT, "5", "1", "..", "/", "*", "-", "$(id)", "`id`", "'", '"', "\\", ";"]
     ),
     st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12),
 )

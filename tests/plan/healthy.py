@@ -181,7 +181,8 @@ def look(
     same_lines = _lines_of_passfile(built) == _lines_of_passfile(topology)
     seen = {name: node if same_lines else _with_other_passfile(node) for name, node in nodes.items()}
     archive: Fact[ArchiveFolder] = ABSENT
-    if topology.archive is not None and topology.archive == built.archive:
+    place, there = topology.archive, built.archive
+    if place and there and (place.directory, place.host) == (there.directory, there.host):
         archive = Known(ArchiveFolder((SYSTEM,), _DISK))
     fresh, had_tls = nothing(topology), built.tls is not None
     silent = {name for name, node in seen.items() if isinstance(node.reachable, Unknown)}
@@ -325,7 +326,7 @@ def _server(
         spec = setting_spec(major, key)
         assert spec is not None
         settings[spec.name] = Setting(canonical(spec, text), "configuration file", path)
-    if built.archive is None:
+    if not built.archives:
         settings["archive_command"] = Setting("(disabled)")
     below = built.standbys_of(name, primary)
     return Server(
@@ -352,7 +353,7 @@ def _server(
             if other in streaming
         ),
         receiver=_receiver(built.node(upstream), name) if upstream and name in streaming else None,
-        archiver=Archiver(3, 0, "000000010000000000000024", None, 12.0, None, 0) if built.archive else None,
+        archiver=Archiver(3, 0, "000000010000000000000024", None, 12.0, None, 0) if built.archives else None,
     )
 
 

@@ -7,16 +7,10 @@ from pathlib import Path
 
 from pgtandem.openssh.authorized_keys import Grant, with_grant
 from pgtandem.openssh.client import CONFIG_FILE, KEY_FILE, KNOWN_HOSTS_FILE, Peer, render_config, render_known_hosts
-from pgtandem.postgres.wal_over_ssh import (
-    FETCH_SCRIPT,
-    FETCH_TEXT,
-    HOSTS_FILE,
-    PUSH_SCRIPT,
-    PUSH_TEXT,
-    SERVE_TEXT,
-    SPOOL,
-    render_hosts,
-)
+from pgtandem.postgres.wal_fetch import FETCH_SCRIPT, FETCH_TEXT, SPOOL
+from pgtandem.postgres.wal_over_ssh import HOSTS_FILE, render_hosts
+from pgtandem.postgres.wal_push import PUSH_SCRIPT, PUSH_TEXT
+from pgtandem.postgres.wal_serve import SERVE_TEXT
 from support.hosts import Hosts
 
 SYSTEM = "7000"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pgtandem.model.topology import Binaries, Durability, Method, Synchronous
+from pgtandem.model.topology import Binaries, Durability, ForeignArchive, Method, Synchronous
 from pgtandem.topology.render import render_topology
 
 from .files import CLUSTER, FOLDER, PAIR, TWO_NODES, error_of, load, only_problem, places_of, problems_of
@@ -250,3 +250,55 @@ def test_archive_without_a_host_is_on_the_host_of_the_nodes() -> None:
     archive = load(text + '[archive]\ndirectory = "/srv/wal"\n').archive
     assert archive is not None
     assert archive.host.url == "ssh://h"
+
+
+ARCHIVE = '[archive]\ndirectory = "/srv/wal"\n'
+FOREIGN = '[archive]\ncommand = "wal-g wal-push %p"\nrestore = "wal-g wal-fetch %f %p"\n'
+
+
+def test_wal_is_compressed_with_a_program_and_a_level() -> None:
+    archive = load(PAIR + ARCHIVE + 'compression = "zstd"\nlevel = 19\n').archive
+    assert archive is not None
+    assert archive.stored_as == ("zstd", "19")
+    plain = load(PAIR + ARCHIVE).archive
+    assert plain is not None
+    assert plain.stored_as == ()
+
+
+@pytest.mark.parametrize(
+    ("keys", "where", "what"),
+    [
+        ('compression = "gzip"', "compression", '"gzip" is not one of none, lz4 or zstd'),
+        ('compression = "lz4"\nlevel = 13', "level", "13 is not a level of lz4"),
+        ('compression = "zstd"\nlevel = 0', "level", "0 is not a level of zstd"),
+        ("level = 3", "level", "there is a level, and nothing is compressed"),
+    ],
+)
+def test_compression_that_cannot_be_is_refused(keys: str, where: str, what: str) -> None:
+    problem = only_problem(PAIR + ARCHIVE + keys + "\n")
+    assert (problem.where, problem.what) == (f"archive.{where}", what)
+
+
+def test_another_tool_keeps_the_archive() -> None:
+    topology = load(PAIR + FOREIGN)
+    assert topology.archive is None
+    assert topology.archive_hosts == ()
+    assert topology.foreign_archive == ForeignArchive("wal-g wal-push %p", "wal-g wal-fetch %f %p")
+    assert topology.archives
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "what"),
+    [
+        (FOREIGN + 'directory = "/srv/wal"\n', "directory", '"directory" is for the archive that pgtandem keeps'),
+        (FOREIGN + 'compression = "zstd"\n', "compression", '"compression" is for the archive that pgtandem keeps'),
+        (FOREIGN.replace("restore", "# restore"), "restore", 'the key "restore" is missing'),
+        (FOREIGN.replace("command", "# command"), "command", 'the key "command" is missing'),
+        (FOREIGN.replace("wal-push %p", "wal-push"), "command", '"wal-g wal-push" lacks %p'),
+        (FOREIGN.replace("%f %p", "%p"), "restore", '"wal-g wal-fetch %p" lacks %f'),
+    ],
+)
+def test_commands_of_another_tool_that_cannot_be_are_refused(text: str, where: str, what: str) -> None:
+    problem = only_problem(PAIR + text)
+    assert problem.where == f"archive.{where}"
+    assert problem.what.startswith(what)

@@ -8,6 +8,7 @@ from pgtandem.apply.node_files import system_identifier
 from pgtandem.errors import PgtandemError
 from pgtandem.model.plan import Step
 from pgtandem.ports import HostFailure
+from pgtandem.postgres.archive_content import wal_name
 
 _ARCHIVE_SECONDS = 120.0
 
@@ -26,8 +27,8 @@ async def create_archive(context: Context, step: Step) -> str:
 
 async def check_archive(context: Context, step: Step) -> str:
     """Finishes a segment and waits until it stands in the archive. Raises PgtandemError PT-4007."""
-    archive = context.topology.archive
-    assert archive is not None
+    archive, foreign = context.topology.archive, context.topology.foreign_archive
+    assert archive is not None or foreign is not None
     session = await context.session(step.node)
     _, failed_before = await session.archived()
     segment, _ = await session.finish_segment()
@@ -42,16 +43,18 @@ async def check_archive(context: Context, step: Step) -> str:
         return False if failures >= 2 else None
 
     arrived = await context.wait(test, _ARCHIVE_SECONDS)
-    if arrived:
+    if arrived and archive is None:
+        return f"{segment} was archived"
+    if arrived and archive is not None:
         system = await system_identifier(context, step, context.node(step.node).data_directory)
         host = context.world.host(archive.host or context.node(step.node).host)
         names = await host.list_directory(posixpath.join(archive.directory, system))
-        if names is not None and segment in names:
+        if segment in {found[0] for name in names or () if (found := wal_name(name))}:
             return f"{segment} is in the archive"
     tail = await context.log_tail(step.node)
     raise PgtandemError(
         "PT-4007",
-        f"WAL segment {segment} did not get into the archive {archive.directory}",
+        f"WAL segment {segment} did not get into the archive{f' {archive.directory}' if archive else ''}",
         why=f"The log of {step.node} says:\n{tail}" if tail else f"{failures} attempts failed.",
         next_step="mend what the log names, and run the same command again; PostgreSQL keeps the segment until then",
     )

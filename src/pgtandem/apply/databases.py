@@ -165,7 +165,7 @@ async def _gone_for_good(context: Context, name: NodeName, lines: list[str]) -> 
     """The WAL segment that a standby waits for in vain, by what its log says. What the primary still has will be in
     the archive, if there is one: that is worth waiting for."""
     segment = segment_asked_in_vain(lines)
-    if segment is None or context.topology.archive is None:
+    if segment is None or not context.topology.archives:
         return segment
     observed = await context.observer.nodes(dict.fromkeys(context.topology.names, SERVER))
     for primary in observed.primaries():
@@ -177,7 +177,9 @@ async def _gone_for_good(context: Context, name: NodeName, lines: list[str]) -> 
 
 def _never_streams(context: Context, name: NodeName, upstream: NodeName, segment: str) -> PgtandemError:
     archive = context.topology.archive
-    elsewhere = "there is no WAL archive" if archive is None else f"the archive {archive.directory} does not have it"
+    elsewhere = f"the archive {archive.directory} does not have it" if archive else "there is no WAL archive"
+    if context.topology.foreign_archive is not None:
+        elsewhere = "its restore_command did not bring it"
     directory = context.node(name).data_directory
     return PgtandemError(
         "PT-4012",

@@ -129,7 +129,7 @@ async def rewind(context: Context, step: Step) -> str:
 
 async def _pg_rewind(context: Context, step: Step, directory: str, conninfo: str) -> Completed:
     host, clock, major = context.host(step.node), context.world.clock, context.topology.postgresql
-    restore = ["-c"] if context.topology.archive is not None and major >= _RESTORES_WAL else []
+    restore = ["-c"] if context.topology.archives and major >= _RESTORES_WAL else []
     argv = [
         *("sh", "-c", _IN_FOLDER, "sh", directory),
         context.program(step, "pg_rewind"),

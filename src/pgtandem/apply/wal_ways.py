@@ -11,7 +11,7 @@ from pgtandem.openssh.authorized_keys import with_grant, without_grant
 from pgtandem.openssh.client import KEY_FILE, PUBLIC_KEY_FILE
 from pgtandem.plan.wal_sources import SERVE_SCRIPT, client_files, cluster_folder, grant_of, node_folder, sources_of
 from pgtandem.ports import Host
-from pgtandem.postgres.wal_over_ssh import SERVE_TEXT
+from pgtandem.postgres.wal_serve import SERVE_TEXT
 
 #: Ends the connections that ssh keeps open with a key.
 _HANG_UP = """

@@ -293,6 +293,19 @@ def both_ways(look: Look) -> Iterator[Seen]:
 
 
 @rule(
+    "ARC19",
+    Severity.NOTE,
+    "another tool keeps the archive",
+    why="pgtandem sees whether archiving works, and nothing of what the archive holds: no holes, no missing history "
+    "files, no disk that fills up. Base backups and restores are that tool's too.",
+    fix="let that tool check its archive, for example pgbackrest verify or barman check",
+)
+def foreign_archive(look: Look) -> Iterator[Seen]:
+    if look.topology.foreign_archive is not None:
+        yield Seen(None, f"archive_command = {look.topology.foreign_archive.command}")
+
+
+@rule(
     "ARC18",
     Severity.HIGH,
     "the archive cannot take much more",

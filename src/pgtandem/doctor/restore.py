@@ -27,7 +27,7 @@ _TARGETS = (
     fix="pgtandem apply",
 )
 def no_restore_command(look: Look) -> Iterator[Seen]:
-    archived = look.topology.archive is not None or any(look.archives(name) for name, _ in look.primaries())
+    archived = look.topology.archives or any(look.archives(name) for name, _ in look.primaries())
     for name, _ in look.standbys():
         if archived and not look.recovery(name, "restore_command"):
             yield Seen(name, "restore_command = ''", look.where(name, "restore_command"))

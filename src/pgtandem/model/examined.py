@@ -117,7 +117,7 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveListing:
-    """The file names in the archive's folder of this cluster, sorted."""
+    """The names in the archive's folder of this cluster, sorted; WAL files by their own, however they are stored."""
 
     names: tuple[str, ...]
 

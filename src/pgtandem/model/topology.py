@@ -125,11 +125,33 @@ class Compression(Enum):
 class Archive:
     """The WAL archive: a directory that holds one folder per system identifier.
 
-    `host` is None where each node archives on its own host, and fetches what it lacks from the others.
+    `host` is None where each node archives on its own host, and fetches what it lacks from the others. `level` is how
+    hard `compression` tries.
     """
 
     directory: str
     host: HostAddress | None = LOCAL
+    compression: Compression = Compression.NONE
+    level: int = 1
+
+    @property
+    def stored_as(self) -> tuple[str, ...]:
+        """What the archiving scripts are told about it: nothing where WAL is stored as it is."""
+        return () if self.compression is Compression.NONE else (self.compression.value, str(self.level))
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignArchive:
+    """A WAL archive that another tool keeps (pgBackRest, Barman, WAL-G): its archive_command and restore_command, as
+    PostgreSQL is to run them. What it holds only that tool knows."""
+
+    command: str
+    restore: str
+
+    @property
+    def program(self) -> str:
+        """What archives, as people call it: the first word, without its folder."""
+        return self.command.split()[0].rpartition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +205,7 @@ class Topology:
 
     `parameters` are PostgreSQL settings for all nodes, as texts of a configuration file without quotes. `hba_lines` are
     records of pg_hba.conf for all nodes, beside those for replication.
+    `foreign_archive` is there instead of `archive` where another tool keeps the WAL.
     `bin_directory` is the folder of the PostgreSQL programs, None where `binaries` says where to look.
     """
 
@@ -191,6 +214,7 @@ class Topology:
     nodes: tuple[Node, ...]
     replication: Replication = Replication()
     archive: Archive | None = None
+    foreign_archive: ForeignArchive | None = None
     tls: Tls | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
     hba_lines: tuple[str, ...] = ()
@@ -208,6 +232,11 @@ class Topology:
     def node(self, name: NodeName) -> Node:
         """Raises KeyError for a name that the topology does not have."""
         return self._by_name[name]
+
+    @property
+    def archives(self) -> bool:
+        """Whether WAL is archived, by pgtandem or by another tool."""
+        return self.archive is not None or self.foreign_archive is not None
 
     @property
     def archive_hosts(self) -> tuple[HostAddress, ...]:

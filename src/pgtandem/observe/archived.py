@@ -8,12 +8,14 @@ from pgtandem.errors import PgtandemError
 from pgtandem.model.archived import ArchiveContent, ArchivedWal
 from pgtandem.model.facts import ABSENT, Fact, Known, Unknown
 from pgtandem.model.lsn import Timeline, TimelineSwitch
-from pgtandem.model.topology import Archive, HostAddress, Topology
+from pgtandem.model.topology import Archive, Compression, HostAddress, Topology
 from pgtandem.ports import Host, HostFailure, World
 from pgtandem.postgres.archive_content import archive_content, parse_listing, together
 from pgtandem.postgres.history import parse_history
 
 _LIST_SECONDS = 300.0
+#: What a server's own PATH has at least.
+_FOLDERS = ("/usr/local/bin", "/usr/bin", "/bin")
 
 
 def archive_folder(archive: Archive, system_identifier: str) -> str:
@@ -44,6 +46,25 @@ def all_archived_wal(looks: Mapping[HostAddress, Fact[ArchivedWal]]) -> Fact[Arc
         return ABSENT
     histories = {timeline: switches for wal in known for timeline, switches in wal.histories.items()}
     return Known(ArchivedWal(together([wal.content for wal in known]), histories))
+
+
+async def hosts_without_compressor(topology: Topology, world: World) -> tuple[str, ...]:
+    """The hosts, by their URL, that lack the program which compresses WAL and expands it: every node's, since roles
+    change, and the archive's. One that cannot be asked is left out: its nodes say why."""
+    archive = topology.archive
+    if archive is None or archive.compression is Compression.NONE:
+        return ()
+    hosts = list(dict.fromkeys([*(node.host for node in topology.nodes), *topology.archive_hosts]))
+    found = await asyncio.gather(*(_has(world.host(host), archive.compression.value) for host in hosts))
+    return tuple(host.url for host, there in zip(hosts, found, strict=True) if not there)
+
+
+async def _has(host: Host, program: str) -> bool:
+    try:
+        tries = [await host.can_execute(posixpath.join(folder, program)) for folder in _FOLDERS]
+    except PgtandemError:
+        return True
+    return any(tries)
 
 
 async def _look(host: Host, folder: str, segment_bytes: int) -> Fact[ArchivedWal]:

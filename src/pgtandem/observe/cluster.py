@@ -29,6 +29,7 @@ from pgtandem.model.observed import (
 )
 from pgtandem.model.pooling import ObservedPgbouncer
 from pgtandem.model.topology import Archive, HostAddress, Node, Topology
+from pgtandem.observe.archived import hosts_without_compressor
 from pgtandem.observe.backups import observe_backups
 from pgtandem.observe.directory import observe_directory, observe_marker, observe_postmaster
 from pgtandem.observe.hosts import observe_host
@@ -93,7 +94,11 @@ class Observer:
             backups=backups,
             passwords=passwords,
             pgbouncers=pgbouncers,
+            cannot_compress=await self._cannot_compress(),
         )
+
+    async def _cannot_compress(self) -> tuple[str, ...]:
+        return await hosts_without_compressor(self.topology, self.world) if self._try_paths else ()
 
     async def _places(self, nodes: Sequence[ObservedNode]) -> list[ObservedNode]:
         """What stands where nodes without data would get folders outside their data directory."""

@@ -12,7 +12,7 @@ from pgtandem.observe.places import places_outside
 from pgtandem.plan.desired import MARKER_FILE, PASSFILE
 from pgtandem.plan.promotion import PROMOTION_FILE, parse_promotion
 from pgtandem.ports import Host, HostFailure
-from pgtandem.postgres.archive_scripts import ARCHIVE_SCRIPT, RESTORE_SCRIPT, SYSTEM_FILE
+from pgtandem.postgres.archive_scripts import ARCHIVE_SCRIPT, SYSTEM_FILE
 from pgtandem.postgres.certificates import CERTIFICATE_FILE, ROOT_FILE
 from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, has_include, parse_settings
 from pgtandem.postgres.conninfo import render_passfile
@@ -20,7 +20,9 @@ from pgtandem.postgres.controldata import parse_control_data
 from pgtandem.postgres.hba import find_block
 from pgtandem.postgres.hba_records import md5_records, records_for
 from pgtandem.postgres.versions import has_standby_signal
-from pgtandem.postgres.wal_over_ssh import FETCH_SCRIPT, HOSTS_FILE, PUSH_SCRIPT
+from pgtandem.postgres.wal_fetch import FETCH_SCRIPT, RESTORE_SCRIPT
+from pgtandem.postgres.wal_over_ssh import HOSTS_FILE
+from pgtandem.postgres.wal_push import PUSH_SCRIPT
 
 OWN_FILES = (
     *(MARKER_FILE, SETTINGS_FILE, ARCHIVE_SCRIPT, RESTORE_SCRIPT, SYSTEM_FILE, RECOVERY_FILE),

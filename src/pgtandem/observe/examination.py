@@ -11,6 +11,7 @@ from pgtandem.model.observed import Observed
 from pgtandem.model.topology import Topology
 from pgtandem.observe.tls import open_session
 from pgtandem.ports import DatabaseRefused, DatabaseUnreachable, HostFailure, HostUnreachable, World
+from pgtandem.postgres.archive_content import wal_name
 
 
 async def examine_cluster(topology: Topology, world: World, observed: Observed) -> Examined:
@@ -64,4 +65,7 @@ async def _archive(topology: Topology, world: World, observed: Observed) -> Fact
     except (HostFailure, HostUnreachable) as failure:
         return Unknown(f"{failure.what}: {failure.why}")
     there = [names for names in listings if names is not None]
-    return Known(ArchiveListing(tuple(sorted({name for names in there for name in names})))) if there else ABSENT
+    if not there:
+        return ABSENT
+    found = {wal[0] if (wal := wal_name(name)) else name for names in there for name in names}
+    return Known(ArchiveListing(tuple(sorted(found))))

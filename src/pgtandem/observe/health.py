@@ -66,7 +66,7 @@ def cluster_health(topology: Topology, observed: Observed) -> ClusterHealth:
     primary = primaries[0] if len(primaries) == 1 else None
     nodes = tuple(_node(topology, observed, name, primary) for name in topology.names)
     server = observed.nodes[primary].running if primary else None
-    archiver = server.archiver if server and topology.archive else None
+    archiver = server.archiver if server and topology.archives else None
     pgbouncers = pgbouncer_health(topology, observed, primary)
     return ClusterHealth(
         cluster=topology.cluster,
@@ -204,23 +204,27 @@ def _synchronous(topology: Topology, observed: Observed, primary: NodeName | Non
 
 
 def _archive(topology: Topology, observed: Observed, primary: NodeName | None) -> str:
-    if topology.archive is None:
+    if topology.archive is not None:
+        place = topology.archive.directory
+    elif topology.foreign_archive is not None:
+        place = f"{topology.foreign_archive.program} (what it holds, only that tells)"
+    else:
         return "none"
     server = observed.nodes[primary].running if primary else None
     archiver = server.archiver if server else None
     if archiver is None:
-        return f"{topology.archive.directory}: unknown while there is no single primary"
+        return f"{place}: unknown while there is no single primary"
     waiting = archiver.waiting_segments or 0
     segments = f"{waiting} segment{'' if waiting == 1 else 's'}"
     age = archiver.last_archived_age_seconds
     since = "" if age is None else f", the last was archived {_ago(age)} ago"
     if archiver.failing:
-        return f"{topology.archive.directory}: FAILING at {archiver.last_failed_wal}, {segments} behind{since}"
+        return f"{place}: FAILING at {archiver.last_failed_wal}, {segments} behind{since}"
     if archiver.last_archived_wal is None:
-        return f"{topology.archive.directory}: nothing archived yet" + (f", {segments} behind" if waiting else "")
+        return f"{place}: nothing archived yet" + (f", {segments} behind" if waiting else "")
     if waiting:
-        return f"{topology.archive.directory}: {segments} behind{since}: {archiver.last_archived_wal}"
-    return f"{topology.archive.directory}: last {archiver.last_archived_wal}, 0 waiting"
+        return f"{place}: {segments} behind{since}: {archiver.last_archived_wal}"
+    return f"{place}: last {archiver.last_archived_wal}, 0 waiting"
 
 
 def _ago(seconds: float) -> str:

@@ -22,7 +22,7 @@ from pgtandem.plan.wal_sources import (
 )
 from pgtandem.ports import Host, HostUnreachable, World
 from pgtandem.postgres.archive_scripts import SYSTEM_FILE
-from pgtandem.postgres.wal_over_ssh import MARK, SERVE_TEXT
+from pgtandem.postgres.wal_serve import MARK, SERVE_TEXT
 
 #: Prints the account, its home, its authorized_keys (what a link leads to), and the host keys of this host.
 _HOME = """

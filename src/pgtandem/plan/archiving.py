@@ -41,7 +41,7 @@ def _has_segments(archive: Fact[ArchiveFolder]) -> bool:
 
 def check_archive(draft: Draft) -> None:
     wish, name = draft.wish, draft.wish.primary
-    if wish.topology.archive is None:
+    if not wish.topology.archives:
         return
     server = wish.seen(name).running
     archiver = server.archiver if server else None
@@ -56,7 +56,7 @@ def check_archive(draft: Draft) -> None:
             "archive.check",
             StepKind.CHECK_ARCHIVE,
             name,
-            "finish one WAL segment and see it in the archive",
+            f"finish one WAL segment and see it {'in the archive' if wish.topology.archive else 'archived'}",
             "The last attempt to archive failed." if failing else "An archive that was never written to is a hope.",
             Risk.READ,
             needs=(

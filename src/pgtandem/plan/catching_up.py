@@ -96,6 +96,8 @@ def _upstream_begins(
 
 def _archived(wish: Wish) -> Runs | None:
     """What the archive has; None where that is not known."""
+    if wish.topology.foreign_archive is not None:
+        return None
     if wish.topology.archive is None:
         return ()
     archive = wish.observed.archive

@@ -13,7 +13,7 @@ from pgtandem.plan.packaged import kept_by_debian
 from pgtandem.plan.slot_cap import slot_cap_megabytes
 from pgtandem.plan.tls import refuses_plain, tls_settings, verifies_upstream
 from pgtandem.plan.wal_sources import sources_of
-from pgtandem.postgres import archive_scripts, wal_over_ssh
+from pgtandem.postgres import archive_scripts, wal_fetch, wal_over_ssh, wal_push
 from pgtandem.postgres.certificates import ROOT_FILE, VERIFY
 from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings, render_settings
 from pgtandem.postgres.conninfo import render_conninfo
@@ -133,11 +133,14 @@ def _listens_at(node: Node) -> str:
 
 
 def _archive_settings(topology: Topology, node: Node) -> dict[str, str]:
-    archive = topology.archive
+    archive, foreign = topology.archive, topology.foreign_archive
+    if foreign is not None:
+        return {"archive_mode": "on", "archive_command": foreign.command}
     if archive is None:
         return {}
     here = archive.host in (None, node.host)
-    command = archive_scripts.archive_command(archive.directory) if here else wal_over_ssh.PUSH_COMMAND
+    form = archive.stored_as
+    command = archive_scripts.archive_command(archive.directory, form) if here else wal_over_ssh.push_command(form)
     return {"archive_mode": "on", "archive_command": command}
 
 
@@ -149,6 +152,8 @@ def _recovery_settings(wish: Wish, name: NodeName) -> dict[str, str]:
         here = archive.host in (None, wish.node(name).host)
         command = archive_scripts.restore_command(archive.directory) if here else wal_over_ssh.FETCH_COMMAND
         settings["restore_command"] = command
+    elif wish.topology.foreign_archive is not None:
+        settings["restore_command"] = wish.topology.foreign_archive.restore
     upstream = wish.upstream(name)
     if upstream is not None:
         settings["primary_conninfo"] = _conninfo(wish.node(upstream), name, verify=verifies_upstream(wish, name))
@@ -289,13 +294,13 @@ def desired_files(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> Nod
         MARKER_FILE: json.dumps(marker) + "\n",
         SETTINGS_FILE: render_settings(desired_settings(wish, name, keep_sync=keep_sync), _HEADING),
         archive_scripts.ARCHIVE_SCRIPT: archive_scripts.ARCHIVE_TEXT,
-        archive_scripts.RESTORE_SCRIPT: archive_scripts.RESTORE_TEXT,
+        wal_fetch.RESTORE_SCRIPT: wal_fetch.RESTORE_TEXT,
     }
     if topology.archive is not None and len({*topology.archive_hosts, *(node.host for node in topology.nodes)}) > 1:
         hosts = [source.name for source in sources_of(topology, wish.node(name))]
         texts |= {
-            wal_over_ssh.FETCH_SCRIPT: wal_over_ssh.FETCH_TEXT,
-            wal_over_ssh.PUSH_SCRIPT: wal_over_ssh.PUSH_TEXT,
+            wal_fetch.FETCH_SCRIPT: wal_fetch.FETCH_TEXT,
+            wal_push.PUSH_SCRIPT: wal_push.PUSH_TEXT,
             wal_over_ssh.HOSTS_FILE: wal_over_ssh.render_hosts(f"{topology.cluster}/{name}", hosts),
         }
     elif data is not None and data.files.get(wal_over_ssh.HOSTS_FILE):

@@ -78,7 +78,7 @@ def settle_wal(draft: Draft, name: NodeName) -> None:
     """A primary archives every segment that is not known to be archived; of earlier timelines it may hold last segments
     that were never finished. The archive has them from whoever left that timeline, or never needs them: the segment
     of the same number on the next timeline begins with what was in them."""
-    if draft.wish.topology.archive is None:
+    if not draft.wish.topology.archives:
         return
     draft.add(
         Step(

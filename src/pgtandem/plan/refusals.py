@@ -8,7 +8,7 @@ from pgtandem.errors import CODES, PgtandemError, Problem
 from pgtandem.model.facts import Absent, Known, Unknown
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import DataDirectory, Observed, ObservedNode, Obstacle, PostmasterState
-from pgtandem.model.topology import Topology
+from pgtandem.model.topology import HostAddress, Topology
 from pgtandem.plan.adopting import adoption_findings
 from pgtandem.plan.between_hosts import library_findings, path_findings
 from pgtandem.plan.catching_up import gaps
@@ -21,6 +21,7 @@ from pgtandem.plan.roles import claims_primary, timeline_of
 from pgtandem.plan.timelines import parted
 from pgtandem.postgres.places import install_hint
 from pgtandem.postgres.versions import OLDEST, untested
+from pgtandem.topology.places import host_name
 
 Finding = tuple[str, Problem]
 
@@ -103,6 +104,7 @@ def _findings(wish: Wish) -> Iterator[Finding]:
         yield from library_findings(wish, name)
     yield from _obstacles(wish.topology, wish.observed)
     yield from unseen_archive(wish.topology, wish.observed)
+    yield from _compressors(wish.topology, wish.observed)
     yield from tls_findings(wish)
     for former in wish.observed.former:
         if former.observed.running and not former.observed.running.in_recovery:
@@ -126,6 +128,24 @@ def unseen_archive(topology: Topology, observed: Observed) -> Iterator[Finding]:
         yield (
             "PT-3008",
             Problem("archive", f"could not look at the WAL archive {where}", observed.archive.sentence, MEND),
+        )
+
+
+def _compressors(topology: Topology, observed: Observed) -> Iterator[Finding]:
+    """Programs that PostgreSQL's packages do not bring."""
+    if topology.archive is None:
+        return
+    program = topology.archive.compression.value
+    for url in observed.cannot_compress:
+        yield (
+            "PT-3070",
+            Problem(
+                "archive",
+                f"{program} is not installed on {host_name(HostAddress(url)) or 'this machine'}",
+                "The archive's compression needs it where WAL is archived, kept and fetched. pgtandem installs no "
+                "packages on its own.",
+                f"apt-get install {program}   or   dnf install {program}   or   another archive.compression",
+            ),
         )
 
 

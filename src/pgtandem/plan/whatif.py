@@ -267,7 +267,7 @@ def _beside_the_primary(topology: Topology, primary: NodeName, away: tuple[NodeN
 
 def _until(topology: Topology, broken: NodeName) -> str:
     meanwhile = (
-        "it gets WAL from the archive alone, a whole segment at a time" if topology.archive else "it gets nothing"
+        "it gets WAL from the archive alone, a whole segment at a time" if topology.archives else "it gets nothing"
     )
     return f"{meanwhile}, until {broken} is back or it is given another upstream"
 

@@ -1,67 +1,92 @@
-"""The two programs that a server itself runs to archive and to fetch WAL: POSIX shell, nothing else to install.
+"""The programs that a server itself runs to archive and to fetch WAL in a folder that it can reach.
 
 They live in the data directory and run there, as the server's account, with the server's own environment; so nothing
 of pgtandem, not even Python, has to be reachable for a server. The archive holds one folder per system identifier,
-so that two clusters can never mix. Measured on copies: the durable copy costs one dd and two sync calls.
+so that two clusters can never mix; what lies in it says docs/decisions/0024.
 """
 
 import shlex
+from collections.abc import Sequence
+
+from pgtandem.postgres.wal_ahead import ANSWER, BEGIN, WORKER
+from pgtandem.postgres.wal_fetch import RESTORE_SCRIPT
+from pgtandem.postgres.wal_shell import IS_WAL_FILE, STORE, THERE
 
 ARCHIVE_SCRIPT = "pgtandem/archive-wal"
-RESTORE_SCRIPT = "pgtandem/restore-wal"
 SYSTEM_FILE = "pgtandem/system_identifier"
 
-ARCHIVE_TEXT = """\
-#!/bin/sh
-# archive-wal PATH NAME ARCHIVE: puts one WAL file into ARCHIVE/<system identifier>/NAME. Made by pgtandem.
-# Answers 0 only when the file is there, whole and durable. The same content again is fine; other content under the
-# same name is an error and stays untouched.
-set -u
-path=$1 name=$2 archive=$3
-read -r system <pgtandem/system_identifier || { echo "archive-wal: no system identifier" >&2; exit 1; }
+ARCHIVE_TEXT = (
+    r"""#!/bin/sh
+# archive-wal PATH NAME ARCHIVE [COMPRESSION LEVEL]: puts one WAL file into ARCHIVE/<system identifier>. Made by
+# pgtandem. Answers 0 only when the file is there, whole and durable. The same content again is fine; other content
+# under the same name is an error and stays untouched. What else is ready goes along, ahead of the calls for it.
+"""
+    + BEGIN
+    + r"""archive=$3 compression=${4-none} level=${5-1}
+shift 2
+say() { echo "archive-wal: $1" >&2; }
+read -r system <pgtandem/system_identifier || { say "no system identifier"; exit 1; }
 folder=$archive/$system
-target=$folder/$name
-part=$folder/.$name.$$.part
-durable() { # the file or folder itself where sync can do that, everything where it cannot
-    sync "$1" 2>/dev/null || sync
+[ -d "$folder" ] || { say "the archive $folder is not there"; exit 1; }
+incoming=$folder/.incoming parts=$folder/.incoming/$run.$$
+trap 'rm -rf "$parts" "$parts.other"' EXIT
+trap 'exit 1' HUP INT TERM
+"""
+    + IS_WAL_FILE
+    + THERE
+    + STORE
+    + WORKER
+    + r"""
+copy_as() { # copies the file $1, which is the WAL file $2, to parts, in the form in which it is to be stored
+    case $2 in
+    *.history | *.backup) cp "$1" "$parts/$2" ;;
+    *)
+        case $compression in
+        zstd) zstd -q "-$level" -o "$parts/$2.zst" "$1" ;;
+        lz4) lz4 -q "-$level" "$1" "$parts/$2.lz4" ;;
+        *) cp "$1" "$parts/$2" ;;
+        esac ;;
+    esac
 }
-[ -d "$folder" ] || { echo "archive-wal: the archive $folder is not there" >&2; exit 1; }
-if [ -e "$target" ]; then
-    if cmp -s "$path" "$target"; then
-        durable "$target" && durable "$folder" && exit 0
+copy() { copy_as "pg_wal/$1" "$1"; }
+make_parts() { # a folder of our own; what killed ones have left goes
+    for at in "$incoming"/*; do
+        case ${at##*/} in
+        "$run".*) kill -0 "${at##*.}" 2>/dev/null || rm -rf "$at" ;;
+        *) [ ! -e "$at" ] || find "$at" -prune -mmin +1440 -exec rm -rf {} + ;;
+        esac
+    done
+    rm -rf "$parts" && mkdir -p "$parts"
+}
+single() {
+    if there "$name"; then
+        again "$path" && exit 0
         exit 1
     fi
-    echo "archive-wal: $target exists with other content than $PWD/$path; nothing was overwritten" >&2
+    make_parts && copy_as "$path" "$name" && settle && exit 0
     exit 1
-fi
-cp "$path" "$part" && durable "$part" || { rm -f "$part"; exit 1; }
-# A hard link never replaces a file that came into being meanwhile; where links are not to be had, rename.
-if ln "$part" "$target" 2>/dev/null; then
-    rm -f "$part"
-elif [ -e "$target" ]; then
-    rm -f "$part"
-    echo "archive-wal: $target came into being meanwhile; nothing was overwritten" >&2
-    exit 1
-else
-    mv "$part" "$target" || exit 1
-fi
-durable "$folder"
+}
+work() {
+    while next_batch 16; do
+        new= fine=
+        for each in $batch; do
+            # What the call for it has to tell about ends the work; what comes before it goes on.
+            if there "$each"; then again "pg_wal/$each" || break; else new="$new $each"; fi
+            fine="$fine $each"
+        done
+        if [ -n "$new" ]; then
+            make_parts && share copy $new || return
+            # The server's call may have been faster: a file that does not wait any more may be another one already.
+            for each in $new; do waits "$each" || return; done
+            settle || return
+        fi
+        for each in $fine; do mark "$each"; done
+        [ "$fine" = "$batch" ] || return
+    done
+}
 """
-
-RESTORE_TEXT = """\
-#!/bin/sh
-# restore-wal NAME PATH ARCHIVE: fetches one WAL file from ARCHIVE/<system identifier>/NAME. Made by pgtandem.
-# Answers 1 when it is not there, which is how a standby learns that it has reached the archive's end. Where there are
-# other hosts to ask, fetch-wal goes on with them.
-set -u
-name=$1 path=$2 archive=$3
-read -r system <pgtandem/system_identifier || { echo "restore-wal: no system identifier" >&2; exit 1; }
-if [ ! -f "$archive/$system/$name" ]; then
-    [ -f pgtandem/wal-hosts ] || exit 1
-    exec sh pgtandem/fetch-wal "$name" "$path"
-fi
-cp "$archive/$system/$name" "$path"
-"""
+    + ANSWER
+)
 
 
 def _escape_percent(text: str) -> str:
@@ -69,8 +94,9 @@ def _escape_percent(text: str) -> str:
     return text.replace("%", "%%")
 
 
-def archive_command(directory: str) -> str:
-    return f'sh {ARCHIVE_SCRIPT} "%p" "%f" {_escape_percent(shlex.quote(directory))}'
+def archive_command(directory: str, form: Sequence[str] = ()) -> str:
+    """`form` is the compression and its level, where there is one."""
+    return " ".join((f'sh {ARCHIVE_SCRIPT} "%p" "%f" {_escape_percent(shlex.quote(directory))}', *form))
 
 
 def restore_command(directory: str) -> str:

@@ -4,9 +4,10 @@ import re
 import shlex
 from dataclasses import dataclass, field
 
-from pgtandem.postgres.archive_scripts import ARCHIVE_SCRIPT, RESTORE_SCRIPT, SYSTEM_FILE
+from pgtandem.postgres.archive_scripts import ARCHIVE_SCRIPT, SYSTEM_FILE
 from pgtandem.postgres.certificates import covers
 from pgtandem.postgres.conninfo import parse_conninfo
+from pgtandem.postgres.wal_fetch import RESTORE_SCRIPT
 from pgtandem.testing.certificates import SimCertificates
 from pgtandem.testing.clock import SimClock
 from pgtandem.testing.configuration import admitted, password_fits, password_for
@@ -262,7 +263,7 @@ class SimNetwork:
 
     def _archive_one(self, server: SimServer, name: str) -> bool:
         command = shlex.split(server.value("archive_command"))
-        if len(command) != 5 or server.file(ARCHIVE_SCRIPT) is None:
+        if len(command) < 5 or server.file(ARCHIVE_SCRIPT) is None:
             server.log("LOG:  archive command failed")
             return False
         path = f"{command[4]}/{(server.file(SYSTEM_FILE) or '').strip()}/{name}"

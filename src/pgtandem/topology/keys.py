@@ -5,7 +5,7 @@ The reader, the "did you mean" hints, the comments of a rendered file and docs/t
 
 from enum import Enum
 
-from pgtandem.model.topology import Binaries, Certificates, Durability
+from pgtandem.model.topology import Binaries, Certificates, Compression, Durability
 from pgtandem.model.value import dataclass
 
 
@@ -217,7 +217,7 @@ _ARCHIVE_KEYS = (
         Kind.TEXT,
         "the WAL archive; a relative path begins at this file's folder",
         '"/var/lib/pgtandem/archive"',
-        required=True,
+        default_words="required, unless there is a `command`",
     ),
     Key(
         ARCHIVE,
@@ -227,6 +227,37 @@ _ARCHIVE_KEYS = (
         '"local"',
         default_words="each node's own host",
         values='"local", "ssh://[user@]address[:port]"',
+    ),
+    Key(
+        ARCHIVE,
+        "compression",
+        Kind.TEXT,
+        "how WAL is stored; the program of that name must be installed on every host",
+        '"zstd"',
+        default=Compression.NONE.value,
+        choices=tuple(form.value for form in Compression),
+    ),
+    Key(
+        ARCHIVE,
+        "level",
+        Kind.INTEGER,
+        "how hard it is compressed, 1 to 12 with lz4, 1 to 19 with zstd",
+        "3",
+        default=1,
+    ),
+    Key(
+        ARCHIVE,
+        "command",
+        Kind.TEXT,
+        "the archive_command of another tool, which then keeps the archive instead of pgtandem",
+        '"pgbackrest --stanza=shop archive-push %p"',
+    ),
+    Key(
+        ARCHIVE,
+        "restore",
+        Kind.TEXT,
+        "the restore_command that belongs to `command`",
+        '"pgbackrest --stanza=shop archive-get %f %p"',
     ),
 )
 

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from pgtandem.model.topology import BackupPolicy, Replication, Topology
+from pgtandem.model.topology import Archive, BackupPolicy, ForeignArchive, Replication, Topology
 from pgtandem.topology.adoption import read_adoption
+from pgtandem.topology.archive import read_archive
 from pgtandem.topology.backup import read_backup
 from pgtandem.topology.check import (
     check_addresses,
@@ -20,7 +21,7 @@ from pgtandem.topology.parameters import Judge
 from pgtandem.topology.pgbouncers import read_pgbouncers
 from pgtandem.topology.places import absolute
 from pgtandem.topology.problems import Path, Problems
-from pgtandem.topology.sections import Cluster, read_archive, read_cluster, read_pg_hba, read_replication
+from pgtandem.topology.sections import Cluster, read_cluster, read_pg_hba, read_replication
 from pgtandem.topology.table import Table
 from pgtandem.topology.toml import parse_toml
 
@@ -44,7 +45,8 @@ def load_topology(text: str, *, folder: str, source: str = "pgtandem.toml") -> T
     replication_table = root.table("replication")
     replication = read_replication(replication_table) if replication_table else Replication()
     archive_table = root.table("archive")
-    archive = read_archive(archive_table, folder, nodes.read) if archive_table else None
+    kept = read_archive(archive_table, folder, nodes.read) if archive_table else None
+    archive = kept if isinstance(kept, Archive) else None
     backup_table = root.table("backup")
     backup = read_backup(backup_table, cluster.major, archive) if backup_table else BackupPolicy()
     tls_table = root.table("tls")
@@ -83,6 +85,7 @@ def load_topology(text: str, *, folder: str, source: str = "pgtandem.toml") -> T
         nodes=tuple(replace(node, parameters=of_nodes[node.name]) for node in nodes.read),
         replication=replication,
         archive=archive,
+        foreign_archive=kept if isinstance(kept, ForeignArchive) else None,
         tls=tls,
         parameters=parameters,
         hba_lines=hba_lines,

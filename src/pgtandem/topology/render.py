@@ -9,6 +9,8 @@ from pgtandem.model.topology import (
     BackupPolicy,
     Binaries,
     Certificates,
+    Compression,
+    ForeignArchive,
     HostAddress,
     Node,
     Pgbouncer,
@@ -40,7 +42,7 @@ def render_topology(topology: Topology, *, folder: str) -> str:
         *(_node(node, folder, number == 0) for number, node in enumerate(topology.nodes)),
         _next_node(topology),
         _replication(topology.replication),
-        _archive(topology, folder),
+        _foreign(topology.foreign_archive) if topology.foreign_archive else _archive(topology, folder),
         *([_backup(topology.backup)] if topology.backup != BackupPolicy() else []),
         _tls(topology.tls, folder),
         _parameters(topology.parameters),
@@ -133,7 +135,16 @@ def _archive(topology: Topology, folder: str) -> str:
         lines.append(_line(ARCHIVE, "host", quote_text(archive.host.url)))
     elif archive is None and away:
         lines.append(_line(ARCHIVE, "host", quote_text("ssh://..."), off=True))
+    if archive is not None and archive.compression is not Compression.NONE:
+        lines.append(_line(ARCHIVE, "compression", quote_text(archive.compression.value)))
+    if archive is not None and archive.level != 1:
+        lines.append(_line(ARCHIVE, "level", str(archive.level)))
     return _text(lines)
+
+
+def _foreign(archive: ForeignArchive) -> str:
+    commands = (("command", archive.command), ("restore", archive.restore))
+    return _text(["[archive]", *(_line(ARCHIVE, name, quote_text(text)) for name, text in commands)])
 
 
 def _backup(policy: BackupPolicy) -> str:

@@ -1,12 +1,11 @@
-"""The tables [cluster], [replication] and [archive]."""
+"""The tables [cluster], [replication] and [pg_hba]."""
 
 import re
-from collections.abc import Sequence
 
-from pgtandem.model.topology import LOCAL, Archive, Binaries, Durability, Method, Node, Replication, Synchronous
+from pgtandem.model.topology import Binaries, Durability, Method, Replication, Synchronous
 from pgtandem.model.value import dataclass
 from pgtandem.postgres.settings import SUPPORTED_MAJORS
-from pgtandem.topology.places import absolute, read_directory, read_host
+from pgtandem.topology.places import absolute
 from pgtandem.topology.problems import did_you_mean, listed
 from pgtandem.topology.table import Table
 from pgtandem.topology.toml import describe
@@ -161,14 +160,3 @@ def read_pg_hba(table: Table) -> tuple[str, ...]:
             what = f"{describe(line)} is too short"
             table.report("lines", what, "A record has a type, databases, users, an address and a method.")
     return lines
-
-
-def read_archive(table: Table, folder: str, nodes: Sequence[Node]) -> Archive:
-    """The WAL archive, on each node's own host where the file does not say otherwise."""
-    hosts = list(dict.fromkeys(node.host for node in nodes)) or [LOCAL]
-    if table.text("host") is not None:
-        host = read_host(table)
-        return Archive(read_directory(table, "directory", folder, folder, host), host)
-    # A path that means the same on every host.
-    away = next((host for host in hosts if not host.is_local), LOCAL)
-    return Archive(read_directory(table, "directory", folder, folder, away), hosts[0] if len(hosts) == 1 else None)

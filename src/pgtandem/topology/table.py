@@ -89,6 +89,10 @@ class Table:
         """Whether the key stands in the file, right or wrong."""
         return name in self._values
 
+    def misspelt(self, name: str) -> bool:
+        """Whether another key of the file was probably meant to be this one."""
+        return name in self._misspelt
+
     def sound(self, name: str) -> bool:
         """Whether nothing was reported about this key."""
         return not self.problems.has(*self.path, name)

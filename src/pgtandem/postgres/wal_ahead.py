@@ -1,0 +1,123 @@
+"""What archive-wal and push-wal have in common: a backlog is archived ahead of the server's own calls.
+
+The server calls archive_command for one file after the other and waits for each. Where several are ready, one worker
+in the background takes them in batches, and leaves a file of the same name in `AHEAD/RUN` for each that is durable in
+the archive; the call for it then only sees that. Everything else is done by the call itself, and so every failure is
+a failure of archive_command: a worker that fails ends, and the call that waited for it tries once more and says why
+not. docs/decisions/0025.
+
+A script defines `say`, `single` (archives the one file that it was called for, and tells why not) and `work` (archives
+what is ready, batch by batch, by `next_batch`, and `mark`s it), and ends with `ANSWER`.
+"""
+
+#: Below the data directory. RUN is the postmaster's process and start: what is known to be durable ends with the run,
+#: so that neither a copy of the data directory nor a machine that crashed takes it over.
+AHEAD = "pg_wal/pgtandem_archived"
+
+#: The whole way of a call for what is archived already: a few words read by the shell itself, and no other process.
+BEGIN = rf"""set -u
+LC_ALL=C
+export LC_ALL
+umask 077
+path=$1 name=$2 run=
+{{ read -r pid && read -r _ && read -r begun && run=$pid.$begun; }} 2>/dev/null <postmaster.pid
+ahead={AHEAD}/$run
+[ -n "$run" ] && [ -e "$ahead/$name" ] && exit 0
+"""
+
+WORKER = r"""
+still_mine() { # whether the server is the one that it was, and no other worker has begun since
+    now= worker=
+    { read -r pid && read -r _ && read -r begun && now=$pid.$begun; } 2>/dev/null <postmaster.pid
+    { read -r worker; } 2>/dev/null <"$ahead/worker"
+    [ "$now" = "$run" ] && [ "$worker" = $$ ]
+}
+waits() { [ -e "pg_wal/archive_status/$1.ready" ] && [ ! -e "$ahead/$1" ]; }
+find_ready() { # sets ready: the first that wait, in the server's order; forgets what the server was told
+    ready= gone= count=0
+    for at in pg_wal/archive_status/*.ready; do
+        at=${at##*/} at=${at%.ready}
+        [ ! -e "$ahead/$at" ] && is_wal_file "$at" && [ -f "pg_wal/$at" ] || continue
+        ready="$ready $at" count=$((count + 1))
+        [ "$count" -lt 128 ] || break
+    done
+    for at in "$ahead"/[0-9A-F]*; do
+        [ -e "pg_wal/archive_status/${at##*/}.ready" ] || [ ! -e "$at" ] || gone="$gone $at"
+    done
+    [ -z "$gone" ] || rm -f $gone
+}
+next_batch() { # sets batch: up to $1 files that wait; fails when there are none, which is the end of the work
+    batch= left=$1
+    still_mine || return
+    [ -n "${ready-}" ] || find_ready
+    set -- $ready
+    while [ $# -gt 0 ] && [ "$left" -gt 0 ]; do
+        ! waits "$1" || batch="$batch $1" left=$((left - 1))
+        shift
+    done
+    ready=$*
+    [ -n "$batch" ]
+}
+mark() { : >"$ahead/$1"; }
+share() { # does "$1 FILE" for each of these files, several at once; fails where one fails
+    doing=$1 failed=0
+    shift
+    while [ $# -gt 0 ]; do
+        pids=
+        for at in 1 2 3 4; do
+            [ $# -gt 0 ] && [ "$at" -le "$processors" ] || break
+            "$doing" "$1" &
+            pids="$pids $!"
+            shift
+        done
+        for at in $pids; do wait "$at" || failed=1; done
+    done
+    return "$failed"
+}
+begin_work() {
+    echo $$ >"$ahead/worker" || exit 1
+    processors=$(nproc 2>/dev/null) && [ "$processors" -gt 2 ] || processors=2
+    work
+    exit
+}
+"""
+
+#: What follows PATH and NAME is in `"$@"`; the name "work" makes it the worker.
+ANSWER = r"""
+several() { # whether more than one file is ready
+    set -- pg_wal/archive_status/*.ready
+    [ $# -gt 1 ]
+}
+alive() { # whether the worker lives; it may be dead and not reaped, and another process may have got its number since
+    worker=
+    { read -r worker; } 2>/dev/null <"$ahead/worker"
+    [ -n "$worker" ] && kill -0 "$worker" 2>/dev/null || return
+    [ ! -r "/proc/$worker/cmdline" ] || grep -q pgtandem/ "/proc/$worker/cmdline" 2>/dev/null
+}
+await() { # until it is archived, or nobody works on it any more
+    polls=0
+    while kill -0 "$worker" 2>/dev/null; do
+        [ ! -e "$ahead/$name" ] || exit 0
+        sleep 0.02 || sleep 1
+        polls=$((polls + 1))
+        [ $((polls % 50)) != 0 ] || alive || break
+    done
+    [ ! -e "$ahead/$name" ] || exit 0
+}
+if [ -n "$run" ]; then
+    if [ ! -d "$ahead" ]; then
+        rm -rf "${ahead%/*}"
+        mkdir -p "$ahead" || exit 1
+    fi
+    if [ "$name" = work ]; then begin_work; fi
+    if alive; then
+        await
+    elif several; then
+        sh "$0" - work "$@" </dev/null >/dev/null 2>"$ahead/errors" &
+        worker=$!
+        echo "$worker" >"$ahead/worker"
+        await
+    fi
+fi
+single
+"""

@@ -1,0 +1,141 @@
+"""The forced command of a key on a host that has WAL: gives out WAL files of one folder, and may take them in.
+
+It never sees a path. What goes over a connection: after whatever the login shell prints comes the line `MARK`.
+
+"hello" is answered by the rights, or "missing" where the archive's folder is not there.
+
+"get NAME COUNT" is answered by up to COUNT times a line "NAME BYTES NEXT FORM CHECKSUMS" and so many bytes: NEXT is the
+segment that follows, FORM none, lz4 or zstd, CHECKSUMS what was recorded of the stored file (",CHECKSUM:BYTES", more
+than one where it was written more than once), or "-". Then "end"; "absent" where not even the first is there.
+
+"store" reads lines "file STORED BYTES CHECKSUM", each with so many bytes behind, and "commit", which makes what came
+since the last one durable and is answered by a line "MARK stored STORED" for each file. More may come meanwhile.
+"""
+
+from pgtandem.postgres.wal_shell import COPY, FIND, IS_WAL_FILE, STORE
+
+MARK = "\036pgtandem-wal"
+
+SERVE_TEXT = (
+    r"""#!/bin/sh
+# serve-wal FOLDER [put]: what one key of sshd's authorized_keys may do here. Made by pgtandem.
+# Reads nothing but SSH_ORIGINAL_COMMAND: "get NAME [COUNT]" gives out WAL files of FOLDER, "store" adds what comes,
+# "hello" tells what is allowed. NAME is the name of a WAL file, never a path.
+set -uf
+PATH=/usr/local/bin:/usr/bin:/bin LC_ALL=C
+export PATH LC_ALL
+umask 077
+folder=$1 rights=${2-}
+say() { echo "serve-wal: $1" >&2; }
+refuse() {
+    say "$1"
+    exit 1
+}
+"""
+    + IS_WAL_FILE.lstrip()
+    + FIND
+    + COPY
+    + STORE
+    + r"""
+is_number() { # from 1 to $2 digits
+    case $1 in '' | 0* | *[!0-9]*) return 1 ;; esac
+    [ "${#1}" -le "$2" ]
+}
+is_stored() { # a WAL file in one of its forms
+    case $1 in
+    *.zst) is_wal_file "${1%.zst}" ;;
+    *.lz4) is_wal_file "${1%.lz4}" ;;
+    *) is_wal_file "$1" ;;
+    esac
+}
+answer() {
+    printf '\n\036pgtandem-wal\n'
+    [ -d "$folder" ] && return
+    echo missing
+    exit 1
+}
+get() {
+    answer
+    there "$1" || { echo absent; exit 0; }
+    name=$1 left=$2
+    while [ "$left" -gt 0 ] && there "$name"; do
+        found=$target
+        describe "$name" || exit 1
+        echo "$line"
+        cat "$found" || exit 1
+        name=$next left=$((left - 1))
+    done
+    echo end
+}
+commit() { # what came is what was sent, and is durable under its names
+    set +f
+    sums=$(cd "$parts" && exec cksum -- *) || refuse "could not read what came"
+    while read -r line; do
+        case $expected in *"
+$line
+"*) ;; *) refuse "${line##* } did not come as it was sent" ;; esac
+    done <<END
+$sums
+END
+    arrived=$sums
+    settle || exit 1
+    while read -r _ _ stored; do printf '\036pgtandem-wal stored %s\n' "$stored"; done <<END
+$arrived
+END
+}
+tidy() { # what killed ones have left in incoming
+    for at in "$1"/serve.*; do
+        kill -0 "${at##*/serve.}" 2>/dev/null || rm -rf "$at"
+    done
+}
+store() {
+    answer
+    base=$folder/.incoming/serve.$$ number=0 settling=
+    trap 'rm -rf "$base"' EXIT
+    trap 'exit 1' HUP INT TERM
+    set +f
+    tidy "$folder/.incoming"
+    rm -rf "$base"
+    set -f
+    begin
+    while read -r word stored bytes sum; do
+        case $word in
+        file)
+            is_stored "$stored" && is_number "$bytes" 10 && [ "$bytes" -le 1073741824 ] || refuse "refused"
+            copy "$bytes" >"$parts/$stored" || refuse "could not write $stored"
+            expected="$expected$sum $bytes $stored
+" ;;
+        commit)
+            [ "$expected" != "
+" ] || continue
+            [ -z "$settling" ] || wait "$settling" || exit 1
+            commit &
+            settling=$!
+            begin ;;
+        '') ;; # somebody wants to know whether there is still a connection
+        *) refuse "refused" ;;
+        esac
+    done
+    [ -z "$settling" ] || wait "$settling" || exit 1
+}
+begin() {
+    number=$((number + 1))
+    parts=$base/$number expected="
+"
+    mkdir -p "$parts" || refuse "could not write in $folder"
+}
+set -- ${SSH_ORIGINAL_COMMAND-}
+case "$#.${1-}" in
+1.hello)
+    answer
+    echo "get $rights" ;;
+2.get | 3.get)
+    is_wal_file "$2" && is_number "${3-1}" 4 || refuse "refused"
+    get "$2" "${3-1}" ;;
+1.store)
+    [ "$rights" = put ] || refuse "refused"
+    store ;;
+*) refuse "refused" ;;
+esac
+"""
+)

@@ -1,0 +1,189 @@
+"""Shell that the scripts which move WAL have in common: POSIX sh and coreutils, nothing else to install.
+
+A script is put together from these texts, so that each of them stays one file that a person can read on the host. What
+holds for all of them: names of WAL files are words without a space, and what is stored keeps its name for ever.
+"""
+
+IS_SEGMENT = r"""
+is_segment() {
+    case $1 in
+    *[!0-9A-F]*) return 1 ;;
+    ????????????????????????) return 0 ;;
+    esac
+    return 1
+}
+"""
+
+IS_WAL_FILE = (
+    IS_SEGMENT
+    + r"""is_wal_file() {
+    is_segment "$1" && return
+    case $1 in
+    *.partial) is_segment "${1%.partial}" ;;
+    *.history)
+        set -- "${1%.history}"
+        case $1 in *[!0-9A-F]*) return 1 ;; ????????) return 0 ;; esac
+        return 1 ;;
+    *.backup)
+        set -- "${1%.backup}"
+        case $1 in ????????????????????????.????????) ;; *) return 1 ;; esac
+        is_segment "${1%.????????}" || return 1
+        case ${1#????????????????????????.} in *[!0-9A-F]*) return 1 ;; esac ;;
+    *) return 1 ;;
+    esac
+}
+"""
+)
+
+#: A WAL file as it is stored, back to what it is.
+EXPAND = r"""
+expand() { # writes out what is in a stored file; fails where that is damaged, or the program is not there
+    case $1 in
+    *.zst) zstd -dcq <"$1" ;;
+    *.lz4) lz4 -dcq <"$1" ;;
+    *) cat "$1" ;;
+    esac
+}
+"""
+
+# As ssh does it: HOME may be missing or another one in a server's environment.
+SSH_FOLDER = r"""
+find_folder() { # sets home: where ssh works
+    user=$(id -un)
+    case $user in '' | *[!A-Za-z0-9_.-]*) home=${HOME-} ;; *) eval "home=~$user" ;; esac
+    home=$home/.ssh/pgtandem/$place
+}
+"""
+
+#: What comes over a connection. Needs nothing.
+COPY = r"""
+copy() { # $1 bytes from stdin, and not one more, for that would be of what follows
+    [ $(($1 % 65536)) = 0 ] || { head -c "$1"; return; }
+    dd bs=65536 count=$(($1 / 65536)) iflag=fullblock 2>/dev/null
+}
+"""
+
+THERE = r"""
+there() { # sets target: what the archive has of the WAL file $1, in whichever form
+    for target in "$folder/$1" "$folder/$1.zst" "$folder/$1.lz4"; do [ ! -e "$target" ] || return 0; done
+    return 1
+}
+group_of() { # sets group: the file of checksums that the WAL file $1 is in
+    group=${1%%.*}
+    case $group in ????????????????????????) group=${group%????????} ;; esac
+}
+"""
+
+#: Needs `folder`.
+FIND = (
+    THERE
+    + r"""
+following() { # sets next: the segment after $1, which is stored as $2 in $3 bytes; "-" after another file
+    next=-
+    is_segment "$1" || return 0
+    rest=${1#????????} per=0
+    low=$((0x${rest#????????} + 1)) high=$((0x${rest%????????}))
+    case $2 in
+    *.zst | *.lz4) # how large a segment is does not show: what is there tells
+        next=$(printf '%.8s%08X%08X' "$1" "$high" "$low")
+        # A power of two may be as many as fit into the middle part of a name.
+        [ "$low" -ge 4 ] && [ $((low & (low - 1))) = 0 ] && ! there "$next" || return 0
+        set -- "$(printf '%.8s%08X%08X' "$1" $((high + 1)) 0)" "$next"
+        there "$1" && next=$1 || next=$2
+        return 0 ;;
+    esac
+    [ "$3" -ge 1048576 ] && [ "$3" -le 1073741824 ] || return 0
+    per=$((4294967296 / $3)) high=$((high * (4294967296 / $3) + low))
+    next=$(printf '%.8s%08X%08X' "$1" $((high / per)) $((high % per)))
+}
+describe() { # sets line: what is stored as target of the WAL file $1, its bytes, the next one, its form, its checksums
+    at=$target
+    size=$(($(wc -c <"$at"))) || return
+    case $at in *.zst) form=zstd ;; *.lz4) form=lz4 ;; *) form=none ;; esac
+    group_of "$1"
+    known=
+    while read -r sum bytes stored; do
+        [ -z "$stored" ] || known="$known,$sum:$bytes"
+    done <<END
+$(grep " ${at##*/}\$" "$folder/checksums/$group" 2>/dev/null)
+END
+    following "$1" "$at" "$size"
+    line="$1 $size $next $form ${known:--}"
+}
+"""
+)
+
+#: Needs `folder`, the archive's folder of this cluster, and `parts`, a folder in it that is only ours.
+STORE = (
+    EXPAND
+    + r"""
+same() { # whether two files, each in whichever form, have the same content
+    cmp -s "$1" "$2" && return
+    case $1$2 in *.zst* | *.lz4*) ;; *) return 1 ;; esac
+    mkdir -p "$parts" && expand "$1" >"$parts.other" && expand "$2" | cmp -s - "$parts.other"
+    set -- $?
+    rm -f "$parts.other"
+    return "$1"
+}
+again() { # the file $1 is to be the WAL file $2, and that is there already: the same content again is fine
+    if ! same "$1" "$target"; then
+        say "$target exists with other content than $1; nothing was overwritten"
+        return 1
+    fi
+    sync "$target" && sync_folder "$folder"
+}
+sync_folder() { sync "$1" 2>/dev/null || sync; }
+record() { # a line of cksum for each file in parts; sets touched: the files that have the lines
+    [ -d "$folder/checksums" ] || mkdir "$folder/checksums" 2>/dev/null || [ -d "$folder/checksums" ] || return
+    sums=$(cd "$parts" && exec cksum -- *) || return
+    touched= last=
+    while read -r sum bytes stored; do
+        group_of "$stored"
+        at=$folder/checksums/$group
+        if [ "$at" != "$last" ]; then
+            # After a crash the last line may be torn: what follows must not become a part of it.
+            [ ! -s "$at" ] || [ -z "$(tail -c 1 "$at")" ] || echo >>"$at" || return
+            touched="$touched $group" last=$at
+        fi
+        printf '%s %s %s\n' "$sum" "$bytes" "$stored" >>"$at" || return
+    done <<END
+$sums
+END
+}
+plain_of() { # sets plain: the WAL file that is stored as $1
+    plain=${1##*/}
+    plain=${plain%.zst} plain=${plain%.lz4}
+}
+settle() { # what is in parts gets its names in the archive: durable before, never over something else
+    for part in "$parts"/*; do
+        plain_of "$part"
+        ! there "$plain" || { again "$part" && rm -f "$part"; } || return
+    done
+    set -- "$parts"/*
+    [ -e "$1" ] || return 0
+    record || { say "could not write the checksums in $folder/checksums"; return 1; }
+    (cd "$folder/checksums" && exec sync "$parts"/* $touched .) || { say "could not sync $folder"; return 1; }
+    ln "$parts"/* "$folder/" 2>/dev/null
+    for part in "$parts"/*; do
+        stored=${part##*/}
+        if [ ! "$part" -ef "$folder/$stored" ]; then
+            # Somebody else was faster, or links are not to be had here.
+            if [ -e "$folder/$stored" ]; then
+                target=$folder/$stored
+                again "$part" || return
+            else
+                mv "$part" "$folder/$stored" || return
+            fi
+        fi
+        plain_of "$stored"
+        for target in "$folder/$plain" "$folder/$plain.zst" "$folder/$plain.lz4"; do
+            [ "$target" = "$folder/$stored" ] || [ ! -e "$target" ] || again "$part" && continue
+            # Two were at it at once, each in its own form. Nobody was told that this one is there.
+            [ ! "$part" -ef "$folder/$stored" ] || rm -f "$folder/$stored"
+            return 1
+        done
+    done
+    sync_folder "$folder"
+}
+"""
+)

@@ -1,0 +1,65 @@
+"""The table [archive]: where WAL is kept and in which form, or whose commands do that instead."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pgtandem.model.topology import LOCAL, Archive, Compression, ForeignArchive, Node
+from pgtandem.topology.places import read_directory, read_host
+from pgtandem.topology.problems import listed
+from pgtandem.topology.table import Table
+from pgtandem.topology.toml import describe
+
+_GREATEST_LEVEL = {Compression.NONE: 19, Compression.LZ4: 12, Compression.ZSTD: 19}
+
+
+def read_archive(table: Table, folder: str, nodes: Sequence[Node]) -> Archive | ForeignArchive | None:
+    """The WAL archive, on each node's own host where the file does not say otherwise; or another tool's commands. None
+    where neither can be read, and then a problem says why."""
+    if table.given("command") or table.given("restore"):
+        return _read_foreign(table)
+    if not table.given("directory"):
+        if not table.misspelt("directory"):
+            table.report(
+                "directory", 'the key "directory" is missing', "It is where WAL is kept.", 'directory = "archive"'
+            )
+        return None
+    archive = _read_place(table, folder, nodes)
+    compression, level = Compression(table.text("compression")), table.integer("level")
+    greatest = _GREATEST_LEVEL[compression]
+    if level is None or not 1 <= level <= greatest:
+        what = f"{describe(level)} is not a level of {compression.value}"
+        table.report("level", what, f"There are levels from 1 to {greatest}.", "level = 1")
+    elif compression is Compression.NONE and table.given("level"):
+        table.report("level", "there is a level, and nothing is compressed", next_step='compression = "zstd"')
+    return replace(archive, compression=compression, level=level or 1)
+
+
+def _read_foreign(table: Table) -> ForeignArchive | None:
+    """Both commands, and nothing of what pgtandem's own archive is told."""
+    for name in ("directory", "host", "compression", "level"):
+        if table.given(name):
+            table.report(
+                name,
+                f'"{name}" is for the archive that pgtandem keeps, and "command" gives it to another tool',
+                next_step=f"take one of the two out: {name}, or command and restore",
+            )
+    command, restore = table.text("command"), table.text("restore")
+    for name, text, other, needed in (("command", command, "restore", "%p"), ("restore", restore, "command", "%p %f")):
+        if not table.given(name):
+            why = "A standby that falls behind would have no way to fetch WAL." if name == "restore" else ""
+            table.report(name, f'the key "{name}" is missing', why, f"write it beside {other}")
+        elif text and table.sound(name) and (lacking := [sign for sign in needed.split() if sign not in text]):
+            what = f"{describe(text)} lacks {listed(lacking)}"
+            why = "PostgreSQL puts the path of the file in the place of %p, and its name in that of %f (manual, 26.3)."
+            table.report(name, what, why)
+    return ForeignArchive(command, restore) if command and restore else None
+
+
+def _read_place(table: Table, folder: str, nodes: Sequence[Node]) -> Archive:
+    hosts = list(dict.fromkeys(node.host for node in nodes)) or [LOCAL]
+    if table.text("host") is not None:
+        host = read_host(table)
+        return Archive(read_directory(table, "directory", folder, folder, host), host)
+    # A path that means the same on every host.
+    away = next((host for host in hosts if not host.is_local), LOCAL)
+    return Archive(read_directory(table, "directory", folder, folder, away), hosts[0] if len(hosts) == 1 else None)

@@ -11,6 +11,7 @@ import pytest
 
 from cli import values
 from cli.streams import Pipe, Terminal
+from pgtandem.cli.show_archive import archive_lines
 from pgtandem.cli.show_bench import bench_lines
 from pgtandem.cli.show_findings import explained, finding_lines
 from pgtandem.cli.show_history import history_lines
@@ -69,6 +70,7 @@ VIEWS = {
     "bench": lambda paint, columns: bench_lines(values.BENCH, Durability.ON, paint, columns),
     "bench-asynchronous": lambda paint, columns: bench_lines(values.BENCH_ASYNCHRONOUS, Durability.ON, paint, columns),
     "bench-waiting": lambda paint, columns: bench_lines(values.BENCH_WAITING, Durability.LOCAL, paint, columns),
+    "archive": lambda paint, columns: archive_lines(values.PAIR, values.ARCHIVE, paint, columns),
     "history": lambda paint, columns: history_lines(values.PAST, 3, paint, columns),
     "doctor-explain": lambda paint, columns: explained([RULES["REP13"]], paint, columns),
 }

@@ -6,10 +6,11 @@ from pgtandem.apply.durability_bench import Measured, Wishes
 from pgtandem.apply.history import read_history
 from pgtandem.doctor.diagnose import diagnose
 from pgtandem.doctor.look import Look
+from pgtandem.model.archived import ArchivedWal
 from pgtandem.model.backup import Backup, BackupKind, Backups, Drill, HalfMade, Verified
 from pgtandem.model.examined import DatabaseDetail, Examination, Examined
 from pgtandem.model.facts import ABSENT, Known, Unknown
-from pgtandem.model.lsn import Lsn, Timeline
+from pgtandem.model.lsn import Lsn, Timeline, TimelineSwitch
 from pgtandem.model.names import NodeName, PgbouncerName
 from pgtandem.model.observed import (
     Archiver,
@@ -28,8 +29,10 @@ from pgtandem.model.observed import (
 from pgtandem.model.plan import Condition, Consequence, Plan, Risk, Step, StepKind
 from pgtandem.model.pooling import ObservedPgbouncer, PgbouncerConsole, PooledDatabase
 from pgtandem.model.topology import LOCAL, Archive, Method, Node, Pgbouncer, Replication, Synchronous, Topology
+from pgtandem.plan.archive_report import archive_report
 from pgtandem.plan.durability_levels import durability_levels
 from pgtandem.plan.whatif import WalRate, what_if
+from pgtandem.postgres.archive_content import archive_content
 from pgtandem.postgres.pgbench import BenchRun
 
 DB1, DB2, DB3 = NodeName("db1"), NodeName("db2"), NodeName("db3")
@@ -446,3 +449,28 @@ POOLED = replace(CASCADE, pgbouncers=(POOL,))
 POOLED_PAIR = replace(PAIR, pgbouncers=(POOL,))
 LED_ASTRAY = pooled(CASCADING, port=5433, paused=True)
 OUT_OF_REACH = replace(CAUGHT_UP, pgbouncers={POOL.name: ObservedPgbouncer(Known(""), Unknown("Connection refused."))})
+_SIZE = 16 * 1024 * 1024
+_TIMELINE_2 = Timeline(2)
+ARCHIVED = ArchivedWal(
+    archive_content(
+        [
+            *((f"{1:08X}{number:016X}", _SIZE) for number in (*range(2, 9), *range(11, 14))),
+            *((f"{2:08X}{number:016X}.zst", 1000) for number in range(13, 20)),
+            ("00000001000000000000000D.partial", _SIZE),
+            ("00000002.history", 41),
+            ("000000020000000000000014.zst", 0),
+        ],
+        _SIZE,
+    ),
+    {_TIMELINE_2: (TimelineSwitch(Timeline(1), Lsn(int(13.5 * _SIZE))),)},
+)
+ARCHIVE = replace(
+    archive_report(
+        "7300000000000000001",
+        "/srv/shop/archive",
+        ARCHIVED,
+        Backups((backup("20270114T031320Z-full", _NIGHT, verified=Verified(_NIGHT)),)),
+    ),
+    checked=18,
+    without_checksum=("00000001000000000000000B",),
+)

@@ -81,6 +81,30 @@ def test_a_standby_whose_wal_is_gone_from_the_primary_catches_up_from_the_archiv
     assert three.slots("db1") == ["pgtandem_db2"]
 
 
+def test_the_form_of_the_archive_changes_on_a_running_cluster_and_every_form_is_read(three: Cluster) -> None:
+    three.stop_server("db3")
+    needed = take_the_slot_away(three)
+    finish_segments(three, 2)
+    for form in ({"compression": "zstd", "level": 3}, {"compression": "lz4"}):
+        three.topology["archive"] |= {"level": 1} | form
+        three.write()
+        kinds = [kind for kind, _ in three.step_kinds()]
+        assert "restart" not in kinds
+        three.apply()
+        three.stop_server("db2")
+        three.stop_server("db3")
+        three.sql("db1", "SELECT pg_drop_replication_slot('pgtandem_db2')")
+        finish_segments(three, 2)
+    three.write_row("in three forms")
+    remove_wal(three, needed, at_once=4)
+    wait_until(lambda: {"", ".zst", ".lz4"} <= {path.suffix for path in three.archive.glob("*/0*")}, "each form", 60)
+    three.apply()
+    three.shows_row("db3", "in three forms")
+    three.topology["archive"] = {"directory": "archive"}
+    three.write()
+    three.apply()
+
+
 def test_a_standby_and_those_below_it_are_copied_anew_after_a_hole_in_the_archive(three: Cluster) -> None:
     three.stop_server("db3")
     needed = take_the_slot_away(three)

@@ -60,6 +60,10 @@ def _rejoin(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--copy", action="store_true", help="copy it anew, even where pg_rewind would do")
 
 
+def _archive(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("action", nargs="?", metavar="ACTION", help="list (by default), or verify")
+
+
 def _backup(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("action", nargs="?", metavar="ACTION", help="list, or verify; without it a backup is taken")
     sub.add_argument("labels", nargs="*", metavar="LABEL", help="after verify: the backups to read back (all)")
@@ -184,6 +188,7 @@ ADD_OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "switchover": _switchover,
     "failover": _failover,
     "rejoin": _rejoin,
+    "archive": _archive,
     "backup": _backup,
     "down": _down,
     "status": _status,

@@ -101,6 +101,14 @@ COMMANDS: dict[str, Command] = {
         ("pgtandem rejoin db1", "pgtandem rejoin db1 --copy --yes"),
         changes=True,
     ),
+    "archive": Command(
+        "show what the WAL archive holds, and whether it is whole",
+        "`list` goes by names and sizes, `verify` reads every file and compares it with its checksum. Exit code 0 when "
+        "nothing is wrong, 2 when something is.",
+        ("pgtandem archive", "pgtandem archive verify", "pgtandem archive list --json"),
+        json=True,
+        asks_hosts=True,
+    ),
     "backup": Command(
         "take a base backup into the archive; list and verify those that are there",
         "From a standby where one is fit, else from the primary. It is kept once its WAL is in the archive and all of "

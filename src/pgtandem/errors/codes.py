@@ -105,6 +105,7 @@ CODES = _table(
     (3053, Family.PLAN, "An incremental backup is not possible."),
     (3061, Family.PLAN, "The benchmark cannot be run on the cluster as it is."),
     (3070, Family.PLAN, "The program that compresses WAL is not installed."),
+    (3071, Family.PLAN, "There is no WAL archive that pgtandem keeps."),
     (4001, Family.APPLY, "A program that a step ran failed."),
     (4002, Family.APPLY, "What a step needs does not hold any more."),
     (4003, Family.APPLY, "A step's effect could not be proven in time."),

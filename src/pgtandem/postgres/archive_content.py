@@ -157,6 +157,25 @@ def together(contents: Sequence[ArchiveContent]) -> ArchiveContent:
     )
 
 
+def prunable(stored: Iterable[str], first: int, segment_bytes: int) -> tuple[str, ...]:
+    """The stored files that hold WAL before the segment of this number, whatever their timeline: segments, partial ones
+    and .backup files. Never a history file: small as it is, each later timeline needs it."""
+    found = []
+    for name in stored:
+        parsed = wal_name(name)
+        number = segment_number(parsed[0][:24], segment_bytes) if parsed else None
+        if number is not None and number < first:
+            found.append(name)
+    return tuple(sorted(found))
+
+
+def prunable_checksums(groups: Iterable[str], first: int, segment_bytes: int) -> tuple[str, ...]:
+    """The files in `checksums` in which no line is of a segment from this number on."""
+    per = (1 << 32) // segment_bytes
+    full = (group for group in groups if re.fullmatch(r"[0-9A-F]{16}", group))
+    return tuple(sorted(group for group in full if (int(group[8:], 16) + 1) * per <= first))
+
+
 def reach(wal: ArchivedWal, start_timeline: Timeline, start: Lsn, to: Timeline) -> Reach | None:
     """How far recovery gets that begins at `start` on one timeline and follows the history of `to`.
 

@@ -1,0 +1,110 @@
+"""pgtandem archive: what the WAL archive holds, whether it is whole, and what can be restored from it."""
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+
+from pgtandem.cli.invocation import spelled
+from pgtandem.cli.json_archive import archive_json
+from pgtandem.cli.show_archive import archive_lines
+from pgtandem.cli.terminal import Paint, can_rewrite, width
+from pgtandem.cli.workbench import in_world, read_topology, topology_path
+from pgtandem.errors import PgtandemError
+from pgtandem.model.archive_report import ArchiveReport
+from pgtandem.model.archived import ArchiveContent, ArchivedWal
+from pgtandem.model.backup import Backups
+from pgtandem.model.facts import Known, Unknown, value_or_none
+from pgtandem.model.observed import ControlData, Observed
+from pgtandem.model.topology import Topology
+from pgtandem.observe.archive_check import check_files
+from pgtandem.observe.archived import all_archived_wal, archive_folder, observe_archived_wal
+from pgtandem.observe.cluster import Observer
+from pgtandem.plan.archive_report import archive_report
+from pgtandem.ports import World
+from pgtandem.postgres.archive_content import wal_name
+
+
+def run(options: argparse.Namespace) -> int:
+    """0 when nothing is wrong, 2 when something is."""
+    if options.action not in (None, "list", "verify"):
+        what = f'archive has no action "{options.action}"'
+        raise PgtandemError("PT-1006", what, next_step="pgtandem archive list   or   pgtandem archive verify")
+    path = topology_path(options)
+    topology = read_topology(path)
+    _require_archive(topology)
+
+    async def work(world: World) -> ArchiveReport:
+        return await _report(topology, world, verify=options.action == "verify")
+
+    report = in_world(path, topology, work, options)
+    if options.json:
+        print(json.dumps(archive_json(topology, report), indent=2))
+    else:
+        columns = min(width(sys.stdout), 100)
+        print(spelled("\n".join(archive_lines(topology, report, Paint(sys.stdout), columns)), path))
+    return 2 if report.damages else 0
+
+
+def _require_archive(topology: Topology) -> None:
+    if topology.foreign_archive is not None:
+        raise PgtandemError(
+            "PT-3071",
+            f"the archive of cluster {topology.cluster} is kept by {topology.foreign_archive.program}",
+            why="Only that tool knows what it holds.",
+            next_step="ask it, for example pgbackrest info or barman check",
+        )
+    if topology.archive is None:
+        raise PgtandemError(
+            "PT-3071",
+            f"cluster {topology.cluster} has no WAL archive",
+            next_step='write [archive] with directory = "..." into the topology file, then pgtandem apply',
+        )
+
+
+async def _report(topology: Topology, world: World, *, verify: bool) -> ArchiveReport:
+    observed = await Observer(topology, world).cluster()
+    control = _control(topology, observed)
+    archive = topology.archive
+    assert archive is not None
+    looks = await observe_archived_wal(topology, world, control.system_identifier, control.wal_segment_bytes)
+    fact = all_archived_wal(looks)
+    if isinstance(fact, Unknown):
+        raise PgtandemError("PT-3008", "could not look at the WAL archive", why=fact.sentence)
+    wal = fact.value if isinstance(fact, Known) else ArchivedWal(ArchiveContent(control.wal_segment_bytes))
+    backups = value_or_none(observed.backups) or Backups()
+    report = archive_report(control.system_identifier, archive.directory, wal, backups)
+    if not verify:
+        return report
+    folder, damages, unknown, done = archive_folder(archive, control.system_identifier), [], [], 0
+
+    def tell(count: int) -> None:
+        nonlocal done
+        done += count
+        if can_rewrite(sys.stderr):
+            print(f"\r{done} of {wal.content.file_count} files", end="", file=sys.stderr, flush=True)
+
+    for address in topology.archive_hosts:
+        host = world.host(address)
+        stored = [name for name in await host.list_directory(folder) or () if wal_name(name)]
+        found, without = await check_files(host, folder, stored, tell)
+        damages += found
+        unknown += without
+    if can_rewrite(sys.stderr) and done:
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
+    return replace(
+        report, damages=(*report.damages, *damages), checked=done - len(unknown), without_checksum=tuple(unknown)
+    )
+
+
+def _control(topology: Topology, observed: Observed) -> ControlData:
+    """Of any node that has data: the system identifier and the size of a segment are those of the cluster."""
+    for seen in observed.nodes.values():
+        if seen.control is not None:
+            return seen.control
+    raise PgtandemError(
+        "PT-3008",
+        f"no node of cluster {topology.cluster} has data that tells its system identifier",
+        why="The archive has a folder for each, and which one is this cluster's only a data directory says.",
+        next_step="pgtandem status",
+    )

@@ -1,0 +1,49 @@
+"""The WAL archive for people: what is there of each timeline, what can be restored, what is wrong."""
+
+import textwrap
+
+from pgtandem.cli.terminal import Paint
+from pgtandem.model.archive_report import ArchiveReport
+from pgtandem.model.topology import Topology
+from pgtandem.observe.words import size_in_words
+from pgtandem.postgres.segments import segment_name
+
+_SHOWN = 20
+
+
+def archive_lines(topology: Topology, report: ArchiveReport, paint: Paint, columns: int) -> list[str]:
+    content = report.content
+    files = f"{content.file_count} file{'' if content.file_count == 1 else 's'}"
+    lines = [paint.dim("timeline  segments  from                      to")]
+    for one in content.timelines:
+        for low, high in one.runs:
+            first, last = (segment_name(one.timeline, number, content.segment_bytes) for number in (low, high))
+            lines.append(f"{one.timeline:<8}  {high - low + 1:<8}  {first}  {last}")
+        for number in one.partial:
+            lines.append(f"{'':<18}  {segment_name(one.timeline, number, content.segment_bytes)}.partial")
+    if not content.timelines:
+        lines = ["no WAL is archived yet"]
+    lines.append(f"{files}, {size_in_words(content.size_bytes)}, in {report.directory}/{report.system_identifier}")
+    if report.checked is not None:
+        lines.append(f"{report.checked} read and compared with their checksums")
+    if report.without_checksum:
+        count = len(report.without_checksum)
+        verb = "has" if count == 1 else "have"
+        lines.append(f"{count} {verb} no checksum: archived by an older pgtandem, or by hand")
+    for interval in report.restorable:
+        until = f"to {interval.end}" + (f", where {interval.missing} is missing" if interval.hole else "")
+        text = f"restorable: backup {interval.backup}, timeline {interval.timeline}: {interval.start} {until}"
+        lines += [paint.yellow(line) if interval.hole else line for line in _wrapped(text, columns)]
+    if not report.restorable:
+        lines.append("restorable: nothing, without a base backup in the archive")
+    shown = report.damages[:_SHOWN]
+    for damage in shown:
+        where = f" ({damage.where})" if damage.where and len(topology.archive_hosts) > 1 else ""
+        lines += [paint.red(line) for line in _wrapped(f"! {damage.what}{where}", columns)]
+    if len(report.damages) > len(shown):
+        lines.append(paint.red(f"! {len(report.damages) - len(shown)} more: --json shows all of them"))
+    return lines
+
+
+def _wrapped(text: str, columns: int) -> list[str]:
+    return textwrap.wrap(text, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

@@ -1,0 +1,71 @@
+"""Every file of an archive read and compared with its checksum, on the host where it lies."""
+
+import asyncio
+import posixpath
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from pgtandem.model.archive_report import Damage
+from pgtandem.ports import Host, HostFailure
+from pgtandem.postgres.archive_content import CHECKSUMS, parse_checksums, wal_name
+
+#: How many files one program reads: few enough that progress shows.
+_AT_ONCE = 64
+_SECONDS = 3600.0
+
+#: Prints the line of cksum for each name that it reads.
+_SUMS = 'cd "$1" && while read -r name; do cksum -- "$name" || echo "- - $name"; done'
+#: Prints each name whose content does not expand.
+_EXPAND = """
+cd "$1" && while read -r name; do
+    case $name in *.zst) zstd -tq -- "$name" ;; *) lz4 -tq -- "$name" ;; esac || echo "$name"
+done
+"""
+
+
+async def check_files(
+    host: Host, folder: str, stored: Sequence[str], tell: Callable[[int], None]
+) -> tuple[list[Damage], list[str]]:
+    """What is damaged, and the files that have no checksum. A compressed file without one is expanded instead.
+
+    `tell` gets how many files were read. Raises HostFailure, HostUnreachable and CommandTimeout.
+    """
+    recorded = await _recorded(host, folder)
+    damages: list[Damage] = []
+    unknown: list[str] = []
+    for names in _parts(stored):
+        found = await _run(host, folder, _SUMS, names)
+        for line in found.splitlines():
+            total, size, name = line.split(" ", 2)
+            if total == "-":
+                damages.append(Damage(f"{name} cannot be read", host.name))
+            elif name not in recorded:
+                unknown.append(name)
+            elif (int(total), int(size)) not in recorded[name]:
+                whole = any(int(size) == expected for _, expected in recorded[name])
+                what = "has not the content that was archived" if whole else "is not as long as it was archived"
+                damages.append(Damage(f"{name} {what}", host.name))
+        tell(len(names))
+    packed = [name for name in unknown if (wal := wal_name(name)) and wal[0] != name]
+    for names in _parts(packed):
+        bad = (await _run(host, folder, _EXPAND, names)).splitlines()
+        damages += [Damage(f"{name} is damaged: it does not expand", host.name) for name in bad]
+    return damages, [name for name in unknown if name not in packed]
+
+
+def _parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (names[at : at + _AT_ONCE] for at in range(0, len(names), _AT_ONCE))
+
+
+async def _recorded(host: Host, folder: str) -> Mapping[str, frozenset[tuple[int, int]]]:
+    checksums = posixpath.join(folder, CHECKSUMS)
+    groups = await host.list_directory(checksums) or ()
+    texts = await asyncio.gather(*(host.read_file(posixpath.join(checksums, group)) for group in groups))
+    return parse_checksums("\n".join((text or b"").decode(errors="replace") for text in texts))
+
+
+async def _run(host: Host, folder: str, script: str, names: Sequence[str]) -> str:
+    text = "".join(f"{name}\n" for name in names).encode()
+    done = await host.run(["sh", "-c", script, "sh", folder], stdin=text, deadline_seconds=_SECONDS)
+    if done.exit_code and not done.stdout:
+        raise HostFailure(host.name, f"could not read the files in {folder}", done.complaint)
+    return done.text

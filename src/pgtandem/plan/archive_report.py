@@ -1,0 +1,53 @@
+"""From what the archive holds to what is wrong with it, and to the intervals that can be restored."""
+
+from collections.abc import Iterator
+
+from pgtandem.model.archive_report import ArchiveReport, Damage, Restorable
+from pgtandem.model.archived import ArchiveContent, ArchivedWal
+from pgtandem.model.backup import Backups
+from pgtandem.postgres.archive_content import reach
+from pgtandem.postgres.segments import segment_name
+
+
+def archive_report(system: str, directory: str, wal: ArchivedWal, backups: Backups) -> ArchiveReport:
+    """From names and sizes alone: no file was read."""
+    intervals = tuple(_restorable(wal, backups))
+    damages = (*content_damages(wal.content), *_out_of_reach(backups, intervals))
+    return ArchiveReport(system, directory, wal.content, intervals, damages)
+
+
+def content_damages(content: ArchiveContent) -> Iterator[Damage]:
+    """Holes, sizes that cannot be, two forms of one file, history files that are missing."""
+    size = content.segment_bytes
+    for one in content.timelines:
+        for low, high in one.holes:
+            first, last = (segment_name(one.timeline, number, size) for number in (low, high))
+            count = high - low + 1
+            between = first if count == 1 else f"{first} to {last}"
+            yield Damage(f"{count} segment{'' if count == 1 else 's'} missing on timeline {one.timeline}: {between}")
+        if one.history_missing and one.runs:
+            name = f"{one.timeline:08X}.history"
+            yield Damage(f"{name} is missing: nobody can tell where timeline {one.timeline} came from")
+    for name in content.wrong_size:
+        yield Damage(f"{name} has not the size that it should have")
+    for name in content.twice:
+        yield Damage(f"{name} is there in more than one form")
+
+
+def _restorable(wal: ArchivedWal, backups: Backups) -> Iterator[Restorable]:
+    timelines = [one.timeline for one in wal.content.timelines if one.runs]
+    for backup in backups.kept:
+        if backups.chain(backup) is None or (backup.verified and backup.verified.trouble):
+            continue
+        for timeline in sorted({backup.timeline, *timelines}):
+            found = reach(wal, backup.timeline, backup.start_lsn, timeline)
+            if found is not None and found.end > backup.stop_lsn:
+                yield Restorable(backup.label, timeline, backup.stop_lsn, found.end, found.missing, found.hole)
+
+
+def _out_of_reach(backups: Backups, intervals: tuple[Restorable, ...]) -> Iterator[Damage]:
+    """Backups that lack the WAL between their begin and their end cannot be restored at all."""
+    reached = {interval.backup for interval in intervals}
+    for backup in backups.kept:
+        if backup.label not in reached and backup.sound and backups.chain(backup) is not None:
+            yield Damage(f"backup {backup.label} lacks WAL that it needs: it cannot be restored")

@@ -495,8 +495,8 @@ class Observed:
     built earlier and removed since, the hosts by their URL where there are several, the CA; and when it was taken
     (seconds since 1970). `ways` are the ones that the nodes' WAL takes over SSH, `keys` what there is of keys for that,
     by the host's URL. `backups` are the base backups in the archive, `passwords` the stored ones, `pgbouncers` those
-    of the topology. `cannot_compress` are the hosts, by their URL, that lack the program which the archive's compression
-    needs; looked at for plans only."""
+    of the topology. `cannot_compress` are the hosts, by their URL, that lack the program for the archive's compression;
+    looked at for plans only."""
 
     nodes: Mapping[NodeName, ObservedNode]
     archive: Fact[ArchiveFolder] = ABSENT

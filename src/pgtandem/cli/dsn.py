@@ -14,7 +14,8 @@ class Dsn:
     port: int
     user: str
     password: Secret | None
-    database: str = "postgres"
+    encrypted: bool = False
+    root_certificate: str | None = None
 
     @property
     def local(self) -> bool:
@@ -46,7 +47,9 @@ def parse_dsn(text: str) -> Dsn:
     if not port.isdigit():
         raise _refused(f'"{port}" in a DSN is no port')
     password = Secret(found["password"]) if found.get("password") else None
-    return Dsn(host, int(port), found.get("user", SUPERUSER), password, found.get("dbname", "postgres"))
+    encrypted = found.get("sslmode", "") in ("require", "verify-ca", "verify-full")
+    root = found.get("sslrootcert") if encrypted else None
+    return Dsn(host, int(port), found.get("user", SUPERUSER), password, encrypted, root)
 
 
 def _refused(what: str) -> PgtandemError:

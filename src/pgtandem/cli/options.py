@@ -110,6 +110,20 @@ def _exporter(sub: argparse.ArgumentParser) -> None:
 def _doctor(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("explain", nargs="?", metavar="explain", help="tells about one rule, or lists all of them")
     sub.add_argument("rule", nargs="?", metavar="ID", help="the rule to explain")
+    sub.add_argument(
+        "--dsn",
+        action="append",
+        default=[],
+        metavar="DSN",
+        help="a server to look at over SQL alone, once per server; then no topology file is read",
+    )
+    sub.add_argument(
+        "--format",
+        choices=("text", "json", "sarif", "junit"),
+        default="text",
+        metavar="FORMAT",
+        help="text, json, sarif or junit",
+    )
 
 
 def _history(sub: argparse.ArgumentParser) -> None:

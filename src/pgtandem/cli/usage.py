@@ -55,7 +55,12 @@ COMMANDS: dict[str, Command] = {
         "look for the traps of streaming replication",
         "Each finding says what was seen, why it matters and what to do. Exit code 0 when there is none, 2 when "
         "there is any; notes do not count.",
-        ("pgtandem doctor", "pgtandem doctor --json", "pgtandem doctor explain REP13"),
+        (
+            "pgtandem doctor",
+            "pgtandem doctor --format sarif",
+            "pgtandem doctor --dsn postgres://postgres@db1 --dsn postgres://postgres@db2",
+            "pgtandem doctor explain REP13",
+        ),
         json=True,
         asks_hosts=True,
     ),

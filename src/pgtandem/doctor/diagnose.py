@@ -53,6 +53,8 @@ def unseen(look: Look) -> list[tuple[str, str]]:
             missing.append((str(name), "Its server does not run."))
         elif isinstance(fact := look.examined.nodes.get(name), Unknown):
             missing.append((str(name), fact.sentence))
+        elif isinstance(seen.data, Unknown):
+            missing.append((str(name), seen.data.sentence))
     if isinstance(look.examined.archive, Unknown):
         missing.append(("archive", look.examined.archive.sentence))
     return missing

@@ -89,6 +89,10 @@ def _version(number: int) -> str:
 )
 def segment_sizes(look: Look) -> Iterator[Seen]:
     sizes = {name: seen.control.wal_segment_bytes for name, seen in look.observed.nodes.items() if seen.control}
+    for name, server in look.servers():
+        # In bytes since 11.
+        if name not in sizes and server.major >= 11 and (size := look.number(name, "wal_segment_size")) is not None:
+            sizes[name] = size
     if len(set(sizes.values())) > 1:
         yield Seen(None, ", ".join(f"{name} has {size // 1024**2} MB" for name, size in sizes.items()))
 

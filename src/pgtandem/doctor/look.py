@@ -1,6 +1,6 @@
 """What rules look at: the wish and both looks, and the questions that many rules ask of them."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from pgtandem.model.examined import Examination, Examined
 from pgtandem.model.facts import value_or_none
@@ -61,11 +61,22 @@ class Look:
 
     def sender_of(self, standby: NodeName) -> tuple[NodeName, Sender] | None:
         """Who sends WAL to a node, as the upstream sees it."""
+        called = self.calls_itself(standby)
         for name, server in self.servers():
             for sender in server.senders:
-                if sender.application_name == standby:
+                if sender.application_name in (standby, called):
                     return name, sender
         return None
+
+    def calls_itself(self, standby: NodeName) -> str:
+        """A standby's application_name: "" where several have the same, or it gives none (manual, 20.6.2)."""
+        given = {name: self.conninfo(name).get("application_name", "") for name, _ in self.standbys()}
+        own = given.get(standby, "")
+        return own if list(given.values()).count(own) == 1 else ""
+
+    def is_listed(self, standby: NodeName, listed: Collection[str]) -> bool:
+        """Whether a node is among these names of synchronous_standby_names, which are in lower case."""
+        return bool({standby.lower(), self.calls_itself(standby).lower(), "*"} & {*listed})
 
     def late_on_purpose(self, name: NodeName) -> bool:
         """Whether the topology file wants a node to replay late, and it does: it may stop streaming meanwhile."""

@@ -154,7 +154,7 @@ def apply_waits(look: Look) -> Iterator[Seen]:
         if look.value(name, _COMMIT) != "remote_apply":
             continue
         for other, _ in look.standbys():
-            if other.lower() not in listed and "*" not in listed:
+            if not look.is_listed(other, listed):
                 continue
             for setting, late in (("recovery_min_apply_delay", 0), ("max_standby_streaming_delay", -1)):
                 value = look.number(other, setting)
@@ -179,7 +179,7 @@ def delayed(look: Look) -> Iterator[Seen]:
         delay = look.recovery(name, "recovery_min_apply_delay")
         if delay in ("", "0"):
             continue
-        listed = any(name.lower() in names or "*" in names for _, _, names in _waiting_primaries(look))
+        listed = any(look.is_listed(name, names) for _, _, names in _waiting_primaries(look))
         wished = look.topology.node(name).apply_delay is not None
         only = len(list(look.standbys())) == 1 and not wished
         if listed or only:

@@ -86,6 +86,28 @@ def infer_topology(cluster: str, found: Sequence[Found], shared_archive: bool = 
     return Inferred(topology, (*about_commits, *about_archive, *about_roles, *remarks))
 
 
+def describe_topology(cluster: str, found: Sequence[Found], names: Sequence[NodeName]) -> Topology:
+    """What servers seem to be together, however wrong that is: for who looks at them and changes nothing. Their
+    settings are taken for nobody's wish, and their archive is not looked for."""
+    primary = next((each for each in found if not each.server.in_recovery), found[0])
+    order = [primary, *(each for each in found if each is not primary)]
+    called = {id(each): name for each, name in zip(found, names, strict=True)}
+    upstreams = {id(each): _upstream(each, order, primary) for each in order if each is not primary}
+    nodes = tuple(
+        Node(
+            called[id(each)],
+            each.port,
+            each.data_directory,
+            each.host,
+            _address(each, order, upstreams),
+            upstream=called[id(up)] if (up := upstreams.get(id(each))) is not None and up is not primary else None,
+        )
+        for each in order
+    )
+    replication, _ = _replication(primary, sum(up is primary for up in upstreams.values()))
+    return Topology(cluster, primary.server.major, nodes, replication)
+
+
 def label(each: Found) -> str:
     """How messages call a server that has no name yet."""
     where = "this machine" if each.host.is_local else host_name(each.host)

@@ -4,6 +4,7 @@ import argparse
 import difflib
 import json
 import sys
+import textwrap
 
 from pgtandem.cli.invocation import spelled
 from pgtandem.cli.json_doctor import doctor_json, rules_json
@@ -24,20 +25,45 @@ def run(options: argparse.Namespace) -> int:
     if options.explain is not None:
         return _explain(options)
     path = topology_path(options)
+    look = _look(options, path)
+    findings = diagnose(look)
+    if options.json or options.format == "json":
+        print(json.dumps(doctor_json(look, findings), indent=2))
+    elif options.format in ("sarif", "junit"):
+        from pgtandem.cli.doctor_formats import junit, sarif
+
+        print((sarif if options.format == "sarif" else junit)(look, findings))
+    else:
+        out = sys.stdout
+        columns = min(width(out), 100)
+        print(spelled("\n".join(finding_lines(look, findings, Paint(out), columns)), path))
+        if options.dsn and wrong(findings):
+            print(textwrap.fill(_TAKE_OVER, columns))
+    return 2 if wrong(findings) else 0
+
+
+#: What a fix that names pgtandem needs, on servers that it does not keep.
+_TAKE_OVER = (
+    "Fixes that name pgtandem need it to keep this cluster: pgtandem adopt writes its topology file, and pgtandem plan "
+    "shows what that would change."
+)
+
+
+def _look(options: argparse.Namespace, path: str) -> Look:
+    if options.dsn:
+        from pgtandem.cli.doctor_by_sql import look_at_dsns
+
+        if options.file:
+            what = "--dsn and -f cannot be given together"
+            raise PgtandemError("PT-1006", what, next_step="--dsn needs no topology file")
+        return look_at_dsns(options.dsn)
     topology = read_topology(path)
 
     async def work(world: World) -> Look:
         observed = await Observer(topology, world, try_paths=True).cluster()
         return Look(topology, observed, await examine_cluster(topology, world, observed))
 
-    look = in_world(path, topology, work, options)
-    findings = diagnose(look)
-    if options.json:
-        print(json.dumps(doctor_json(look, findings), indent=2))
-    else:
-        out = sys.stdout
-        print(spelled("\n".join(finding_lines(look, findings, Paint(out), min(width(out), 100))), path))
-    return 2 if wrong(findings) else 0
+    return in_world(path, topology, work, options)
 
 
 def _explain(options: argparse.Namespace) -> int:

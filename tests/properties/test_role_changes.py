@@ -206,7 +206,7 @@ def _built_synchronous() -> bytes:
 
 
 EVENTS = st.one_of(
-    st.tuples(st.sampled_from(["kill", "stop", "start"]), st.sampled_from(["db1", "db2", "db-3"])),
+    st.tuples(st.sampled_from(["kill", "stop", "start", "freeze", "thaw"]), st.sampled_from(["db1", "db2", "db-3"])),
     st.tuples(
         st.sampled_from(["failover", "apply", "rejoin db1", "rejoin db2", "switchover db1", "switchover db2"]),
         st.integers(1, 400),
@@ -223,6 +223,18 @@ LACKING: list[tuple[str, str | int]] = [
     ("start", "db-3"),
     ("failover", 9999),
 ]
+#: The primary hangs, and goes on when another was to be promoted.
+FROZEN: list[list[tuple[str, str | int]]] = [
+    [
+        ("freeze", "db1"),
+        ("failover", number),
+        ("thaw", "db1"),
+        ("failover", 9999),
+        ("rejoin db1", 9999),
+        ("apply", 9999),
+    ]
+    for number in (120, 9999)
+]
 #: The primary comes back while nobody looks, and after a failover that was cut off at any point.
 BACK: list[list[tuple[str, str | int]]] = [
     [("kill", "db1"), ("failover", number), ("start", "db1"), ("apply", 9999), ("failover", 9999), ("apply", 9999)]
@@ -230,7 +242,7 @@ BACK: list[list[tuple[str, str | int]]] = [
 ]
 
 
-@pytest.mark.parametrize("events", [LACKING, *BACK])
+@pytest.mark.parametrize("events", [LACKING, *FROZEN, *BACK])
 def test_events_that_would_lose_rows_or_make_two_primaries(events: list[tuple[str, str | int]]) -> None:
     _live_through(events)
 
@@ -253,6 +265,8 @@ def _live_through(events: list[tuple[str, str | int]]) -> None:
             path = topology.node(NodeName(more)).data_directory
             if simulation.world.server(path) is None:
                 simulation.hand.start(path, topology.postgresql)
+        elif what in ("freeze", "thaw"):
+            simulation.world.freeze_server(topology.node(NodeName(more)).data_directory, what == "freeze")
         else:
             _befall(simulation, topology, f"{what} {more}")
         simulation.hand.insert()

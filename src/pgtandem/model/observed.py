@@ -12,6 +12,7 @@ from pgtandem.model.facts import ABSENT, Fact, Unknown, value_or_none
 from pgtandem.model.layout import HostCluster, Registration, Service
 from pgtandem.model.lsn import Lsn, Timeline, TimelineSwitch
 from pgtandem.model.names import NodeName, PgbouncerName
+from pgtandem.model.passwords import Passwords
 from pgtandem.model.pooling import ObservedPgbouncer
 from pgtandem.model.value import dataclass, field
 
@@ -32,8 +33,7 @@ class Programs:
     """The PostgreSQL programs of one major version: their folder, the version in words ("18.4") and whether the
     account that servers run as can execute them. `origin` is "embedded", "system" or "named". `copy_to` is where a
     copy that the account can reach would be made, "" where that is not needed. `missing` are programs that should be
-    there too. `tls` says whether they were built with TLS, None where nobody asked. `rewind` says whether pg_rewind is
-    among them.
+    there too. `tls`: whether they were built with TLS, None where nobody asked; `rewind`: whether pg_rewind is there.
 
     `newer` is another version of the same major that is out of the account's reach, of which these are an older copy:
     what looks uses the older one, what starts uses the copy that is made first."""
@@ -79,8 +79,7 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class ControlData:
-    """What pg_controldata says of a data directory (texts as it prints them, in the C locale). `hints` says whether
-    wal_log_hints is on."""
+    """What pg_controldata says of a data directory (texts as in the C locale). `hints`: whether wal_log_hints is on."""
 
     system_identifier: str
     state: str
@@ -462,21 +461,6 @@ class ObservedHost:
     clock_ahead_seconds: Fact[float] = NOT_LOOKED
     libc: Fact[str] = NOT_LOOKED
     blocked: Mapping[NodeName, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Passwords:
-    """The stored passwords of the superuser and of the replication role.
-
-    `which` tells one pair from another, and nothing else of it; `superuser` says whether that one's is stored at all.
-    While they are changed there are the `next` ones too, until the roles have them, and then the `former` ones, until
-    every standby is seen to stream with the new one, and every node to know the superuser's."""
-
-    which: str = ""
-    superuser: bool = True
-    next: bool = False
-    former: bool = False
-    former_superuser: bool = False
 
 
 @dataclass(frozen=True, slots=True)

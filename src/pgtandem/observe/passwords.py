@@ -2,7 +2,7 @@
 
 import hashlib
 
-from pgtandem.model.observed import Passwords
+from pgtandem.model.passwords import Passwords
 from pgtandem.ports import REPLICATION_SECRET, SUPERUSER_SECRET, Workspace, former_of, next_of
 
 

@@ -225,7 +225,7 @@ class SimHost:
             raise HostFailure(self.name, f"could not end process {pid}", "It is not the id of a server.")
         for server in list(self.network.servers):
             if server.pid == pid and server.machine is self.machine:
-                server.kill()
+                server.quit()
 
     async def close(self) -> None:
         return None

@@ -45,6 +45,7 @@ class SimServer:
         self.phase = Phase.STARTING
         self.phase_ends = network.clock.monotonic() + START_SECONDS
         self.frozen = False
+        self.quits = False
         self.paused = False
         self.recovery: dict[str, str] = {}
         self.in_recovery = self.folder.file("standby.signal") is not None
@@ -265,6 +266,12 @@ class SimServer:
         for signal in ("standby.signal", RECOVERY_FILE):
             self.folder.entries.pop(signal, None)
         self._write_pid_file("ready   ")
+
+    def quit(self) -> None:
+        """SIGQUIT, which a frozen process obeys when it goes on."""
+        self.quits = True
+        if not self.frozen:
+            self.kill()
 
     def hang_up(self) -> None:
         """The walreceiver's connection ends."""

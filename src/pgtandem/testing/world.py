@@ -103,6 +103,8 @@ class SimWorld:
         server = self.server(path)
         if server is not None:
             server.frozen = frozen
+            if server.quits and not frozen:
+                server.kill()
 
     def stop_server(self, path: str) -> None:
         """A fast shutdown, to its end."""

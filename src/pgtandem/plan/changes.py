@@ -10,6 +10,7 @@ from pgtandem.plan.certificates import takes_certificate
 from pgtandem.plan.desired import files_differ, neighbour_at_port, settings_in_place
 from pgtandem.plan.draft import Draft
 from pgtandem.plan.drift import DISABLED, Drift
+from pgtandem.plan.minor_versions import installed_number, runs_older
 from pgtandem.plan.packaged import service_of
 from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings
 from pgtandem.postgres.settings import canonical, setting_spec
@@ -142,8 +143,11 @@ def start(draft: Draft, name: NodeName, role: str, after: tuple[str, ...]) -> No
 
 def restart(draft: Draft, name: NodeName, drift: Drift, after: tuple[str, ...]) -> None:
     restart = drift.restart_for(draft.wish.topology.postgresql)
-    if not restart:
+    older = runs_older(draft.wish.seen(name))
+    if not restart and not older:
         return
+    settings = f"{', '.join(restart)} take{'s' if len(restart) == 1 else ''} effect at a start only" if restart else ""
+    why = "; ".join(filter(None, (settings, older)))
     _refuse_broken_hba(draft, name)
     role = "is_primary" if name == draft.wish.primary else "is_standby"
     neighbour = neighbour_at_port(draft.wish, name)
@@ -155,14 +159,17 @@ def restart(draft: Draft, name: NodeName, drift: Drift, after: tuple[str, ...]) 
             StepKind.RESTART,
             name,
             f"restart {name}",
-            f"{', '.join(restart)} take{'s' if len(restart) == 1 else ''} effect at a start only.",
+            f"{why[0].upper()}{why[1:]}." if not restart else f"{why}.",
             Risk.RESTART,
             needs=(
                 *(f"{name}.files", f"{name}.reset", f"{name}.stop", f"{name}.registration", f"{name}.certificate"),
                 *((f"{neighbour}.stop",) if neighbour else ()),
                 *after,
             ),
-            proves=(Condition(role, name), Condition("nothing_pending", name)),
+            proves=(
+                *(Condition(role, name), Condition("nothing_pending", name)),
+                *((Condition("runs_version", name, str(installed_number(draft.wish.seen(name)))),) if older else ()),
+            ),
             undo="change the topology file back and apply",
             service=service_of(draft.wish.seen(name)),
         )

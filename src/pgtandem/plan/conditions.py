@@ -221,6 +221,7 @@ _KINDS: Mapping[str, Callable[[ObservedNode, str], Verdict]] = {
     "is_standby": _server(lambda server, _: server.in_recovery),
     "setting_is": _server(_setting_is),
     "role_ready": _server(_role_ready),
+    "runs_version": _server(lambda server, argument: server.version_number >= int(argument)),
     "superuser_ready": _server(_superuser_ready),
     "role_gone": _server(lambda server, argument: argument not in server.roles),
     "slot_usable": _server(_slot_usable),

@@ -24,6 +24,7 @@ from pgtandem.plan.order import ordered
 from pgtandem.plan.pgbouncers import lead_to_new_primary
 from pgtandem.plan.promotion import promote, settle_wal
 from pgtandem.plan.refusals import refuse_foreign
+from pgtandem.plan.rejoin import Apart, how_apart, plan_rejoin
 from pgtandem.plan.roles import claims_primary, is_fenced, timeline_of
 from pgtandem.plan.slots import slot
 from pgtandem.plan.standbys import plan_standby
@@ -214,14 +215,23 @@ def _follow(draft: Draft, to: NodeName, lost: tuple[NodeName, ...], candidates: 
 
 
 def _settled(topology: Topology, observed: Observed, to: NodeName) -> Plan:
-    """What is left to do; the old primary may be out of reach, or have to rejoin, which refuses the usual plan."""
+    """What is left to do: a standby that cannot follow is brought back first. The old primary may be out of reach, or
+    have to rejoin, which refuses the usual plan; that takes a person's word."""
+    astray = [name for name in topology.names if name != to and _is_astray(topology, observed, to, name)]
     try:
-        return plan_converge(topology, observed)
+        return plan_rejoin(topology, observed, astray[0]) if astray else plan_converge(topology, observed)
     except PgtandemError as refusal:
         left = [problem.what for problem in refusal.problems] or [refusal.what]
         steps = [problem.next_step for problem in refusal.problems] or [refusal.next_step]
         said = [f"Left: {what}; {then}" if then else f"Left: {what}" for what, then in zip(left, steps, strict=True)]
         return Plan(primary=to, notes=tuple(said))
+
+
+def _is_astray(topology: Topology, observed: Observed, to: NodeName, name: NodeName) -> bool:
+    """Whether a node was nothing but a standby all the time, and its WAL goes another way than the new primary's."""
+    node = observed.nodes[name]
+    standby = node.running.in_recovery if node.running else node.control is not None and node.control.was_standby
+    return standby and isinstance(how_apart(topology, observed, to, name), Apart)
 
 
 def _table(candidates: tuple[Candidate, ...]) -> Iterator[str]:

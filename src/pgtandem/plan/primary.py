@@ -10,6 +10,7 @@ from pgtandem.plan.conditions import judge
 from pgtandem.plan.desired import confirming, desired_files, kept_above_wish, streams
 from pgtandem.plan.draft import Draft, cascade_order
 from pgtandem.plan.drift import drift_of, unanswered
+from pgtandem.plan.minor_versions import restarts_for_that_alone
 from pgtandem.plan.outside import places_to_fill
 from pgtandem.plan.promotion import unfence
 from pgtandem.plan.slots import before_standbys_move, slot
@@ -129,6 +130,11 @@ def restart_primary(draft: Draft) -> None:
         # Nor may one that is leaving be the one that has too little; it may be needed for commits until then.
         first += [f"{former.name}.stop" for former in wish.observed.former]
     restart(draft, name, drift, tuple(first))
+    if restarts_for_that_alone(wish, name) and len(wish.topology.names) > 1:
+        draft.notes.append(
+            f"{name} restarts last, and writes pause for that. Once the standbys run the newer version, pgtandem "
+            "switchover does it too: the old primary starts again as a standby."
+        )
     kept = {key for other in wish.topology.names if other != name for key in kept_above_wish(wish, other)}
     if kept:
         draft.look_again = True

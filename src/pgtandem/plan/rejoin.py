@@ -33,6 +33,8 @@ from pgtandem.plan.standbys import prove
 from pgtandem.plan.timelines import Parted, parted
 from pgtandem.postgres.versions import rewinds_by_role
 
+_OWN_COMMITS, _OWN_RECEIVED = "What it committed on its own", "What it alone has received"
+
 
 @dataclass(frozen=True, slots=True)
 class Apart:
@@ -228,7 +230,7 @@ def _keep(draft: Draft, name: NodeName, node: ObservedNode, apart: Apart) -> Non
             StepKind.KEEP_WAL,
             name,
             f"keep the WAL that only {name} has, beside {draft.wish.node(name).data_directory}",
-            "What it committed on its own is taken back: this is all that is left of it.",
+            f"{_OWN_RECEIVED if control.was_standby else _OWN_COMMITS} is taken back: this is all that is left of it.",
             Risk.CREATE,
             needs=(f"{name}.stop", f"{name}.fence"),
             expects=(Condition("stopped", name),),

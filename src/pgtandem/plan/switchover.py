@@ -20,6 +20,7 @@ from pgtandem.plan.desired import Wish
 from pgtandem.plan.draft import Draft, cascade_order
 from pgtandem.plan.durability import single_failures
 from pgtandem.plan.fencing import fence
+from pgtandem.plan.minor_versions import restarts_for_that_alone
 from pgtandem.plan.order import ordered
 from pgtandem.plan.packaged import service_of
 from pgtandem.plan.pgbouncers import lead_to_new_primary, objections, pause_pgbouncers, pooling_notes
@@ -156,6 +157,8 @@ def _objections(
     if is_under_way(observed, primary):
         return
     left = [step for step in plan_converge(topology, observed).steps if step.kind not in _HARMLESS]
+    if restarts_for_that_alone(Wish(topology, observed, primary), primary):
+        left = [step for step in left if step.id != f"{primary}.restart"]  # it is about to be
     if left:
         steps = "; ".join(f"{step.node}: {step.what}" for step in left[:3]) + ("; ..." if len(left) > 3 else "")
         yield Problem("", "the cluster is not what the topology file says", f"To do: {steps}.", "pgtandem apply")

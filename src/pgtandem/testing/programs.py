@@ -269,12 +269,10 @@ async def _rmdir(running: Running) -> Completed:
 
 
 async def _sh(running: Running) -> Completed:
-    """A program in a folder: sh -c SCRIPT sh FOLDER PROGRAM ARGUMENT... Other scripts fail."""
-    if len(running.argv) < 6:
-        return Completed(127, stderr=b"sh: 1: not found\n")
-    found = running.machine.files.find(running.argv[5])
-    assert isinstance(found, SimFile)
-    assert isinstance(found.payload, Program)
+    """A program in a folder: sh -c SCRIPT sh FOLDER PROGRAM ARGUMENT... No other script is understood here."""
+    found = running.machine.files.find(running.argv[5]) if len(running.argv) > 5 else None
+    if not isinstance(found, SimFile) or not isinstance(found.payload, Program):
+        return Completed(127, b"", b"sh: 1: not found\n")
     return await PROGRAMS[found.payload.name](replace(running, program=found.payload, argv=running.argv[5:]))
 
 

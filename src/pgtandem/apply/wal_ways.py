@@ -4,8 +4,8 @@ import posixpath
 
 from pgtandem.apply.context import Context
 from pgtandem.errors import PgtandemError
-from pgtandem.model.observed import SshHome
 from pgtandem.model.plan import Step
+from pgtandem.model.ssh_home import SshHome
 from pgtandem.observe.wal_ways import read_public_key, ssh_home, system_of
 from pgtandem.openssh.authorized_keys import with_grant, without_grant
 from pgtandem.openssh.client import KEY_FILE, PUBLIC_KEY_FILE

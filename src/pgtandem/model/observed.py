@@ -380,17 +380,6 @@ class ArchiveFolder:
 
 
 @dataclass(frozen=True, slots=True)
-class SshHome:
-    """What the account has for SSH on one host: who it is, its home, its file authorized_keys (what a link leads to),
-    and the host's own public keys (type and key)."""
-
-    account: str
-    path: str
-    authorized_keys: str
-    host_keys: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class WalWay:
     """How a node gets to the WAL of another host, by that host's name in the node's ssh configuration. `answer` is what
     a real ssh was told there (the rights), Unknown with the reason where it is not as it should be."""

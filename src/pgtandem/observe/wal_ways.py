@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from pgtandem.errors import PgtandemError
 from pgtandem.model.facts import Fact, Known, Unknown
 from pgtandem.model.names import NodeName
-from pgtandem.model.observed import KeysOnHost, SshHome, WalWay
+from pgtandem.model.observed import KeysOnHost, WalWay
+from pgtandem.model.ssh_home import SshHome
 from pgtandem.model.topology import Node, Topology
 from pgtandem.openssh.authorized_keys import granted_nodes
 from pgtandem.openssh.client import KEY_FILE, PUBLIC_KEY_FILE

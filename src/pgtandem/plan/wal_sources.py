@@ -6,7 +6,7 @@ talks to that one; with an archive on each node's own host, a node fetches from 
 
 from collections.abc import Mapping
 
-from pgtandem.model.observed import SshHome
+from pgtandem.model.ssh_home import SshHome
 from pgtandem.model.topology import HostAddress, Node, Topology
 from pgtandem.model.value import dataclass
 from pgtandem.openssh.authorized_keys import Grant

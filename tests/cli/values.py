@@ -28,6 +28,7 @@ from pgtandem.model.observed import (
 )
 from pgtandem.model.plan import Condition, Consequence, Plan, Risk, Step, StepKind
 from pgtandem.model.pooling import ObservedPgbouncer, PgbouncerConsole, PooledDatabase
+from pgtandem.model.restore import Interval
 from pgtandem.model.topology import LOCAL, Archive, Method, Node, Pgbouncer, Replication, Synchronous, Topology
 from pgtandem.plan.archive_report import archive_report
 from pgtandem.plan.durability_levels import durability_levels
@@ -410,6 +411,10 @@ BACKUPS = Backups(
     ),
     (HalfMade(LOCAL, "/srv/shop/archive/7300000000000000001/backups/.20270117T031320Z-full.part"),),
     (("/srv/shop/archive/7300000000000000001/backups/20270101T031320Z-full", "backup.json: it is empty"),),
+)
+INTERVALS = (
+    Interval(Timeline(1), BACKUPS.found[0], Lsn(0x4037488), Lsn(0x6000000), _NIGHT, None, SEGMENT, True),
+    Interval(Timeline(2), BACKUPS.found[0], Lsn(0x6000000), Lsn(0x8000000), None, _NIGHT + 60, SEGMENT),
 )
 
 

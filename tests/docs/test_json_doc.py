@@ -9,7 +9,7 @@ import pytest
 from cli import values
 from docs.pages import page, rows, sections
 from pgtandem.cli.json_archive import archive_json
-from pgtandem.cli.json_backups import backups_json
+from pgtandem.cli.json_backups import backups_json, restorable_json
 from pgtandem.cli.json_doctor import doctor_json, rules_json
 from pgtandem.cli.json_views import (
     VERSION,
@@ -34,6 +34,7 @@ SHAPES = {
     "history --json": history_json("shop", values.PAST),
     "archive --json": archive_json(values.PAIR, values.ARCHIVE),
     "backup list --json": backups_json(values.PAIR, values.BACKUPS, values.BACKUPS.found[-1].ended + 60),
+    "restore --json": restorable_json(values.PAIR, values.INTERVALS),
     "bench --json": bench_json("shop", "db1", values.BENCH_WISHES, values.BENCH_ASYNCHRONOUS, Durability.ON),
     "uri --json": uri_json(values.PAIR, "postgresql://postgres@127.0.0.1:5432/postgres"),
     "Errors": error_json(

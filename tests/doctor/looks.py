@@ -54,6 +54,15 @@ FILES = {"foreign": FOREIGN, "late": LATE, "pair": PAIR, "trio": TRIO, "hosts": 
 _BIG = DiskSpace(1 << 43, 1 << 42, "disk2")
 
 
+#: Taken this night, verified, and restored for trial.
+GOOD_BACKUP = {
+    "label": "20270115T070000Z-full", "kind": "full", "node": "db2", "cluster": "shop", "timeline": 1, "kept": True,
+    "start_lsn": "0/23000028", "stop_lsn": "0/24000100", "segment_bytes": 16777216, "ended": 1799990000.0,
+    "folder": "/srv/shop/archive/1/backups/x", "verified": {"at": 1799990000.0, "trouble": ""},
+    "drill": {"at": 1799990000.0, "trouble": "", "restore_seconds": 5.0},
+}  # fmt: skip
+
+
 def topology(kind: str, major: int = 18) -> Topology:
     return load_topology(FILES[kind].format(major=major), folder="/srv/shop", source="pgtandem.toml")
 
@@ -63,6 +72,8 @@ def healthy_look(kind: str, major: int = 18) -> Look:
     wish = topology(kind, major)
     primary = wish.names[0]
     observed = look(wish, wish, healthy(wish, primary, {}))
+    if wish.archive is not None:
+        observed = overlaid(observed, {"backups": {"found": [GOOD_BACKUP]}})
     hba = parse_hba(desired_hba(wish))
     nodes = {}
     for name, node in observed.nodes.items():

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from doctor.looks import FILES, changed, found, healthy_look
+from doctor.looks import FILES, GOOD_BACKUP, changed, found, healthy_look
 from pgtandem.doctor.diagnose import RULES, diagnose, unseen, wrong
 from pgtandem.doctor.rules import Severity
 from pgtandem.model.topology import Tls
@@ -92,7 +92,13 @@ WAITS = {
 }
 NOT_WAITING = both(WAITS, server("db3", delaying=False))
 
+
 #: Rule, kind of cluster, major version, what differs from a healthy one.
+def backups(**facts: Any) -> Differences:
+    """One that was taken, verified and restored for trial this night, but for these facts."""
+    return {"backups": {"found": [{**GOOD_BACKUP, **facts}]}}
+
+
 PROVOKED: list[tuple[str, str, int, Differences]] = [
     ("ARC01", "pair", 18, command("cp %p /archive/%f")),
     ("ARC01", "pair", 18, command("test ! -f /archive/%f && /bin/cp %p /archive/%f")),
@@ -141,6 +147,14 @@ PROVOKED: list[tuple[str, str, int, Differences]] = [
     ("RST08", "pair", 18, {"db2": {"data": {"standby_signal": False}, "server": "absent", "postmaster": "absent"}}),
     ("RST09", "pair", 18, {"db1": {"data": {"backup_label": True}}}),
     ("RST12", "pair", 14, detail(exclusive_backup=True)),
+    ("ARC14", "pair", 18, backups(start_lsn="0/22000028")),
+    ("RST10", "pair", 18, {"backups": {"found": []}}),
+    ("RST10", "pair", 18, backups(drill=None)),
+    ("RST10", "pair", 18, backups(drill={"at": 1799990000.0, "trouble": "It did not start."})),
+    ("RST10", "pair", 18, backups(drill={"at": 1790000000.0, "trouble": ""})),
+    ("RST13", "pair", 18, backups(verified={"at": 1799990000.0, "trouble": "base/1/1259 has other content"})),
+    ("RST13", "pair", 18, backups(kind="incremental", parent="20270114T070000Z-full")),
+    ("RST13", "pair", 18, {"backups": {"unreadable": [["/srv/x", "backup.json: it is empty"]]}}),
     ("REP01", "pair", 18, settings("db2", primary_conninfo="host=127.0.0.1 port=5432 password=secret")),
     ("REP02", "pair", 18, {"db2": {"data": {"passfile_ok": False}}}),
     ("REP03", "pair", 18, settings(password_encryption="md5")),
@@ -358,7 +372,17 @@ def test_the_rule_finds_its_trap(case: tuple[str, str, int, Differences]) -> Non
     rule, kind, major, differences = case
     look = changed(healthy_look(kind, major), differences)
     assert rule in found(look)
-    assert wrong(diagnose(look)) or rule in ("ARC04", "ARC12", "ARC13", "ARC19", "REP12", "REP24", "STB07", "STB17")
+    assert wrong(diagnose(look)) or rule in (
+        "ARC04",
+        "ARC12",
+        "ARC13",
+        "ARC19",
+        "REP12",
+        "REP24",
+        "RST10",
+        "STB07",
+        "STB17",
+    )
 
 
 @pytest.mark.parametrize("case", SILENT, ids=_name)

@@ -68,12 +68,25 @@ def test_old_ones_go_and_the_plan_says_so_first(pair: Cluster) -> None:
     pair.apply()
     before = listed(pair)[-1]["label"]
     done = pair.ok("backup", "--from", "db1", "--yes")
-    plan, _, rest = done.out.partition("done ")
+    plan = done.out.partition("done ")[0]
     assert f"remove backup {before}" in plan
-    assert "Looked again" not in rest
     (made,) = listed(pair)
     assert made["node"] == "db1"
     assert os.listdir(folder(pair)) == [made["label"]]
+    pair.converged()
+
+
+def test_wal_that_no_backup_needs_goes_with_the_old_ones(pair: Cluster) -> None:
+    """And what is left can still be restored."""
+    before = [name for name in pair.archived() if len(name) >= 24]
+    pair.write_row("later")
+    done = pair.ok("backup", "--full", "--yes")
+    assert "WAL that no backup and no standby needs any more is removed" in done.out.partition("done ")[0]
+    assert "remove WAL from the archive that no backup and no standby needs" in done.out
+    after = [name for name in pair.archived() if len(name) >= 24]
+    assert not set(before[:3]) & set(after)
+    pair.ok("drill", "--query", "SELECT count(*) FROM note", "--yes")
+    assert "the restored" not in pair.ok("plan").out
     pair.converged()
 
 

@@ -5,7 +5,8 @@ observed.toml:
     built = "nothing"           or "topology.toml", or "earlier.toml" (a third file): a healthy cluster of that file
     primary = "db2"             where it is another than the first node
     question = "down"           or "destroy", "switchover", "switchover to db2", "rejoin db1", "failover",
-                                "failover to db2, dead", "backup", "incremental backup"; the usual question is what
+                                "failover to db2, dead", "backup", "incremental backup", "restore", "drill" and
+                                their kin in `QUESTIONS`; the usual question is what
                                 `pgtandem plan` asks
 
     [nodes.db2]                 what differs on a node, also on one that only earlier.toml has
@@ -29,22 +30,27 @@ from pgtandem.cli.show_error import error_lines
 from pgtandem.cli.show_plan import plan_lines
 from pgtandem.cli.terminal import Paint
 from pgtandem.errors import PgtandemError
-from pgtandem.model.backup import BackupKind
+from pgtandem.model.backup import Backup, BackupKind
+from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import Observed
-from pgtandem.model.plan import Plan
-from pgtandem.model.topology import Topology
+from pgtandem.model.plan import NodeFiles, Plan
+from pgtandem.model.restore import RestoreOrder, Target, TargetKind
+from pgtandem.model.topology import LOCAL, Topology
 from pgtandem.plan.backup import order_backup, plan_backup
 from pgtandem.plan.candidates import Limits
 from pgtandem.plan.converge import plan_converge
+from pgtandem.plan.drill import plan_drill
 from pgtandem.plan.failover import choose_for_failover, plan_failover
+from pgtandem.plan.intervals import choose
 from pgtandem.plan.passwords import plan_rotation
 from pgtandem.plan.rejoin import plan_rejoin
+from pgtandem.plan.restore import plan_restore
 from pgtandem.plan.stop import plan_destroy, plan_down
 from pgtandem.plan.switchover import choose_successor, plan_switchover
 from pgtandem.topology.load import load_topology
 
-from .healthy import NOW, healthy, look, nothing
+from .healthy import NOW, SYSTEM, healthy, look, nothing
 from .overlay import overlaid
 
 FOLDER = "/srv/shop"
@@ -70,7 +76,35 @@ def _backup(kind: BackupKind) -> Callable[[Topology, Observed], Plan]:
     return asked
 
 
+def _restore(*, promote: bool = False, drill: float | None = None) -> RestoreOrder:
+    """As `pgtandem restore --to 0/26000000` orders it; topology.toml has the restored server as its one node."""
+    made = Backup(
+        *("20270115T070000Z-full", BackupKind.FULL, NodeName("db2"), "shop", SYSTEM, 18, Timeline(1)),
+        *(Lsn.parse("0/25000028"), Lsn.parse("0/25000100"), NOW - 60, NOW, 16 * 1024 * 1024),
+        size_bytes=74_000_000,
+        folder=f"{FOLDER}/archive/{SYSTEM}/backups/20270115T070000Z-full",
+    )
+    target = Target(TargetKind.LSN, "0/26000000", lsn=Lsn.parse("0/26000000"))
+    return RestoreOrder(
+        *(target, Timeline(1), (made,), Lsn.parse("0/27000000"), f"{FOLDER}/data/restored", LOCAL, "127.0.0.1", 5432),
+        like=NodeName("db2"),
+        files=NodeFiles((), "", standby=False, passfile_nodes=()),
+        restore_command="cp /archive/%f %p",
+        promote=promote,
+        drill=drill,
+    )
+
+
+def _no_backup(topology: Topology, observed: Observed) -> Plan:
+    choose((), _restore().target, None)
+    raise AssertionError("there is none")
+
+
 QUESTIONS = {
+    "restore": partial(plan_restore, order=_restore()),
+    "restore and promote": partial(plan_restore, order=_restore(promote=True)),
+    "restore without a backup": _no_backup,
+    "drill": partial(plan_drill, order=_restore(drill=NOW)),
     "backup": _backup(BackupKind.FULL),
     "incremental backup": _backup(BackupKind.INCREMENTAL),
     "converge": plan_converge,

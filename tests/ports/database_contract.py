@@ -92,6 +92,10 @@ class SessionContract:
             runner.run(session.disable_role("postgres"))
         assert runner.run(session.observe(None)).roles["postgres"].login
 
+    def test_a_primary_has_no_replay_to_go_on_with(self, runner: asyncio.Runner, session: Session) -> None:
+        with pytest.raises(DatabaseRefused, match="go on with its replay"):
+            runner.run(session.resume_replay())
+
     def test_position_grows_with_what_is_written(
         self, runner: asyncio.Runner, session: Session, standby_session: Session
     ) -> None:

@@ -282,6 +282,10 @@ class PsycopgSession:
     async def promote(self) -> None:
         await self._connection.execute(queries.PROMOTE)
 
+    @_call("go on with its replay")
+    async def resume_replay(self) -> None:
+        await self._connection.execute(queries.RESUME_REPLAY)
+
     @_call("switch to a new WAL segment")
     async def finish_segment(self) -> tuple[str, Lsn]:
         await self._connection.execute(queries.WRITE_SOMETHING)

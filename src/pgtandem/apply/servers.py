@@ -23,9 +23,14 @@ GHOST, GHOST_SECONDS = 'lock file "postmaster.pid" already exists', 20.0
 
 async def start(context: Context, step: Step) -> str:
     """Starts the server unless it runs, and waits until it accepts connections. Raises PgtandemError PT-4004."""
+    _remember(context, step.node)
+    return await start_quietly(context, step)
+
+
+async def start_quietly(context: Context, step: Step) -> str:
+    """The same for a server that is none of the cluster's nodes: nobody is to remember that it was built."""
     name, clock = step.node, context.world.clock
     began = clock.monotonic()
-    _remember(context, name)
     while True:
         await shutdown_ended(context, name)
         known = await context.log_lines(name)

@@ -8,7 +8,7 @@ import sys
 
 FILE_NAME = "pgtandem.toml"
 
-_NAMES = "up|down|init|plan|apply|status|doctor|history|whatif|switchover|failover|rejoin|backup|uri|psql"
+_NAMES = "up|down|init|plan|apply|status|doctor|history|whatif|switchover|failover|rejoin|backup|restore|drill|uri|psql"
 _COMMANDS = re.compile(rf"\bpgtandem (?=({_NAMES})\b)")
 
 

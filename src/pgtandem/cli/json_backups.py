@@ -1,10 +1,12 @@
 """The JSON shape of `backup list` (docs/json.md)."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from pgtandem.cli.json_views import VERSION
 from pgtandem.model.backup import Backup, Backups
+from pgtandem.model.restore import Interval
 from pgtandem.model.topology import Topology
 
 
@@ -38,6 +40,26 @@ def _backup(backup: Backup, now: float) -> dict[str, Any]:
         "trouble": verified.trouble if verified else "",
         "drilled": _time(drill.at) if drill and not drill.trouble else None,
         "drill_trouble": drill.trouble if drill else "",
+    }
+
+
+def restorable_json(topology: Topology, found: Sequence[Interval]) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "cluster": topology.cluster,
+        "intervals": [
+            {
+                "timeline": each.timeline,
+                "backup": each.backup.label,
+                "begin_lsn": str(each.begin),
+                "end_lsn": str(each.end),
+                "begin": None if each.begin_time is None else _time(each.begin_time),
+                "end": None if each.end_time is None else _time(each.end_time),
+                "missing_segment": each.missing,
+                "hole": each.hole,
+            }
+            for each in found
+        ],
     }
 
 

@@ -15,6 +15,26 @@ def read_moment(text: str, now: float) -> float:
 
     Raises PgtandemError PT-1006 where it is no time, is over, or does not name one single moment.
     """
+    moment = _moment(text, now)
+    if moment <= now:
+        raise _over(text, moment, now)
+    return moment
+
+
+def past_moment(text: str, now: float) -> float:
+    """The same for a moment that is over. Raises PgtandemError PT-1006 for one that is still to come too."""
+    moment = _moment(text, now)
+    if moment > now:
+        raise PgtandemError(
+            "PT-1006",
+            f'"{text}" is still to come',
+            why=f"That is {moment_in_words(moment)}, and it is {moment_in_words(now)} now.",
+            next_step="name a time that is over, or latest",
+        )
+    return moment
+
+
+def _moment(text: str, now: float) -> float:
     today = datetime.fromtimestamp(now)
     if found := _CLOCK.fullmatch(text.strip()):
         hour, minute, second = (int(part or 0) for part in found.groups())
@@ -28,10 +48,7 @@ def read_moment(text: str, now: float) -> float:
             raise _not_a_time(text) from None
         if re.fullmatch(r"[0-9W-]+", text.strip()):
             raise _not_a_time(text)  # a date alone would mean midnight, which nobody wrote
-    moment = wished.timestamp() if wished.tzinfo is not None else _of_this_zone(wished, text)
-    if moment <= now:
-        raise _over(text, moment, now)
-    return moment
+    return wished.timestamp() if wished.tzinfo is not None else _of_this_zone(wished, text)
 
 
 def moment_in_words(moment: float) -> str:

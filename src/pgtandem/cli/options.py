@@ -73,6 +73,33 @@ def _backup(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--from", dest="source", metavar="NODE", help="take it from this node")
 
 
+def _restore(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--to", metavar="TARGET", help="latest, a time, an LSN, xid:NUMBER, or name:RESTORE-POINT; without it: a list"
+    )
+    sub.add_argument("--into", metavar="DIR", help="the folder (by default beside the data of the node it is like)")
+    sub.add_argument("--like", metavar="NODE", help="the node whose host and programs are used")
+    sub.add_argument(
+        "--port", type=_number, metavar="PORT", help="where the restored server listens (the next free one)"
+    )
+    sub.add_argument("--timeline", type=_count, metavar="N", help="the timeline to follow (the newest)")
+    sub.add_argument("--backup", metavar="LABEL", help="the backup to begin with (the newest before the target)")
+    sub.add_argument("--promote", action="store_true", help="end the recovery there, so that it takes writes")
+
+
+def _drill(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--query", metavar="SQL", default="", help="ask the restored server this, and show the answer")
+    sub.add_argument("--database", metavar="NAME", default="postgres", help="where the query is asked (postgres)")
+    sub.add_argument(
+        "--into", metavar="DIR", help="the scratch folder (by default beside the data of the node it is like)"
+    )
+    sub.add_argument("--like", metavar="NODE", help="the node whose host and programs are used")
+    sub.add_argument(
+        "--port", type=_number, metavar="PORT", help="where the restored server listens (the next free one)"
+    )
+    sub.add_argument("--backup", metavar="LABEL", help="the backup to restore (the last one)")
+
+
 def _status(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--watch", type=_seconds, nargs="?", const=2.0, metavar="SECONDS", help="again and again, every 2 s by default"
@@ -204,6 +231,8 @@ ADD_OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "rejoin": _rejoin,
     "archive": _archive,
     "backup": _backup,
+    "restore": _restore,
+    "drill": _drill,
     "down": _down,
     "status": _status,
     "top": _top,

@@ -127,6 +127,27 @@ COMMANDS: dict[str, Command] = {
         changes=True,
         json=True,
     ),
+    "restore": Command(
+        "bring a moment of the past back, in a folder of its own beside the cluster",
+        "Without --to it shows what can be restored, timeline by timeline. With it, a backup and the archived WAL are "
+        "brought to that point by a server of their own, which archives nothing and streams from nobody; it stops "
+        "there, readable and paused, or takes writes with --promote.",
+        (
+            "pgtandem restore",
+            'pgtandem restore --to "2026-11-25 14:03"',
+            "pgtandem restore --to 0/3000060 --into /scratch/shop",
+            "pgtandem restore --to latest --promote --yes",
+        ),
+        changes=True,
+        json=True,
+    ),
+    "drill": Command(
+        "restore the last backup for trial, check what came back, and remove it again",
+        "It says how long a restore takes, and how old the last transaction is that would come back. status and doctor "
+        "tell when the last drill passed.",
+        ("pgtandem drill", 'pgtandem drill --database shop --query "SELECT count(*) FROM orders" --yes'),
+        changes=True,
+    ),
     "history": Command(
         "show what was done to this cluster, by whom, and what was refused",
         "It reads the journal beside the topology file and asks no host.",

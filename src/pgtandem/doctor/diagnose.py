@@ -5,12 +5,22 @@ from collections.abc import Iterator
 from dataclasses import replace
 from types import ModuleType
 
-from pgtandem.doctor import access, archive, hosts, replication, restore, settings, standbys, synchronous
+from pgtandem.doctor import access, archive, backups, hosts, replication, restore, settings, standbys, synchronous
 from pgtandem.doctor.look import Look
 from pgtandem.doctor.rules import Finding, Rule, Seen, Severity
 from pgtandem.model.facts import Absent, Unknown
 
-_GROUPS: tuple[ModuleType, ...] = (archive, restore, access, replication, settings, synchronous, standbys, hosts)
+_GROUPS: tuple[ModuleType, ...] = (
+    archive,
+    backups,
+    restore,
+    access,
+    replication,
+    settings,
+    synchronous,
+    standbys,
+    hosts,
+)
 
 
 def _rules() -> Iterator[Rule]:

@@ -81,11 +81,13 @@ class HalfMade:
 @dataclass(frozen=True, slots=True)
 class Backups:
     """The backups of one cluster, oldest first, on all hosts of its archive; what interrupted runs left; and folders
-    that look like a backup and cannot be read, each with the reason."""
+    that look like a backup and cannot be read, each with the reason. `oldest_segment` is the number of the first WAL
+    segment in the archive, on whichever timeline; looked for only where WAL is to be removed some day."""
 
     found: tuple[Backup, ...] = ()
     half_made: tuple[HalfMade, ...] = ()
     unreadable: tuple[tuple[str, str], ...] = ()
+    oldest_segment: int | None = None
 
     def get(self, label: str) -> Backup | None:
         return next((backup for backup in self.found if backup.label == label), None)
@@ -93,6 +95,12 @@ class Backups:
     @property
     def kept(self) -> tuple[Backup, ...]:
         return tuple(backup for backup in self.found if backup.kept)
+
+    @property
+    def last_drilled(self) -> Backup | None:
+        """The backup that was restored for trial last."""
+        drilled = [backup for backup in self.kept if backup.drill]
+        return max(drilled, key=lambda backup: backup.drill.at if backup.drill else 0.0, default=None)
 
     def chain(self, backup: Backup) -> tuple[Backup, ...] | None:
         """A backup with all that it continues, the full one first; None where one of them is missing."""

@@ -1,9 +1,13 @@
 """Plan and Step: what is to be done, in which order, why, and what must hold before and after."""
 
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from pgtandem.model.names import NodeName
 from pgtandem.model.value import dataclass, field
+
+if TYPE_CHECKING:
+    from pgtandem.model.restore import RestoreOrder
 
 
 class Risk(Enum):
@@ -86,6 +90,14 @@ class StepKind(Enum):
     VERIFY_BACKUP = "verify_backup"
     KEEP_BACKUP = "keep_backup"
     REMOVE_BACKUP = "remove_backup"
+    PRUNE_WAL = "prune_wal"
+    RESTORE_DATA = "restore_data"
+    RECOVER = "recover"
+    END_RECOVERY = "end_recovery"
+    SETTLE_RESTORED = "settle_restored"
+    CHECK_RESTORED = "check_restored"
+    NOTE_DRILL = "note_drill"
+    REMOVE_RESTORED = "remove_restored"
     ADOPT = "adopt"
     SET_PASSWORD = "set_password"
     DISABLE_ROLES = "disable_roles"
@@ -124,7 +136,7 @@ class Step:
     The remaining fields are what some kinds need: `programs` the folder of the PostgreSQL programs, `files` what is
     written, `names` the slots, settings or paths that the step is about, `upstream` whom a standby copies from,
     `service` the systemd unit through which a server is started and stopped, `places` folders outside the data
-    directory that are filled or emptied with it.
+    directory that are filled or emptied with it, `restore` what is restored.
     """
 
     id: str
@@ -143,6 +155,7 @@ class Step:
     upstream: NodeName | None = None
     service: str = ""
     places: tuple[str, ...] = ()
+    restore: "RestoreOrder | None" = None
     lone: bool = False
     within_seconds: float = 0.0
 

@@ -28,15 +28,9 @@ def backup_problems(observed: Observed) -> Iterator[str]:
             yield f"The last backup, {backup.label}, is not what was backed up: {backup.verified.trouble}"
         elif backups.chain(backup) is None:
             yield f"The last backup, {backup.label}, continues {backup.parent}, which is gone"
-    last = last_drill(backups)
+    last = backups.last_drilled
     if last is not None and last.drill is not None and last.drill.trouble:
         yield f"The last restore drill, of backup {last.label}, failed: {last.drill.trouble}"
-
-
-def last_drill(backups: Backups) -> Backup | None:
-    """The backup that was restored for trial last."""
-    drilled = [backup for backup in backups.kept if backup.drill]
-    return max(drilled, key=lambda backup: backup.drill.at if backup.drill else 0.0, default=None)
 
 
 def age_in_words(seconds: float) -> str:
@@ -57,7 +51,7 @@ def _proof(backup: Backup) -> str:
 
 
 def _drill(backups: Backups, now: float) -> str:
-    last = last_drill(backups)
+    last = backups.last_drilled
     if last is None or last.drill is None:
         return "none was ever restored for trial"
     what = "failed" if last.drill.trouble else "passed"

@@ -9,6 +9,7 @@ from pgtandem.model.backup import Backup, Backups, HalfMade
 from pgtandem.model.facts import ABSENT, Fact, Known, Unknown
 from pgtandem.model.topology import HostAddress, Topology
 from pgtandem.ports import Host, World
+from pgtandem.postgres.archive_content import wal_name
 from pgtandem.postgres.base_backups import (
     ABOUT_FILE,
     DRILL_FILE,
@@ -19,6 +20,7 @@ from pgtandem.postgres.base_backups import (
     parse_about,
     with_proofs,
 )
+from pgtandem.postgres.segments import segment_number
 
 _Found = Backup | HalfMade | tuple[str, str]
 
@@ -44,11 +46,18 @@ async def observe_backups(topology: Topology, world: World) -> Fact[Backups]:
         return Unknown(f"{failure.what}: {failure.why}" if failure.why else failure.what)
     everything = [found for look in looks for found in look]
     backups = [found for found in everything if isinstance(found, Backup) and found.cluster == topology.cluster]
+    oldest = None
+    if backups and (topology.backup.keep is not None or topology.backup.keep_for_seconds is not None):
+        try:
+            oldest = await _oldest_segment(topology, world, backups[-1])
+        except PgtandemError as failure:
+            return Unknown(f"{failure.what}: {failure.why}")
     return Known(
         Backups(
             tuple(sorted(backups, key=lambda backup: (backup.ended, backup.label))),
             tuple(found for found in everything if isinstance(found, HalfMade)),
             tuple(found for found in everything if isinstance(found, tuple)),
+            oldest,
         )
     )
 
@@ -88,3 +97,17 @@ async def _look(address: HostAddress, host: Host, folder: str) -> _Found | None:
 async def _text(host: Host, path: str) -> str | None:
     content = await host.read_file(path)
     return None if content is None else content.decode("utf-8", errors="replace")
+
+
+async def _oldest_segment(topology: Topology, world: World, like: Backup) -> int | None:
+    """The lowest number of a segment in the folder of the system that this backup is of. Raises HostFailure."""
+    assert topology.archive is not None
+    folder = posixpath.join(topology.archive.directory, like.system_identifier)
+    listings = await asyncio.gather(*(world.host(address).list_directory(folder) for address in topology.archive_hosts))
+    numbers = [
+        number
+        for names in listings
+        for stored in names or ()
+        if (found := wal_name(stored)) and (number := segment_number(found[0], like.segment_bytes)) is not None
+    ]
+    return min(numbers, default=None)

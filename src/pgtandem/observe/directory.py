@@ -11,6 +11,7 @@ from pgtandem.model.topology import Topology
 from pgtandem.observe.places import places_outside
 from pgtandem.plan.desired import MARKER_FILE, PASSFILE
 from pgtandem.plan.promotion import PROMOTION_FILE, parse_promotion
+from pgtandem.plan.recovery import RESTORE_FILE
 from pgtandem.ports import Host, HostFailure
 from pgtandem.postgres.archive_scripts import ARCHIVE_SCRIPT, SYSTEM_FILE
 from pgtandem.postgres.certificates import CERTIFICATE_FILE, ROOT_FILE
@@ -27,7 +28,7 @@ from pgtandem.postgres.wal_push import PUSH_SCRIPT
 OWN_FILES = (
     *(MARKER_FILE, SETTINGS_FILE, ARCHIVE_SCRIPT, RESTORE_SCRIPT, SYSTEM_FILE, RECOVERY_FILE),
     *(FETCH_SCRIPT, PUSH_SCRIPT, HOSTS_FILE),
-    *(CERTIFICATE_FILE, ROOT_FILE),
+    *(CERTIFICATE_FILE, ROOT_FILE, RESTORE_FILE),
 )
 
 _READ = (

@@ -16,6 +16,7 @@ from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
 from pgtandem.model.topology import HostAddress, Topology
 from pgtandem.model.value import dataclass
 from pgtandem.plan.order import ordered
+from pgtandem.plan.pruning import prune_step
 from pgtandem.plan.refusals import refuse_foreign
 from pgtandem.plan.retention import expired
 from pgtandem.postgres.base_backups import new_label
@@ -67,8 +68,18 @@ def plan_backup(topology: Topology, observed: Observed, order: BackupOrder) -> P
     if made is None or not made.kept:
         steps += _make(topology, observed, backups, order, source, primary, made)
         notes += _where(topology, source, primary)
+        if topology.backup.keep is not None or topology.backup.keep_for_seconds is not None:
+            notes.append("WAL that no backup and no standby needs any more is removed from the archive afterwards.")
     after = backups if made and made.kept else _foreseen(topology, observed, backups, order, source, made)
-    steps += _removals(topology, backups, after, source, order)
+    removals = _removals(topology, backups, after, source, order)
+    gone = {step.id.removeprefix("backup.").removesuffix(".remove") for step in removals}
+    left = replace(after, found=tuple(backup for backup in after.found if backup.label not in gone))
+    steps += removals
+    prune = prune_step(topology, observed, left, source, ("backup.keep", *(step.id for step in removals)))
+    if isinstance(prune, Step):
+        steps.append(prune)
+    elif prune is not None:
+        notes.append(prune)
     return Plan(primary=primary, steps=ordered(steps), notes=tuple(notes))
 
 
@@ -112,7 +123,15 @@ def _source(topology: Topology, observed: Observed, primary: NodeName, wanted: N
             )
         return wanted
     standbys = [name for name in topology.names if name != primary]
-    return next((name for name in standbys if not _objection(topology, observed, primary, name)), primary)
+    for name in (*standbys, primary):
+        if not _objection(topology, observed, primary, name):
+            return name
+    raise PgtandemError(
+        "PT-3052",
+        "there is no node that a backup could be taken from",
+        why=f"{primary}, the primary: {_objection(topology, observed, primary, primary)}.",
+        next_step="take [archive] host out of the topology file, or put a node on that host",
+    )
 
 
 def _objection(topology: Topology, observed: Observed, primary: NodeName, name: NodeName) -> str:
@@ -121,6 +140,8 @@ def _objection(topology: Topology, observed: Observed, primary: NodeName, name: 
     assert top is not None
     if node.running is None:
         return "its server does not run"
+    if _host_of(topology, name) != topology.node(name).host:
+        return "backups do not travel to an archive on another host yet"
     if name == primary:
         return ""
     if topology.node(name).apply_delay is not None:

@@ -150,6 +150,10 @@ class Session(Protocol):
         """Tells a standby to become the primary, and does not wait for that. From 12 on."""
         ...
 
+    async def resume_replay(self) -> None:
+        """Lets a paused replay go on; paused at its recovery target, the server ends its recovery."""
+        ...
+
     async def finish_segment(self) -> tuple[str, Lsn]:
         """Writes something small and switches to a new segment: the finished segment's name, and where it ended."""
         ...

@@ -1,7 +1,7 @@
 """Configuration files: postgresql.conf and what it includes (manual, 20.1.2). Parse and render."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 #: The file with pgtandem's settings, relative to the data directory, and the line that makes the server read it.
 SETTINGS_FILE = "pgtandem/settings.conf"
@@ -43,6 +43,16 @@ def parse_settings(text: str) -> dict[str, str]:
         if match and match.group(1).lower() not in ("include", "include_if_exists", "include_dir"):
             settings[match.group(1).lower()] = unquote_value(match.group(2))
     return settings
+
+
+def without_settings(text: str, names: Collection[str]) -> str:
+    """A configuration file without the assignments of these settings; every other line stays as it is."""
+    kept = []
+    for line in text.splitlines(keepends=True):
+        match = _ASSIGNMENT.match(line.rstrip("\r\n"))
+        if match is None or match.group(1).lower() not in names:
+            kept.append(line)
+    return "".join(kept)
 
 
 def has_include(text: str) -> bool:

@@ -341,6 +341,7 @@ SELECT state.in_recovery,
 FROM (SELECT pg_is_in_recovery() AS in_recovery OFFSET 0) AS state
 """
 # Not waited for: the caller looks for itself, more often than the server does (every 100 ms).
+RESUME_REPLAY = "SELECT pg_wal_replay_resume()"
 PROMOTE = "SELECT pg_promote(false)"
 
 

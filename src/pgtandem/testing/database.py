@@ -241,6 +241,13 @@ class SimSession:
         return server.in_recovery, Lsn(server.storage.replay_lsn if server.in_recovery else server.storage.end)
 
     @port_call(changes=True)
+    async def resume_replay(self) -> None:
+        server = await self._reach()
+        if not server.in_recovery:
+            raise DatabaseRefused(self.node, "go on with its replay", "Recovery is not in progress.")
+        server.paused = False
+
+    @port_call(changes=True)
     async def promote(self) -> None:
         server = await self._reach()
         if not server.in_recovery:

@@ -1,0 +1,170 @@
+"""Checking a server that was restored for trial, writing the result down, and removing it."""
+
+import posixpath
+
+from pgtandem.apply.context import Context
+from pgtandem.apply.restoring import SPACES
+from pgtandem.apply.servers import stop
+from pgtandem.errors import PgtandemError
+from pgtandem.model.backup import Drill
+from pgtandem.model.names import SUPERUSER
+from pgtandem.model.observed import Marker
+from pgtandem.model.plan import Step
+from pgtandem.model.restore import RESTORED, RestoreOrder
+from pgtandem.observe.directory import observe_marker
+from pgtandem.plan.recovery import RESTORE_FILE, is_drills
+from pgtandem.ports import SUPERUSER_SECRET, Completed
+from pgtandem.postgres.base_backups import DRILL_FILE, render_drill
+from pgtandem.postgres.conninfo import render_conninfo, render_passfile
+
+_LONG_SECONDS = 24 * 3600.0
+_LAST = "SELECT coalesce(extract(epoch FROM now() - pg_last_xact_replay_timestamp())::bigint::text, '')"
+_HAS_AMCHECK = "SELECT count(*) FROM pg_available_extensions WHERE name = 'amcheck'"
+
+
+async def check_restored(context: Context, step: Step) -> str:
+    """Asks it, looks at every page, and notes the result. Raises PgtandemError PT-4056 with what is wrong."""
+    order, (query, database) = step.restore, step.names
+    assert order is not None
+    assert order.drill is not None
+    seconds = context.world.clock.now() - order.drill
+    clients = _Clients(context, step, order)
+    await clients.open()
+    try:
+        age = (await clients.ask("postgres", _LAST)).strip()
+        said = [await clients.ask(database, query)] if query else []
+        checked = await _amcheck(clients)
+    finally:
+        await clients.close()
+    checked += await _checksums(context, step, order)
+    lost = float(age) if age.lstrip("-").isdigit() else None
+    await _note(context, order, Drill(context.world.clock.now(), "", round(seconds, 1), lost))
+    last = (
+        f"the last transaction is {max(lost, 0):.0f} s old"
+        if lost is not None
+        else "no transaction came after the backup"
+    )
+    words = [f"restored in {seconds:.1f} s", last, *(checked or ["its server answers"])]
+    words += [f"the query says {' '.join(text.split()) or 'nothing'}" for text in said]
+    return "; ".join(words)
+
+
+async def note_drill(context: Context, step: Step) -> str:
+    """That it failed, and why."""
+    order = step.restore
+    assert order is not None
+    await _note(context, order, Drill(context.world.clock.now(), step.names[0]))
+    return ""
+
+
+async def remove_restored(context: Context, step: Step) -> str:
+    """Stops it and removes its folder, where that is one of a restore. Raises PgtandemError PT-4002 where it is not."""
+    order = step.restore
+    assert order is not None
+    host = context.host(step.node)
+    for path in step.names:
+        await host.remove_tree(path)
+    if await host.list_directory(order.directory):
+        note = await host.read_file(posixpath.join(order.directory, RESTORE_FILE)) or b""
+        marker = await observe_marker(host, order.directory)
+        if marker != Marker(context.topology.cluster, RESTORED) or not is_drills(note.decode(errors="replace")):
+            raise PgtandemError(
+                "PT-4002",
+                f"{order.directory} holds no restored server",
+                next_step="look at what is there, and remove it",
+            )
+        await stop(context, step)
+        await host.remove_tree(order.directory)
+    await host.remove_tree(order.directory + SPACES)
+    await host.remove_file(order.directory + ".log")
+    return ""
+
+
+async def _note(context: Context, order: RestoreOrder, drill: Drill) -> None:
+    keeper = context.world.host(order.backup.host)
+    await keeper.write_file(posixpath.join(order.backup.folder, DRILL_FILE), render_drill(drill).encode())
+
+
+def _wrong(order: RestoreOrder, why: str) -> PgtandemError:
+    return PgtandemError(
+        "PT-4056",
+        f"what came back of backup {order.backup.label} is not right",
+        why=why,
+        next_step="pgtandem backup --full, then pgtandem drill",
+    )
+
+
+class _Clients:
+    """PostgreSQL's own client programs, with the superuser's password in a file that is there only meanwhile."""
+
+    def __init__(self, context: Context, step: Step, order: RestoreOrder) -> None:
+        self._context, self._step, self._order = context, step, order
+        self._host = context.host(step.node)
+        self._passfile = order.directory + ".passfile"
+
+    async def open(self) -> None:
+        secret = self._context.world.workspace.secret(SUPERUSER_SECRET)
+        entries = [(self._order.address, self._order.port, SUPERUSER, secret)] if secret else []
+        await self._host.write_file(self._passfile, render_passfile(entries).encode())
+
+    async def close(self) -> None:
+        await self._host.remove_file(self._passfile)
+
+    async def ask(self, database: str, query: str) -> str:
+        """Raises PgtandemError PT-4056 with what the server said."""
+        argv = ["psql", "-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-d", self.conninfo(database), "-c", query]
+        done = await self.run(argv)
+        if done.exit_code:
+            raise _wrong(self._order, f"{query}: {done.complaint}")
+        return done.text
+
+    def conninfo(self, database: str) -> str:
+        order = self._order
+        return render_conninfo(
+            {
+                "host": order.address,
+                "port": order.port,
+                "user": SUPERUSER,
+                "dbname": database,
+                "passfile": self._passfile,
+            }
+        )
+
+    async def run(self, argv: list[str], **environment: str) -> Completed:
+        program = self._context.program(self._step, argv[0])
+        return await self._host.run([program, *argv[1:]], deadline_seconds=_LONG_SECONDS, environment=environment)
+
+    async def has(self, program: str) -> bool:
+        return await self._host.can_execute(self._context.program(self._step, program))
+
+    def wrong(self, why: str) -> PgtandemError:
+        return _wrong(self._order, why)
+
+
+async def _amcheck(clients: _Clients) -> list[str]:
+    """Every table and index, where contrib is installed (pg_amcheck came with 14)."""
+    if not await clients.has("pg_amcheck") or (await clients.ask("postgres", _HAS_AMCHECK)).strip() != "1":
+        return []
+    done = await clients.run(
+        ["pg_amcheck", "--all", "--install-missing", "--no-password", "--maintenance-db", clients.conninfo("postgres")],
+        PGOPTIONS="-c default_transaction_read_only=off",
+    )
+    if done.exit_code:
+        raise clients.wrong(f"pg_amcheck: {done.complaint or done.text.strip()[-300:]}")
+    return ["pg_amcheck finds nothing wrong"]
+
+
+async def _checksums(context: Context, step: Step, order: RestoreOrder) -> list[str]:
+    """Every page, where the cluster has checksums. The server must be down for that."""
+    host = context.host(step.node)
+    name = "pg_checksums" if context.topology.postgresql >= 12 else "pg_verify_checksums"
+    seen = await context.observer.node(step.node)
+    if seen.control is None or not seen.control.checksums or not await host.can_execute(context.program(step, name)):
+        return []
+    await stop(context, step)
+    options = ["--check"] if context.topology.postgresql >= 12 else []
+    argv = [context.program(step, name), *options, "-D", order.directory]
+    done = await host.run(argv, deadline_seconds=_LONG_SECONDS)
+    if done.exit_code:
+        raise _wrong(order, f"{name}: {done.complaint}")
+    return ["the checksum of every page is right"]

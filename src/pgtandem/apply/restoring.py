@@ -1,0 +1,271 @@
+"""Restoring: a backup unpacked, made quiet, and brought to its target by its own server."""
+
+import asyncio
+import json
+import posixpath
+from dataclasses import replace
+
+from pgtandem.apply.context import Context
+from pgtandem.apply.node_files import write_node_files
+from pgtandem.apply.servers import start_quietly, stop
+from pgtandem.errors import PgtandemError
+from pgtandem.model.backup import Backup
+from pgtandem.model.lsn import Lsn
+from pgtandem.model.names import SUPERUSER
+from pgtandem.model.observed import Server
+from pgtandem.model.plan import NodeFiles, Step
+from pgtandem.model.restore import RESTORED, RestoreOrder, TargetKind
+from pgtandem.observe.paths import log_file, staging_directory
+from pgtandem.plan.desired import MARKER_FILE, PASSFILE
+from pgtandem.plan.recovery import (
+    HEADING,
+    RESTORE_FILE,
+    TARGET_SETTINGS,
+    changed_by_hand,
+    recovery_settings,
+    render_order,
+    restored_settings,
+)
+from pgtandem.ports import DatabaseUnreachable, Host
+from pgtandem.postgres.base_backups import MANIFEST_FILE, Tar, tars_among
+from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings, render_settings, without_settings
+from pgtandem.postgres.hba import HbaLine, render_block
+from pgtandem.postgres.versions import has_standby_signal
+
+_LONG_SECONDS = 7 * 24 * 3600.0
+SPACES = ".tablespaces"
+#: FOLDER FILE UNPACK TARGET: a compressed file that ends early is an error, though tar may not notice.
+_UNPACK = """
+cd "$1" || exit 1
+if [ -z "$3" ]; then exec tar -x -f "$2" -C "$4"; fi
+{ $3 "$2" || : >"$4.torn"; } | tar -x -f - -C "$4" || exit 1
+[ ! -e "$4.torn" ]
+"""
+_ENDED_BEFORE = "before configured recovery target"
+#: What a data directory must not bring along: signs of what the node was when it was backed up, and its secrets.
+_LEFT_OUT = (
+    *("standby.signal", "recovery.signal", RECOVERY_FILE, "recovery.done", "postmaster.pid", "pgtandem/promotion.json"),
+    *("pgtandem/server.key", "pgtandem/server.crt", PASSFILE, MANIFEST_FILE),
+)
+
+
+async def restore_data(context: Context, step: Step) -> str:
+    """Unpacks the chain under another name; one rename when it is whole, quiet and durable. Raises PgtandemError
+    PT-4055."""
+    order = step.restore
+    assert order is not None
+    host = context.host(step.node)
+    staging = staging_directory(order.directory, context.world.workspace.token())
+    await host.make_directory(posixpath.dirname(order.directory))
+    await host.remove_file(log_file(order.directory))
+    try:
+        await host.make_directory(staging)
+        folders = []
+        for number, backup in enumerate(order.chain):
+            folders.append(posixpath.join(staging, str(number)))
+            await _unpack(context, host, order, backup, folders[-1])
+        data = folders[0]
+        if len(folders) > 1:
+            await _bring_manifests(context, host, order, folders)
+            data = posixpath.join(staging, "data")
+            argv = [context.program(step, "pg_combinebackup"), "--no-sync", "-o", data, *folders]
+            done = await host.run(argv, deadline_seconds=_LONG_SECONDS)
+            if done.exit_code:
+                raise _failed(order, f"pg_combinebackup: {done.complaint}")
+        await _make_quiet(context, step, host, order, data)
+        await host.sync_tree(staging)
+        await host.rename(data, order.directory)
+        await host.remove_tree(staging)
+    except (PgtandemError, asyncio.CancelledError):
+        await asyncio.shield(host.remove_tree(staging))
+        raise
+    return ""
+
+
+async def _unpack(context: Context, host: Host, order: RestoreOrder, backup: Backup, target: str) -> None:
+    keeper = context.world.host(backup.host)
+    names = await keeper.list_directory(backup.folder) or ()
+    tars = tars_among(names)
+    if not any(tar.part == "base" for tar in tars):
+        raise _failed(order, f"{backup.folder} has no base.tar any more.")
+    await host.make_directory(target)
+    spaces = order.directory + SPACES
+    for tar in tars:
+        into = posixpath.join(target, tar.prefix) if not tar.part.isdigit() else posixpath.join(spaces, tar.part)
+        await host.make_directory(into)
+        await _unpack_tar(host, order, backup, tar, into.rstrip("/"))
+    if any(tar.part.isdigit() for tar in tars):
+        # Where the server finds its tablespaces: never the cluster's own.
+        lines = "".join(f"{tar.part} {spaces}/{tar.part}\n" for tar in tars if tar.part.isdigit())
+        await host.write_file(posixpath.join(target, "tablespace_map"), lines.encode())
+
+
+async def _bring_manifests(context: Context, host: Host, order: RestoreOrder, folders: list[str]) -> None:
+    """pg_combinebackup reads from them that the backups belong together."""
+    for backup, folder in zip(order.chain, folders, strict=True):
+        text = await context.world.host(backup.host).read_file(posixpath.join(backup.folder, MANIFEST_FILE))
+        await host.write_file(posixpath.join(folder, MANIFEST_FILE), text or b"")
+
+
+async def _unpack_tar(host: Host, order: RestoreOrder, backup: Backup, tar: Tar, into: str) -> None:
+    argv = ["sh", "-c", _UNPACK, "sh", backup.folder, tar.name, tar.unpack, into]
+    done = await host.run(argv, deadline_seconds=_LONG_SECONDS)
+    if done.exit_code:
+        raise _failed(order, f"{tar.name}: {done.complaint or 'it ends early'}")
+
+
+def _failed(order: RestoreOrder, why: str) -> PgtandemError:
+    room = "No space left" in why
+    return PgtandemError(
+        "PT-4055",
+        f"could not unpack backup {order.backup.label} to {order.directory}",
+        why=f"{why}\nWhat was unpacked was removed again.",
+        next_step="make room there, or name another folder: --into DIR" if room else "pgtandem backup verify",
+    )
+
+
+async def _make_quiet(context: Context, step: Step, host: Host, order: RestoreOrder, directory: str) -> None:
+    """Its files as a restored server has them. The sign that it is to recover comes with them, before its name."""
+    major = context.topology.postgresql
+    for name in _LEFT_OUT:
+        await host.remove_file(posixpath.join(directory, name))
+
+    async def text(name: str) -> str:
+        return (await host.read_file(posixpath.join(directory, name)) or b"").decode("utf-8", "surrogateescape")
+
+    auto = without_settings(await text("postgresql.auto.conf"), changed_by_hand(order, major))
+    await host.write_file(posixpath.join(directory, "postgresql.auto.conf"), auto.encode("utf-8", "surrogateescape"))
+    settings = restored_settings(order, major, parse_settings(await text(SETTINGS_FILE)), recovering=True)
+    settings |= _places(parse_settings(await text("postgresql.conf")), order.directory)
+    marker = {"made_by": "pgtandem", "cluster": context.topology.cluster, "node": RESTORED}
+    texts = {
+        **{name: text for name, text in order.files.texts if name not in (RECOVERY_FILE, MARKER_FILE)},
+        MARKER_FILE: json.dumps(marker) + "\n",
+        SETTINGS_FILE: render_settings(settings, HEADING),
+        RESTORE_FILE: render_order(order),
+    }
+    own = (HbaLine("all", SUPERUSER, "127.0.0.1"),)
+    files = NodeFiles(tuple(sorted(texts.items())), render_block(own), standby=False, passfile_nodes=())
+    await write_node_files(context, replace(step, files=files), directory)
+    if has_standby_signal(major):
+        await host.write_file(posixpath.join(directory, "recovery.signal"), b"")
+    else:
+        recovery = render_settings(recovery_settings(order), HEADING)
+        await host.write_file(posixpath.join(directory, RECOVERY_FILE), recovery.encode())
+
+
+def _places(main: dict[str, str], directory: str) -> dict[str, str]:
+    """Files that postgresql.conf names elsewhere would be the cluster's own."""
+    own = {"data_directory": "", "hba_file": "/pg_hba.conf", "ident_file": "/pg_ident.conf"}
+    places = {name: directory + path for name, path in own.items() if name in main}
+    if main.get("log_directory", "").startswith("/"):
+        places["log_directory"] = "log"
+    return places
+
+
+async def recover(context: Context, step: Step) -> str:
+    """Starts it, and waits until it stands at its target. Says where that is. Raises PgtandemError PT-4054 where the
+    archive ends before, and PT-4004."""
+    order = step.restore
+    assert order is not None
+    try:
+        await start_quietly(context, step)
+        await _await_target(context, step, order)
+    except PgtandemError as failure:
+        said = await _said(context, step)
+        if failure.code.text in ("PT-4004", "PT-4054") and any(_ENDED_BEFORE in line for line in said):
+            raise _not_reached(order, said) from None
+        raise
+    lines = await _said(context, step)
+    if order.target.kind is not TargetKind.LATEST and not any("recovery stopping" in line for line in lines):
+        # Up to 12 a server that runs out of WAL ends its recovery as if it had reached its target.
+        raise _not_reached(order, lines)
+    server = await (await context.session(step.node)).observe(None)
+    at, size = server.replay_lsn if server.in_recovery else server.current_lsn, order.backup.segment_bytes
+    if order.target.kind is TargetKind.LATEST and (
+        at is None or at.position // size < (order.expected_end.position - 1) // size
+    ):
+        raise _not_reached(order, lines)
+    return _where(server, at, lines)
+
+
+async def _await_target(context: Context, step: Step, order: RestoreOrder) -> None:
+    async def test() -> bool | None:
+        if await context.postmaster(step.node) is None:
+            return False
+        try:
+            server = await (await context.session(step.node)).observe(None)
+        except DatabaseUnreachable:
+            await context.leave(step.node)
+            return None
+        return True if not server.in_recovery or server.replay_paused else None
+
+    if not await context.wait(test, _LONG_SECONDS, pause=0.05):
+        tail = await context.log_tail(step.node)
+        raise PgtandemError(
+            "PT-4054", f"the restored server stopped before {order.target}", why=f"Its log says:\n{tail}"
+        )
+
+
+async def _said(context: Context, step: Step) -> list[str]:
+    """What its log says of its recovery. It begins with the restore, and has a line for every question too early."""
+    path = log_file(context.node(step.node).data_directory)
+    words = f"recovery stopping|last completed transaction|{_ENDED_BEFORE}"
+    done = await context.host(step.node).run(["grep", "-E", words, path], deadline_seconds=60)
+    return done.text.splitlines()
+
+
+def _not_reached(order: RestoreOrder, lines: list[str]) -> PgtandemError:
+    last = [
+        line.rpartition("last completed transaction was at log time ")[2] for line in lines if "last completed" in line
+    ]
+    when = f"The last transaction that it has is of {last[-1]}." if last else "It has no transaction after the backup."
+    return PgtandemError(
+        "PT-4054",
+        f"the archive ends before {order.target}",
+        why=f"{when} The restored server has stopped, or stands at the archive's end, in {order.directory}.",
+        next_step=f"rm -r {order.directory}, then pgtandem restore --to latest",
+    )
+
+
+def _where(server: Server, at: Lsn | None, lines: list[str]) -> str:
+    """Where it stands, by the server's own word."""
+    stopping = [line for line in lines if "recovery stopping" in line]
+    last = [line.rpartition("log time ")[2] for line in lines if "last completed transaction" in line]
+    words = [f"it stands at {at}, timeline {server.timeline}"]
+    if stopping:
+        words.append(f"stopped {stopping[-1].partition('recovery stopping ')[2]}")
+    if last:
+        words.append(f"last transaction of {last[-1]}")
+    return "; ".join(words)
+
+
+async def end_recovery(context: Context, step: Step) -> str:
+    """Ends the pause at the target, and with it the recovery (manual, 19.5.6). Waits until it takes writes."""
+    session = await context.session(step.node)
+    await session.resume_replay()
+
+    async def test() -> bool | None:
+        in_recovery, _ = await session.position()
+        return None if in_recovery else True
+
+    if not await context.wait(test, _LONG_SECONDS):
+        raise PgtandemError(
+            "PT-4054", "the restored server does not end its recovery", why=await context.log_tail(step.node)
+        )
+    return ""
+
+
+async def settle_restored(context: Context, step: Step) -> str:
+    """Its settings without those of recovery. They take effect at a start only, so it is started again."""
+    order = step.restore
+    assert order is not None
+    host, path = context.host(step.node), posixpath.join(order.directory, SETTINGS_FILE)
+    before = parse_settings((await host.read_file(path) or b"").decode("utf-8", "surrogateescape"))
+    settings = {name: text for name, text in before.items() if name not in (*TARGET_SETTINGS, "restore_command")}
+    if order.promote:
+        settings.pop("default_transaction_read_only", None)
+    await host.write_file(path, render_settings(settings, HEADING).encode("utf-8", "surrogateescape"))
+    await host.remove_file(posixpath.join(order.directory, "recovery.done"))
+    await stop(context, step)
+    return await start_quietly(context, step)

@@ -1,0 +1,82 @@
+"""pgtandem drill: the last backup restored for trial."""
+
+import argparse
+import os
+from functools import partial
+
+from pgtandem.apply.engine import Outcome, carry_out
+from pgtandem.apply.report import Silent
+from pgtandem.cli.changing import change
+from pgtandem.cli.invocation import spelled
+from pgtandem.cli.named import named_backup, named_node
+from pgtandem.cli.restore_order import order_restore
+from pgtandem.cli.workbench import in_world, read_topology, topology_path
+from pgtandem.errors import Family, PgtandemError
+from pgtandem.model.plan import Plan, Risk
+from pgtandem.model.restore import RestoreOrder, Target, TargetKind
+from pgtandem.model.topology import Topology
+from pgtandem.observe.cluster import Observer
+from pgtandem.observe.restorable import observe_restorable
+from pgtandem.plan.drill import plan_drill, plan_drill_failed
+from pgtandem.plan.intervals import choose
+from pgtandem.plan.restore import restore_topology
+from pgtandem.ports import World
+
+
+def run(options: argparse.Namespace) -> int:
+    """0 when it passed, 2 when somebody said no."""
+    path = topology_path(options)
+    topology = read_topology(path)
+    options.into = os.path.abspath(options.into) if options.into else None
+
+    async def work(world: World) -> tuple[Outcome, RestoreOrder]:
+        order = await _order(topology, world, options)
+        question = partial(plan_drill, order=order, query=options.query, database=options.database)
+        trial = restore_topology(topology, order)
+        try:
+            return await change(trial, world, question, yes=options.yes, command="drill"), order
+        except PgtandemError as failure:
+            if failure.code.family in (Family.APPLY, Family.VERIFY, Family.OBSERVE) and failure.code.text != "PT-4009":
+                await _clean_up(trial, world, order, failure)
+            raise
+
+    outcome, order = in_world(path, topology, work, options)
+    if outcome.declined:
+        return 2
+    print(f"backup {order.backup.label} of cluster {topology.cluster} can be restored")
+    print(spelled("next:  pgtandem backup list", path))
+    return 0
+
+
+async def _order(topology: Topology, world: World, options: argparse.Namespace) -> RestoreOrder:
+    restorable = await observe_restorable(topology, world)
+    target = Target(TargetKind.LATEST, "latest")
+    last = restorable.backups.kept[-1].label if restorable.backups.kept else None
+    if options.backup:
+        last = named_backup(restorable.backups, options.backup).label
+    return await order_restore(
+        topology,
+        world,
+        await Observer(topology, world).cluster(),
+        restorable,
+        choose(restorable.intervals, target, None, last),
+        target,
+        like=named_node(topology, options.like),
+        directory=options.into,
+        port=options.port,
+        drill=world.clock.now(),
+    )
+
+
+async def _clean_up(trial: Topology, world: World, order: RestoreOrder, failure: PgtandemError) -> None:
+    """Whatever failed, nothing of the trial stays but the note; what cannot be cleaned up now, the next drill does."""
+    trouble = f"{failure.what}. {failure.why}".strip().replace("\n", " ")
+
+    async def agreed(_: Plan, __: Risk | None) -> bool:
+        return True
+
+    question = partial(plan_drill_failed, order=order, trouble=trouble)
+    try:
+        await carry_out(trial, world, question, agreed, Silent(), "drill")
+    except PgtandemError as another:
+        failure.why += f"\nCleaning up failed too: {another.what}."

@@ -1,0 +1,104 @@
+"""pgtandem restore: a moment of the past, in a folder of its own beside the cluster."""
+
+import argparse
+import json
+import os
+import sys
+import time
+from functools import partial
+
+from pgtandem.apply.engine import Outcome
+from pgtandem.cli.changing import change
+from pgtandem.cli.invocation import spelled
+from pgtandem.cli.json_backups import restorable_json
+from pgtandem.cli.named import named_backup, named_node
+from pgtandem.cli.restore_order import order_restore
+from pgtandem.cli.show_intervals import interval_lines, with_moments
+from pgtandem.cli.targets import read_target, target_in_words
+from pgtandem.cli.terminal import Paint, width
+from pgtandem.cli.workbench import in_world, read_topology, topology_path
+from pgtandem.errors import PgtandemError
+from pgtandem.model.restore import RESTORED, RestoreOrder, Target
+from pgtandem.model.topology import Topology
+from pgtandem.observe.cluster import Observer
+from pgtandem.observe.restorable import Restorable, observe_restorable
+from pgtandem.plan.intervals import choose
+from pgtandem.plan.restore import plan_restore, restore_topology
+from pgtandem.ports import World
+
+
+def run(options: argparse.Namespace) -> int:
+    """0 when it is restored (or shown), 2 when somebody said no or nothing can be restored."""
+    path = topology_path(options)
+    topology = read_topology(path)
+    if options.to is None:
+        return _show(path, topology, options)
+    if options.json:
+        raise PgtandemError("PT-1006", "--json shows what can be restored, so --to has no use there")
+    target = read_target(options.to, time.time())
+    options.into = os.path.abspath(options.into) if options.into else None
+
+    async def work(world: World) -> tuple[Outcome, RestoreOrder]:
+        order = await _order(topology, world, target, options)
+        question = partial(plan_restore, order=order)
+        print(f"Restoring cluster {topology.cluster} to {target_in_words(target)}", flush=True)
+        return await change(
+            restore_topology(topology, order), world, question, yes=options.yes, command="restore"
+        ), order
+
+    outcome, order = in_world(path, topology, work, options)
+    if outcome.declined:
+        return 2
+    _tell(path, outcome, order, options.to)
+    return 0
+
+
+async def _order(topology: Topology, world: World, target: Target, options: argparse.Namespace) -> RestoreOrder:
+    restorable = await observe_restorable(topology, world)
+    if options.backup:
+        named_backup(restorable.backups, options.backup)
+    try:
+        interval = choose(restorable.intervals, target, options.timeline, options.backup)
+    except PgtandemError as refusal:
+        refusal.what = refusal.what.replace(str(target), target_in_words(target))
+        refusal.why = with_moments(refusal.why)
+        raise
+    return await order_restore(
+        topology,
+        world,
+        await Observer(topology, world).cluster(),
+        restorable,
+        interval,
+        target,
+        like=named_node(topology, options.like),
+        directory=options.into,
+        port=options.port,
+        promote=options.promote,
+    )
+
+
+def _show(path: str, topology: Topology, options: argparse.Namespace) -> int:
+    async def work(world: World) -> Restorable:
+        return await observe_restorable(topology, world)
+
+    restorable = in_world(path, topology, work, options)
+    if options.json:
+        print(json.dumps(restorable_json(topology, restorable.intervals), indent=2))
+    else:
+        columns = min(width(sys.stdout), 100)
+        print("\n".join(interval_lines(topology.cluster, restorable.intervals, Paint(sys.stdout), columns)))
+        following = 'pgtandem restore --to "TIME"' if restorable.intervals else "pgtandem backup"
+        print(spelled(f"next:  {following}", path))
+    return 0 if restorable.intervals else 2
+
+
+def _tell(path: str, outcome: Outcome, order: RestoreOrder, text: str) -> None:
+    server = outcome.observed.nodes[RESTORED].running
+    assert server is not None
+    at = server.replay_lsn if server.in_recovery else server.current_lsn
+    state = "is paused in recovery" if server.in_recovery else "takes writes" if order.promote else "refuses writes"
+    print(f"restored in {order.directory}, at {at} of timeline {server.timeline}; it {state}")
+    print(f"look:  psql -h {order.address} -p {order.port} -U postgres postgres   (the cluster's password)")
+    if server.in_recovery:
+        print(spelled(f"go on: pgtandem restore --to '{text}' --into {order.directory} --promote", path))
+    print(f"end:   pg_ctl stop -D {order.directory}, then remove it")

@@ -1,0 +1,133 @@
+"""From what somebody asked for to a whole order of a restore: which backup, which host, which port, which folder."""
+
+import posixpath
+import re
+from datetime import UTC, datetime
+
+from pgtandem.errors import PgtandemError
+from pgtandem.model.facts import Known
+from pgtandem.model.names import NodeName
+from pgtandem.model.observed import Observed
+from pgtandem.model.restore import Interval, RestoreOrder, Target, TargetKind
+from pgtandem.model.topology import Node, Topology
+from pgtandem.observe.restorable import Restorable
+from pgtandem.plan.desired import Wish, desired_files, desired_settings
+from pgtandem.plan.recovery import RESTORE_FILE
+from pgtandem.ports import World
+from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings
+from pgtandem.postgres.versions import STANDBY_FLOOR
+
+_PORTS = 200
+
+
+async def order_restore(
+    topology: Topology,
+    world: World,
+    observed: Observed,
+    restorable: Restorable,
+    interval: Interval,
+    target: Target,
+    *,
+    like: NodeName | None = None,
+    directory: str | None = None,
+    port: int | None = None,
+    promote: bool = False,
+    drill: float | None = None,
+) -> RestoreOrder:
+    """The order for what `choose` chose. Raises PgtandemError PT-3055 where the folder would be a node's own, and
+    PT-3052 where no node's host has the backup."""
+    chain = restorable.backups.chain(interval.backup)
+    assert chain is not None
+    node = _like(topology, chain[0].host.url, like)
+    beside = (
+        f"{node.data_directory}-drill" if drill is not None else f"{node.data_directory}-restored-{_spelled(target)}"
+    )
+    path = directory or beside
+    _refuse_taken(topology, node, path)
+    wish = Wish(topology, observed, node.name)
+    files = desired_files(wish, node.name)
+    command = parse_settings(dict(files.texts)[SETTINGS_FILE]).get("restore_command", "")
+    if not command:
+        standby = Wish(topology, observed, next((n for n in topology.names if n != node.name), node.name))
+        command = desired_settings(standby, node.name).get("restore_command", "")
+        texts = dict(desired_files(standby, node.name).texts)
+        command = command or parse_settings(texts.get(RECOVERY_FILE, "")).get("restore_command", "")
+    return RestoreOrder(
+        target=target,
+        timeline=interval.timeline,
+        chain=chain,
+        expected_end=interval.end,
+        directory=path,
+        host=node.host,
+        address="127.0.0.1",
+        port=port or await _port(topology, world, node, path),
+        like=node.name,
+        files=files,
+        restore_command=command,
+        floor=_floor(observed),
+        promote=promote,
+        drill=drill,
+    )
+
+
+def _like(topology: Topology, url: str, wanted: NodeName | None) -> Node:
+    """The last node of the file on the host that has the backup: the first one is the busiest."""
+    here = [node for node in topology.nodes if node.host.url == url]
+    if wanted is not None:
+        here = [node for node in here if node.name == wanted]
+    if here:
+        return here[-1]
+    what = f"{wanted} is not on" if wanted else "no node is on"
+    raise PgtandemError(
+        "PT-3052",
+        f"cannot restore: {what} the host that has the backup, {url}",
+        why="The backup is unpacked where it lies, by the PostgreSQL of a node there.",
+        next_step="its RESTORE.txt says how to restore it by hand elsewhere",
+    )
+
+
+def _spelled(target: Target) -> str:
+    """The same target leads to the same folder, so that the same command goes on with it."""
+    if target.moment is not None:
+        return datetime.fromtimestamp(target.moment, UTC).strftime("%Y%m%dT%H%M%SZ")
+    word = re.sub(r"[^A-Za-z0-9_.-]", "-", target.text)
+    return word if target.kind in (TargetKind.LATEST, TargetKind.LSN) else f"{target.kind.value}-{word}"
+
+
+def _refuse_taken(topology: Topology, like: Node, path: str) -> None:
+    taken = [node.data_directory for node in topology.nodes if node.host == like.host]
+    taken += [topology.archive.directory] if topology.archive else []
+    for other in taken:
+        if path == other or path.startswith(other.rstrip("/") + "/") or other.startswith(path.rstrip("/") + "/"):
+            raise PgtandemError(
+                "PT-3055",
+                f"cannot restore into {path}",
+                why=f"The cluster has {other} in use.",
+                next_step="name a folder of its own: --into DIR",
+            )
+
+
+async def _port(topology: Topology, world: World, node: Node, path: str) -> int:
+    """The port that an earlier run chose, or the next free one above the cluster's own."""
+    host = world.host(node.host)
+    if await host.read_file(posixpath.join(path, RESTORE_FILE)) is not None:
+        text = await host.read_file(posixpath.join(path, SETTINGS_FILE)) or b""
+        before = parse_settings(text.decode(errors="replace")).get("port", "")
+        if before.isdigit():
+            return int(before)
+    own = [other.port for other in topology.nodes]
+    for port in range(max(own) + 1, max(own) + _PORTS):
+        if port <= 65535 and await host.port_holder("127.0.0.1", port) is None:
+            return port
+    raise PgtandemError("PT-3007", "no free port was found for the restored server", next_step="name one: --port PORT")
+
+
+def _floor(observed: Observed) -> tuple[tuple[str, str], ...]:
+    """Recovery stops where one of these is below what the WAL was written with (manual, 26.4.3)."""
+    most: dict[str, int] = {}
+    for node in observed.nodes.values():
+        for name in STANDBY_FLOOR:
+            text = node.control.settings.get(name, "") if isinstance(node.data, Known) and node.control else ""
+            if text.isdigit():
+                most[name] = max(most.get(name, 0), int(text))
+    return tuple((name, str(value)) for name, value in sorted(most.items()))

@@ -1,0 +1,49 @@
+"""What can be restored, for people."""
+
+import re
+import textwrap
+from collections.abc import Sequence
+
+from pgtandem.cli.moments import moment_in_words
+from pgtandem.cli.terminal import Paint
+from pgtandem.model.restore import Interval
+
+_NUMBER = re.compile(r"\{(\d+\.?\d*)\}")
+
+
+def interval_lines(cluster: str, found: Sequence[Interval], paint: Paint, columns: int) -> list[str]:
+    """By timeline: from when to when, from which backups, and where it ends."""
+    if not found:
+        return [f"nothing can be restored of cluster {cluster}: there is no backup to begin with"]
+    lines = [paint.bold(f"cluster {cluster} can be restored to any moment")]
+    for timeline in dict.fromkeys(each.timeline for each in found):
+        on_it = [each for each in found if each.timeline == timeline]
+        lines.append(paint.bold(f"on timeline {timeline}"))
+        # Backups of one unbroken stretch lead to the same end: that is one line.
+        for end in dict.fromkeys(each.end for each in on_it):
+            stretch = [each for each in on_it if each.end == end]
+            first = stretch[0]
+            count = f"{len(stretch)} backups, the first is" if len(stretch) > 1 else "backup"
+            lines += [
+                f"  from   {_moment(first.begin_time)}   {first.begin}",
+                f"  until  {_moment(first.end_time)}   {first.end}",
+                *_wrapped(f"{count} {first.backup.label}", columns),
+            ]
+            if first.hole:
+                what = f"there is WAL behind it, but {first.missing} is missing: nothing in between can be restored"
+                lines += [paint.red(line) for line in _wrapped(what, columns)]
+    lines.append("Times are this machine's; the last transactions of each stretch may be a little older.")
+    return lines
+
+
+def with_moments(text: str) -> str:
+    """The planner knows no zones: what it names as seconds since 1970 is shown as this machine's clock has it."""
+    return _NUMBER.sub(lambda found: moment_in_words(float(found[1])), text)
+
+
+def _moment(seconds: float | None) -> str:
+    return f"{'(not known)':<25}" if seconds is None else moment_in_words(seconds)
+
+
+def _wrapped(text: str, columns: int) -> list[str]:
+    return textwrap.wrap(text, max(columns, 40), initial_indent="         ", subsequent_indent="         ")

@@ -1,0 +1,86 @@
+"""Point-in-time recovery: what can be restored, what is asked for, and where."""
+
+from enum import Enum
+
+from pgtandem.model.backup import Backup
+from pgtandem.model.lsn import Lsn, Timeline
+from pgtandem.model.names import NodeName
+from pgtandem.model.plan import NodeFiles
+from pgtandem.model.topology import HostAddress
+from pgtandem.model.value import dataclass
+
+#: What a restored server is called beside the cluster: it is none of its nodes.
+RESTORED = NodeName("restored")
+
+
+class TargetKind(Enum):
+    """What a restore may stop at (manual, 19.5.6: Recovery Target)."""
+
+    LATEST = "latest"
+    TIME = "time"
+    LSN = "lsn"
+    XID = "xid"
+    NAME = "name"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to stop: at the end of the archive, after the last commit before a moment (seconds since 1970), at a
+    position, after a transaction, at a named restore point. `text` is it as it is shown and told to PostgreSQL."""
+
+    kind: TargetKind
+    text: str
+    moment: float | None = None
+    lsn: Lsn | None = None
+
+    def __str__(self) -> str:
+        return {
+            TargetKind.LATEST: "the end of the archive",
+            TargetKind.TIME: self.text,
+            TargetKind.LSN: f"LSN {self.text}",
+            TargetKind.XID: f"transaction {self.text}",
+            TargetKind.NAME: f'restore point "{self.text}"',
+        }[self.kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """What one backup can be brought to on a timeline: from one position to before another, and about from when to
+    when (None where there is nothing to tell by). `missing` is the segment that would be next; with `hole` there is
+    later WAL that cannot be reached without it."""
+
+    timeline: Timeline
+    backup: Backup
+    begin: Lsn
+    end: Lsn
+    begin_time: float | None
+    end_time: float | None
+    missing: str
+    hole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreOrder:
+    """A whole restore as it was asked for: the chain of backups (the full one first), where to stop, into which folder
+    of which host, on which port. `like` is the node whose host, programs and ways to the archive are used. `files` are
+    that node's files with the settings of recovery still left out; `restore_command` is how it gets WAL. `floor` are
+    settings that recovery must not have less of. `drill` is when a restore for trial was begun (seconds since 1970)."""
+
+    target: Target
+    timeline: Timeline
+    chain: tuple[Backup, ...]
+    expected_end: Lsn
+    directory: str
+    host: HostAddress
+    address: str
+    port: int
+    like: NodeName
+    files: NodeFiles
+    restore_command: str
+    floor: tuple[tuple[str, str], ...] = ()
+    promote: bool = False
+    drill: float | None = None
+
+    @property
+    def backup(self) -> Backup:
+        return self.chain[-1]

@@ -1,0 +1,131 @@
+"""What can be restored: every backup with the WAL that follows it, timeline by timeline; and which backup to take."""
+
+from collections.abc import Mapping
+
+from pgtandem.errors import PgtandemError
+from pgtandem.model.archived import ArchivedWal
+from pgtandem.model.backup import Backup, Backups
+from pgtandem.model.lsn import Lsn, Timeline
+from pgtandem.model.restore import Interval, Target, TargetKind
+from pgtandem.postgres.archive_content import reach
+from pgtandem.postgres.segments import segment_name
+
+
+def intervals(backups: Backups, wal: ArchivedWal, written: Mapping[str, float]) -> tuple[Interval, ...]:
+    """By timeline, then by backup, oldest first. `written` is when files came into the archive (seconds since 1970), by
+    their WAL names: the commits in a segment are not younger than it is."""
+    timelines = sorted({one.timeline for one in wal.content.timelines} | {backup.timeline for backup in backups.kept})
+    found = []
+    for timeline in timelines:
+        for backup in backups.kept:
+            if backups.chain(backup) is not None and (interval := _interval(backup, wal, timeline, written)):
+                found.append(interval)
+    return tuple(found)
+
+
+def _interval(backup: Backup, wal: ArchivedWal, timeline: Timeline, written: Mapping[str, float]) -> Interval | None:
+    """None where the backup leads to no moment of this timeline."""
+    far = reach(wal, backup.timeline, backup.start_lsn, timeline)
+    own = timeline == backup.timeline
+    if far is None:
+        return None
+    # What the backup's own WAL covers is in the backup too.
+    end = max(far.end, backup.stop_lsn) if own else far.end
+    switches = wal.histories.get(timeline, ())
+    begin = backup.stop_lsn if own else max(backup.stop_lsn, switches[-1].at)
+    # A segment beyond the place where a timeline was left belongs to the next one.
+    left = next((switch.at for switch in switches if switch.timeline == backup.timeline), None)
+    if (left is not None and backup.stop_lsn > left) or (not own and end <= begin) or end < begin:
+        return None
+    size = wal.content.segment_bytes
+    last = segment_name(timeline, max(end.position - 1, 0) // size, size)
+    history = f"{timeline:08X}.history"
+    return Interval(
+        timeline=timeline,
+        backup=backup,
+        begin=begin,
+        end=end,
+        begin_time=backup.ended if own else written.get(history),
+        end_time=written.get(last, backup.ended if own and end == backup.stop_lsn else None),
+        missing=far.missing,
+        hole=far.hole,
+    )
+
+
+def latest_timeline(found: tuple[Interval, ...]) -> Timeline:
+    """The newest timeline that anything leads to."""
+    return max((interval.timeline for interval in found), default=Timeline(1))
+
+
+def choose(
+    found: tuple[Interval, ...], target: Target, timeline: Timeline | None, label: str | None = None
+) -> Interval:
+    """The newest backup from which the target can be reached; for a transaction or a name, whose place nobody knows,
+    the oldest one. Raises PgtandemError PT-3054 with what would be possible instead."""
+    wished = timeline or latest_timeline(found)
+    on_it = [each for each in found if each.timeline == wished and label in (None, each.backup.label)]
+    if not on_it:
+        raise _refusal(target, f"no backup leads to timeline {wished}", found)
+    if target.kind in (TargetKind.XID, TargetKind.NAME):
+        furthest = max(each.end for each in on_it)
+        return next(each for each in on_it if each.end == furthest)
+    if target.kind is TargetKind.LATEST:
+        return max(on_it, key=lambda each: (each.end, each.backup.ended))
+    if target.lsn is not None:
+        inside = [each for each in on_it if each.begin <= target.lsn <= each.end]
+        # An older position of the way to this timeline can be reached from a backup of before it.
+        inside = inside or [each for each in on_it if each.backup.stop_lsn <= target.lsn <= each.end]
+        if inside:
+            return inside[-1]
+        raise _refusal(target, _why_lsn(on_it, target.lsn), found)
+    assert target.moment is not None
+    inside = [each for each in on_it if each.backup.ended <= target.moment <= _end_time(each)]
+    if inside:
+        return inside[-1]
+    raise _refusal(target, _why_time(on_it, target.moment), found)
+
+
+def _end_time(interval: Interval) -> float:
+    return interval.end_time if interval.end_time is not None else interval.backup.ended
+
+
+def _why_lsn(on_it: list[Interval], lsn: Lsn) -> str:
+    before = [each for each in on_it if each.end < lsn]
+    after = [each for each in on_it if each.backup.stop_lsn > lsn]
+    words = []
+    if before:
+        last = max(before, key=lambda each: each.end)
+        words.append(f"the last position before it is {last.end}, where segment {last.missing} is missing")
+    if after:
+        first = min(after, key=lambda each: each.backup.stop_lsn)
+        words.append(f"the first one after it is {first.backup.stop_lsn}, the end of backup {first.backup.label}")
+    return "; ".join(words)
+
+
+def _why_time(on_it: list[Interval], moment: float) -> str:
+    before = [each for each in on_it if _end_time(each) < moment]
+    after = [each for each in on_it if each.backup.ended > moment]
+    words = []
+    if before:
+        last = max(before, key=_end_time)
+        words.append(f"the last moment before it is {{{_end_time(last)}}}, where segment {last.missing} is missing")
+    if after:
+        first = min(after, key=lambda each: each.backup.ended)
+        words.append(f"the first one after it is {{{first.backup.ended}}}, the end of backup {first.backup.label}")
+    return "; ".join(words)
+
+
+def _refusal(target: Target, why: str, found: tuple[Interval, ...]) -> PgtandemError:
+    if not found:
+        return PgtandemError(
+            "PT-3054",
+            f"cannot restore to {target}: there is no backup to begin with",
+            why="A restore begins with a base backup, and goes on with the WAL that was archived since.",
+            next_step="pgtandem backup   (for the next time)",
+        )
+    return PgtandemError(
+        "PT-3054",
+        f"cannot restore to {target}",
+        why=f"{why[:1].upper()}{why[1:]}.",
+        next_step="pgtandem restore   (shows what can be restored)",
+    )

@@ -1,0 +1,117 @@
+"""The settings of a server that is restored: recovers to a target, and can disturb nobody."""
+
+import json
+from collections.abc import Mapping
+
+from pgtandem.model.restore import RestoreOrder, TargetKind
+from pgtandem.postgres.settings import canonical, setting_spec
+from pgtandem.postgres.versions import STANDBY_FLOOR, has_standby_signal
+
+RESTORE_FILE = "pgtandem/restore.json"
+
+#: What belongs to the cluster: a restored server must not archive, stream, wait for anybody, or use others' files. Each
+#: is written down where the version has it, since what people wrote into postgresql.conf was backed up too.
+_NEUTRAL = {
+    "archive_mode": "off",
+    "archive_command": "",
+    "archive_library": "",
+    "archive_cleanup_command": "",
+    "recovery_end_command": "",
+    "primary_conninfo": "",
+    "primary_slot_name": "",
+    "recovery_min_apply_delay": "0",
+    "synchronous_standby_names": "",
+    "ssl": "off",
+    "external_pid_file": "",
+    "default_transaction_read_only": "off",
+    "hot_standby": "on",
+}
+#: What only makes sense together with those.
+_DROPPED = (
+    *("synchronous_commit", "archive_timeout", "promote_trigger_file", "summarize_wal", "restore_command"),
+    *("ssl_cert_file", "ssl_key_file", "ssl_ca_file", "ssl_crl_file", "ssl_min_protocol_version"),
+)
+TARGET_SETTINGS = tuple(
+    f"recovery_target_{kind}" for kind in ("time", "lsn", "xid", "name", "action", "timeline", "inclusive")
+)
+#: With more than this, a copy beside the running cluster could take the memory that the cluster needs.
+_MOST_BUFFERS = 16384  # of 8 kB
+
+HEADING = """\
+Made by pgtandem for a restored copy of the cluster: it archives nothing and streams from nobody."""
+
+
+def quiet_settings(order: RestoreOrder, major: int, backed_up: Mapping[str, str]) -> dict[str, str]:
+    """What the server had when it was backed up, but for what would disturb the cluster."""
+    settings = {name: value for name, value in backed_up.items() if name not in (*_DROPPED, *TARGET_SETTINGS)}
+    settings |= {name: value for name, value in _NEUTRAL.items() if setting_spec(major, name)}
+    settings |= {
+        "port": str(order.port),
+        "listen_addresses": "localhost" if order.host.is_local is False else order.address,
+        "unix_socket_directories": "",
+        "cluster_name": f"restored/{order.target.kind.value}",
+        "shared_buffers": _buffers(major, backed_up.get("shared_buffers")),
+    }
+    floor = dict(order.floor)
+    for name in STANDBY_FLOOR:
+        text = settings.get(name, "0")
+        if name in floor and text.isdigit() and int(text) < int(floor[name]):
+            settings[name] = floor[name]
+    return settings
+
+
+def _buffers(major: int, text: str | None) -> str:
+    spec = setting_spec(major, "shared_buffers")
+    if text is None or spec is None:
+        return "128MB"
+    return text if int(canonical(spec, text)) <= _MOST_BUFFERS else "128MB"
+
+
+def recovery_settings(order: RestoreOrder) -> dict[str, str]:
+    """Where to get WAL and where to stop: settings from 12 on, the content of recovery.conf before."""
+    settings = {"restore_command": order.restore_command, "recovery_target_timeline": str(order.timeline)}
+    kind = order.target.kind
+    if kind is not TargetKind.LATEST:
+        settings[f"recovery_target_{kind.value}"] = order.target.text
+        settings["recovery_target_action"] = "promote" if order.promote else "pause"
+    return settings
+
+
+def restored_settings(
+    order: RestoreOrder, major: int, backed_up: Mapping[str, str], *, recovering: bool
+) -> dict[str, str]:
+    """The settings file while it recovers, and afterwards. A copy that was brought to the archive's end and is not
+    to be promoted has no recovery left to be paused in: it refuses writes instead."""
+    settings = quiet_settings(order, major, backed_up)
+    if recovering and has_standby_signal(major):
+        settings |= recovery_settings(order)
+    if order.target.kind is TargetKind.LATEST and not order.promote:
+        settings["default_transaction_read_only"] = "on"
+    return settings
+
+
+def changed_by_hand(order: RestoreOrder, major: int) -> frozenset[str]:
+    """Settings that ALTER SYSTEM on the cluster must not decide here: postgresql.auto.conf is read last."""
+    return frozenset({*quiet_settings(order, major, {}), *_NEUTRAL, *_DROPPED, *TARGET_SETTINGS, "recovery_target"})
+
+
+def is_drills(text: str | None) -> bool:
+    """Whether what stands beside the data says that it was restored for trial."""
+    try:
+        return json.loads(text or "null")["drill"] is not None
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def render_order(order: RestoreOrder) -> str:
+    """What stands beside the data: which restore it is. Whether it is promoted may be decided later."""
+    value = {
+        "made_by": "pgtandem",
+        "system_identifier": order.backup.system_identifier,
+        "backups": [backup.label for backup in order.chain],
+        "target": order.target.kind.value,
+        "value": order.target.text,
+        "timeline": order.timeline,
+        "drill": order.drill,
+    }
+    return json.dumps(value, indent=2) + "\n"

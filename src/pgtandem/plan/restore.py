@@ -1,0 +1,200 @@
+"""A restore into a folder of its own: a copy beside the cluster, which cannot disturb it.
+
+The backup is unpacked under another name and renamed when it is whole; the server recovers by itself from then on. Cut
+off anywhere, the same command goes on: what the folder holds says which restore it is.
+"""
+
+from pgtandem.errors import PgtandemError
+from pgtandem.model.facts import Absent, Known, Unknown
+from pgtandem.model.observed import Observed, ObservedNode
+from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
+from pgtandem.model.restore import RESTORED, RestoreOrder, TargetKind
+from pgtandem.model.topology import Node, Topology
+from pgtandem.plan.order import ordered
+from pgtandem.plan.recovery import RESTORE_FILE, TARGET_SETTINGS, render_order
+from pgtandem.postgres.conf import SETTINGS_FILE, parse_settings
+
+#: What unpacked data needs beside the backup's own size, at most.
+_ROOM = 1.1
+
+
+def restore_topology(topology: Topology, order: RestoreOrder) -> Topology:
+    """The restored server as a cluster of one: everything that looks at nodes, starts and stops them works on it."""
+    node = Node(RESTORED, order.port, order.directory, order.host, order.address)
+    # The backups are looked at where a drill is to be noted beside one of them.
+    return Topology(
+        cluster=topology.cluster,
+        postgresql=topology.postgresql,
+        nodes=(node,),
+        archive=topology.archive if order.drill is not None else None,
+        binaries=topology.binaries,
+        bin_directory=topology.bin_directory,
+    )
+
+
+def plan_restore(topology: Topology, observed: Observed, order: RestoreOrder) -> Plan:
+    """The plan that makes this restored server; empty when it stands where it was asked to. `topology` is what
+    `restore_topology` makes.
+
+    Raises PgtandemError PT-3055 for a folder that holds something else, PT-3009 for a disk that is too small, PT-3008
+    and PT-3005 for what cannot be looked at or is not installed.
+    """
+    node = observed.nodes[RESTORED]
+    refuse_unseen(node, order)
+    steps: list[Step] = []
+    if node.leftovers:
+        steps.append(clear_leftovers(node))
+    if isinstance(node.data, Absent):
+        refuse_full(node, order)
+        steps.append(unpack(node, order))
+    elif not holds(node, order):
+        raise other_data(order)
+    server = node.running
+    paused = server is not None and server.in_recovery and server.replay_paused
+    if server is None or (server.in_recovery and not paused):
+        steps.append(recover(node, order))
+    elif paused and order.promote:
+        steps.append(
+            Step(
+                "restored.promote",
+                StepKind.END_RECOVERY,
+                RESTORED,
+                "end the recovery: it takes writes from now on",
+                "Asked for by --promote.",
+                Risk.CREATE,
+                programs=_programs(node),
+            )
+        )
+    if _targets_stay(node, order, steps=steps):
+        steps.append(
+            Step(
+                "restored.settle",
+                StepKind.SETTLE_RESTORED,
+                RESTORED,
+                "take the settings of recovery away, and start it without them",
+                "A recovery target that stays is met again at some later recovery.",
+                Risk.CREATE,
+                needs=("restored.recover", "restored.promote"),
+                proves=(Condition("is_primary", RESTORED),),
+                programs=_programs(node),
+                restore=order,
+            )
+        )
+    return Plan(primary=None, steps=ordered(steps), notes=_notes(order) if steps else ())
+
+
+def other_data(order: RestoreOrder) -> PgtandemError:
+    what = "drill" if order.drill is not None else f"restore to {order.target}"
+    return PgtandemError(
+        "PT-3055",
+        f"{order.directory} is not empty, and holds no {what}",
+        why="What stands there is not touched.",
+        next_step="name another folder: --into DIR",
+    )
+
+
+def holds(node: ObservedNode, order: RestoreOrder) -> bool:
+    """Whether the folder holds this very restore."""
+    return node.directory is not None and node.directory.files.get(RESTORE_FILE) == render_order(order)
+
+
+def clear_leftovers(node: ObservedNode) -> Step:
+    return Step(
+        "restored.leftovers",
+        StepKind.REMOVE_LEFTOVERS,
+        RESTORED,
+        "remove a half-made restore",
+        "An interrupted run left it.",
+        Risk.CREATE,
+        names=node.leftovers,
+    )
+
+
+def unpack(node: ObservedNode, order: RestoreOrder) -> Step:
+    labels = " and ".join(backup.label for backup in order.chain)
+    return Step(
+        "restored.data",
+        StepKind.RESTORE_DATA,
+        RESTORED,
+        f"unpack backup {labels} to {order.directory}",
+        "A folder of its own: the cluster and its data are not touched.",
+        Risk.CREATE,
+        needs=("restored.leftovers", "restored.clear"),
+        expects=(Condition("data_absent", RESTORED),),
+        proves=(Condition("data_is_ours", RESTORED, RESTORED),),
+        undo=f"remove {order.directory}",
+        programs=_programs(node),
+        files=order.files,
+        restore=order,
+    )
+
+
+def recover(node: ObservedNode, order: RestoreOrder) -> Step:
+    return Step(
+        "restored.recover",
+        StepKind.RECOVER,
+        RESTORED,
+        f"recover to {order.target} on timeline {order.timeline}",
+        f"It listens on port {order.port}, archives nothing and streams from nobody.",
+        Risk.CREATE,
+        needs=("restored.data",),
+        proves=(Condition("answers", RESTORED),),
+        programs=_programs(node),
+        restore=order,
+    )
+
+
+def _programs(node: ObservedNode) -> str:
+    return node.programs.value.directory if isinstance(node.programs, Known) else ""
+
+
+def _targets_stay(node: ObservedNode, order: RestoreOrder, *, steps: list[Step]) -> bool:
+    """Whether recovery ends, so that its settings have no use any more, and they are there."""
+    ends = order.promote or order.target.kind is TargetKind.LATEST
+    if not ends and (node.running is None or node.running.in_recovery):
+        return False
+    if any(step.kind in (StepKind.RESTORE_DATA, StepKind.RECOVER, StepKind.END_RECOVERY) for step in steps):
+        return ends
+    text = node.directory.files.get(SETTINGS_FILE) if node.directory else None
+    settings = parse_settings(text or "")
+    closed = settings.get("default_transaction_read_only") == "on"
+    return any(name in settings for name in (*TARGET_SETTINGS, "restore_command")) or (closed and order.promote)
+
+
+def _notes(order: RestoreOrder) -> tuple[str, ...]:
+    if order.promote:
+        return ("It takes writes afterwards, on a timeline of its own that nobody else knows.",)
+    if order.target.kind is TargetKind.LATEST:
+        return ("It refuses writes afterwards (default_transaction_read_only), so that it can be looked at as it was.",)
+    return ("It stops there, readable and paused, so that it can be looked at before anything is decided.",)
+
+
+def refuse_unseen(node: ObservedNode, order: RestoreOrder) -> None:
+    for fact in (node.reachable, node.data, node.postmaster):
+        if isinstance(fact, Unknown):
+            raise PgtandemError(
+                "PT-3008", f"could not look at {order.directory}", why=fact.sentence, next_step="mend that, then again"
+            )
+    if not isinstance(node.programs, Known):
+        why = node.programs.sentence if isinstance(node.programs, Unknown) else ""
+        raise PgtandemError(
+            "PT-3005", "the PostgreSQL programs to restore with are not there", why=why, next_step="pgtandem plan"
+        )
+    if isinstance(node.port_holder, Known) and node.running is None:
+        raise PgtandemError(
+            "PT-3007",
+            f"port {order.port} is taken by {node.port_holder.value}",
+            why="The restored server needs a port of its own.",
+            next_step="name another one: --port PORT",
+        )
+
+
+def refuse_full(node: ObservedNode, order: RestoreOrder) -> None:
+    needed = int(sum(backup.size_bytes for backup in order.chain) * _ROOM)
+    if isinstance(node.disk, Known) and node.disk.value.free_bytes < needed:
+        raise PgtandemError(
+            "PT-3009",
+            f"the disk of {order.directory} is too small for the restore",
+            why=f"It needs {needed / 1e9:.1f} GB and has {node.disk.value.free_bytes / 1e9:.1f} GB free.",
+            next_step="name a folder on another disk: --into DIR",
+        )

@@ -1,0 +1,301 @@
+"""Point-in-time recovery on real WAL, across a switchover and a failover; restore drills; what interrupts them."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from support.clusters import Cluster, installation
+from support.installations import PACKAGED_MAJORS, packaged
+from support.processes import alive
+from support.program import Done
+from support.servers import wait_until
+
+
+@dataclass
+class Past:
+    """A cluster with a past: at each mark the moment, and the rows that there were."""
+
+    cluster: Cluster
+    rows: list[str] = field(default_factory=list)
+    marks: list[tuple[str, list[str]]] = field(default_factory=list)
+    places: list[tuple[str, list[str]]] = field(default_factory=list)
+
+    def write(self, text: str, node: str) -> None:
+        self.cluster.write_row(text, node)
+        self.rows.append(text)
+
+    def mark(self, node: str) -> None:
+        """Between two commits by the server's own clock, and their positions."""
+        self.places.append((self.cluster.sql(node, "SELECT pg_current_wal_lsn()"), list(self.rows)))
+        self.cluster.sql(node, "SELECT pg_sleep(0.02)")
+        moment = self.cluster.sql(node, "SELECT clock_timestamp()")
+        self.cluster.sql(node, "SELECT pg_sleep(0.02)")
+        self.marks.append((moment.astimezone(UTC).isoformat(), list(self.rows)))
+
+    def settle(self, node: str) -> None:
+        """All of it in the archive."""
+        segment = self.cluster.sql(node, "SELECT pg_walfile_name(pg_current_wal_lsn())")
+        self.cluster.sql(node, "SELECT pg_switch_wal()")
+        wait_until(lambda: archived(self.cluster, segment), f"{segment} is archived", 60)
+
+
+def archived(cluster: Cluster, segment: str) -> bool:
+    return any(name.startswith(segment) for name in cluster.archived())
+
+
+def primary_of(cluster: Cluster) -> str:
+    (name,) = [name for name, (role, _) in cluster.states().items() if role == "primary"]
+    return name
+
+
+@pytest.fixture(scope="module")
+def past() -> Iterator[Past]:
+    """A backup, then rows and marks on timelines 1 to 3: a switchover, then a primary that was killed."""
+    with Cluster() as cluster:
+        cluster.up()
+        it = Past(cluster)
+        it.write("before the backup", "db1")
+        cluster.ok("backup", "--yes")
+        it.write("one", "db1")
+        it.mark("db1")
+        it.write("two", "db1")
+        cluster.ok("switchover", "--yes")
+        it.write("three", "db2")
+        it.mark("db2")
+        it.write("four", "db2")
+        cluster.shows_row("db1", "four")
+        it.settle("db2")
+        cluster.kill_server("db2")
+        cluster.ok("failover", "--yes")
+        cluster.ok("rejoin", "db2", "--yes")
+        it.write("five", "db1")
+        it.mark("db1")
+        cluster.sql("db1", "SELECT pg_create_restore_point('before six')")
+        it.write("six", "db1")
+        it.settle("db1")
+        cluster.converged()
+        yield it
+
+
+def ask(cluster: Cluster, done: Done, query: str) -> list[Any]:
+    """The first column of what the restored server says."""
+    found = re.search(r"-p (\d+)", done.out)
+    assert found, done.said
+    with psycopg.connect(
+        host="127.0.0.1", port=int(found[1]), user="postgres", dbname="postgres", password=cluster.password()
+    ) as connection:
+        return [row[0] for row in connection.execute(query.encode()).fetchall()]
+
+
+ROWS = "SELECT text FROM note ORDER BY ctid"
+
+
+def restored(cluster: Cluster) -> list[Path]:
+    return sorted(
+        path for path in (cluster.folder / "data").iterdir() if "-restored-" in path.name or "-drill" in path.name
+    )
+
+
+def remove(cluster: Cluster) -> None:
+    """Every restored server, as its last line tells how."""
+    for path in restored(cluster):
+        if not path.is_dir():
+            path.unlink()
+            continue
+        pid = path / "postmaster.pid"
+        if pid.exists() and alive(int(pid.read_text().split()[0])):
+            cluster.program("pg_ctl", "stop", "-m", "immediate", "-w", "-D", str(path))
+        shutil.rmtree(path)
+
+
+@pytest.fixture(autouse=True)
+def _tidy(past: Past) -> Iterator[None]:
+    yield
+    remove(past.cluster)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_every_mark_comes_back_row_for_row(past: Past, number: int) -> None:
+    """By time, on the newest timeline."""
+    moment, rows = past.marks[number]
+    done = past.cluster.ok("restore", "--to", moment, "--yes")
+    assert ask(past.cluster, done, ROWS) == rows
+    assert ask(past.cluster, done, "SELECT pg_is_in_recovery()") == [True]
+    assert ask(past.cluster, done, "SHOW archive_mode") == ["off"]
+    assert ask(past.cluster, done, "SHOW primary_conninfo") == [""]
+    past.cluster.converged()
+
+
+def test_a_position_and_a_name_and_the_end(past: Past) -> None:
+    place, rows = past.places[0]
+    done = past.cluster.ok("restore", "--to", place, "--yes")
+    assert ask(past.cluster, done, ROWS) == rows
+    done = past.cluster.ok("restore", "--to", "name:before six", "--promote", "--yes")
+    assert ask(past.cluster, done, ROWS) == past.rows[:-1]
+    left = "SELECT name FROM pg_settings WHERE name ~ '^recovery_target_?(name|time|lsn|xid)?$' AND setting <> ''"
+    assert ask(past.cluster, done, f"{left} OR pending_restart") == []
+    ask(past.cluster, done, "INSERT INTO note VALUES ('it takes writes') RETURNING text")
+    done = past.cluster.ok("restore", "--to", "latest", "--yes")
+    assert ask(past.cluster, done, ROWS) == past.rows
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        ask(past.cluster, done, "INSERT INTO note VALUES ('it does not') RETURNING text")
+    past.cluster.converged()
+
+
+def test_an_older_timeline_can_be_asked_for(past: Past) -> None:
+    """What the old primary wrote is there to its end, and nothing of what came after."""
+    intervals = shown(past.cluster)
+    assert [each["timeline"] for each in intervals] == [1, 2, 3]
+    done = past.cluster.ok("restore", "--to", past.places[0][0], "--timeline", "1", "--promote", "--yes")
+    assert ask(past.cluster, done, ROWS) == past.places[0][1]
+
+
+def shown(cluster: Cluster, exit_code: int = 0) -> list[dict[str, Any]]:
+    done = cluster.run("restore", "--json")
+    assert done.exit_code == exit_code, done.said
+    found: list[dict[str, Any]] = json.loads(done.out)["intervals"]
+    return found
+
+
+def test_it_goes_on_from_inspection_to_promotion(past: Past) -> None:
+    moment, rows = past.marks[1]
+    past.cluster.ok("restore", "--to", moment, "--yes")
+    again = past.cluster.ok("restore", "--to", moment, "--yes")
+    assert "unpack" not in again.out
+    done = past.cluster.ok("restore", "--to", moment, "--promote", "--yes")
+    assert "unpack" not in done.out
+    assert ask(past.cluster, done, ROWS) == rows
+    assert ask(past.cluster, done, "SELECT pg_is_in_recovery()") == [False]
+    (folder,) = [path for path in restored(past.cluster) if path.is_dir()]
+    assert "recovery_target" not in (folder / "pgtandem" / "settings.conf").read_text()
+
+
+def test_what_is_outside_is_refused_with_the_nearest(past: Past) -> None:
+    refused = past.cluster.run("restore", "--to", "F/0", "--yes").refused("PT-3054", 12)
+    assert "The last position before it is" in refused
+    refused = past.cluster.run("restore", "--to", "2001-01-01T00:00Z", "--yes").refused("PT-3054", 12)
+    assert re.search(r"The first one after it is \d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}", refused)
+    late = past.cluster.run("restore", "--to", "name:never", "--yes").refused("PT-4054", 13)
+    assert "last transaction that it has is of" in late
+    taken = past.cluster.run("restore", "--to", "latest", "--into", str(past.cluster.data("db1")), "--yes")
+    assert "in use" in taken.refused("PT-3055", 12)
+    past.cluster.converged()
+
+
+def test_a_hole_in_the_archive_says_what_cannot_be_restored(past: Past) -> None:
+    whole = shown(past.cluster)
+    segments = sorted(name for name in past.cluster.archived() if re.fullmatch("00000003[0-9A-F]{16}.*", name))
+    (folder,) = [path for path in past.cluster.archive.iterdir() if path.name.isdigit()]
+    gone = folder / segments[0]
+    kept = past.cluster.base / "kept"
+    shutil.move(gone, kept)
+    try:
+        broken = shown(past.cluster)
+        assert broken != whole
+        assert 3 not in [each["timeline"] for each in broken]
+        moment, _ = past.marks[2]
+        refused = past.cluster.run("restore", "--to", moment, "--timeline", "3", "--yes").refused("PT-3054", 12)
+        assert "timeline 3" in refused
+        moment, rows = past.marks[0]
+        done = past.cluster.ok("restore", "--to", moment, "--yes")
+        assert ask(past.cluster, done, ROWS) == rows
+    finally:
+        shutil.move(kept, gone)
+    assert shown(past.cluster) == whole
+
+
+def test_a_drill_passes_and_leaves_nothing_and_status_tells(past: Past) -> None:
+    done = past.cluster.ok("drill", "--query", "SELECT count(*) FROM note", "--yes")
+    assert f"the query says {len(past.rows)}" in done.out
+    assert re.search(r"restored in [\d.]+ s; the last transaction is \d+ s old", done.out)
+    assert restored(past.cluster) == []
+    assert "drill passed" in past.cluster.ok("status").out
+
+
+def test_a_drill_that_fails_leaves_nothing_but_the_note(past: Past) -> None:
+    folder = Path(json.loads(past.cluster.ok("backup", "list", "--json").out)["backups"][-1]["folder"])
+    base = folder / "base.tar"
+    content = base.read_bytes()
+    base.write_bytes(content[: len(content) // 2])
+    try:
+        past.cluster.run("drill", "--yes").refused("PT-4055", 13)
+        assert restored(past.cluster) == []
+        assert "The last restore drill" in past.cluster.run("status").out
+    finally:
+        base.write_bytes(content)
+    past.cluster.ok("drill", "--yes")
+    assert past.cluster.run("status").exit_code == 0
+
+
+@pytest.mark.parametrize("line", [2, 4])
+def test_killed_on_the_way_the_same_command_goes_on(past: Past, line: int) -> None:
+    """kill -9 of pgtandem, while it unpacks and while the server recovers."""
+    _killed_at(past, line)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("line", range(1, 9))
+def test_killed_at_every_line_of_the_journal(past: Past, line: int) -> None:
+    """kill -9 of pgtandem."""
+    _killed_at(past, line)
+
+
+def _killed_at(past: Past, line: int) -> None:
+    moment, rows = past.marks[2]
+    before = past.cluster.journal_lines()
+    running = past.cluster.start("restore", "--to", moment, "--promote", "--yes")
+    wait_until(lambda: past.cluster.journal_lines() >= before + line or not running.alive, f"line {line}", 60)
+    running.kill()
+    done = past.cluster.ok("restore", "--to", moment, "--promote", "--yes")
+    assert ask(past.cluster, done, ROWS) == rows
+    assert [path.name for path in restored(past.cluster) if ".pgtandem-new." in path.name] == []
+    past.cluster.converged()
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("major", [11, 15, 16])
+def test_other_majors(major: int) -> None:
+    try:
+        on = packaged(major) if major in PACKAGED_MAJORS else installation(major)
+    except LookupError as missing:
+        pytest.skip(str(missing))
+    with Cluster(on=on, standbys=0) as cluster:
+        cluster.up()
+        it = Past(cluster)
+        it.write("one", "db1")
+        cluster.ok("backup", "--yes")
+        it.write("two", "db1")
+        it.mark("db1")
+        it.write("three", "db1")
+        it.settle("db1")
+        done = cluster.ok("restore", "--to", it.marks[0][0], "--promote", "--yes")
+        assert ask(cluster, done, ROWS) == ["one", "two"]
+        done = cluster.run("restore", "--to", "name:never", "--yes")
+        assert "PT-4054" in done.err, done.said
+        cluster.ok("drill", "--yes")
+        cluster.converged()
+
+
+def test_an_incremental_chain_is_put_together() -> None:
+    with Cluster(standbys=0) as cluster:
+        cluster.topology["backup"] = {"incremental": True}
+        cluster.write()
+        cluster.up()
+        it = Past(cluster)
+        it.write("one", "db1")
+        cluster.ok("backup", "--yes")
+        it.write("two", "db1")
+        cluster.ok("backup", "--yes")
+        it.write("three", "db1")
+        it.settle("db1")
+        done = cluster.ok("restore", "--to", "latest", "--yes")
+        assert "-full and " in done.out
+        assert ask(cluster, done, ROWS) == ["one", "two", "three"]

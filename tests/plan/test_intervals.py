@@ -1,0 +1,139 @@
+"""What can be restored, and which backup is taken for it."""
+
+import pytest
+
+from cli.values import backup
+from pgtandem.errors import PgtandemError
+from pgtandem.model.archived import ArchiveContent, ArchivedWal, TimelineContent
+from pgtandem.model.backup import Backups
+from pgtandem.model.lsn import Lsn, Timeline, TimelineSwitch
+from pgtandem.model.restore import Interval, Target, TargetKind
+from pgtandem.plan.intervals import choose, intervals
+
+SIZE = 16 * 1024 * 1024
+T0 = 1_800_000_000.0
+ONE, TWO, THREE = Timeline(1), Timeline(2), Timeline(3)
+
+
+def lsn(segment: int, offset: int = 0) -> Lsn:
+    return Lsn(segment * SIZE + offset)
+
+
+def wal(
+    *timelines: TimelineContent, histories: dict[Timeline, tuple[TimelineSwitch, ...]] | None = None
+) -> ArchivedWal:
+    return ArchivedWal(ArchiveContent(SIZE, timelines), histories or {})
+
+
+def full(segment: int, *, label: str = "20270114T031320Z-full", timeline: Timeline = ONE) -> Backups:
+    return Backups((backup(label, T0, timeline=timeline, start_lsn=lsn(segment, 40), stop_lsn=lsn(segment, 256)),))
+
+
+def at(segment: int, offset: int = 0) -> Target:
+    return Target(TargetKind.LSN, str(lsn(segment, offset)), lsn=lsn(segment, offset))
+
+
+def when(seconds: float) -> Target:
+    return Target(TargetKind.TIME, str(T0 + seconds), moment=T0 + seconds)
+
+
+def written(*names: str) -> dict[str, float]:
+    return dict.fromkeys(names, T0 + 100)
+
+
+SWITCHED = wal(
+    TimelineContent(ONE, ((2, 5),)),
+    TimelineContent(TWO, ((5, 8),), history=True),
+    TimelineContent(THREE, ((8, 9),), history=True),
+    histories={
+        TWO: (TimelineSwitch(ONE, lsn(5, 1000)),),
+        THREE: (TimelineSwitch(ONE, lsn(5, 1000)), TimelineSwitch(TWO, lsn(8, 500))),
+    },
+)
+
+
+def test_a_backup_leads_from_its_end_to_the_last_segment() -> None:
+    (found,) = intervals(full(2), wal(TimelineContent(ONE, ((2, 7),))), written("000000010000000000000007"))
+    assert (found.begin, found.end) == (lsn(2, 256), lsn(8))
+    assert (found.begin_time, found.end_time) == (T0, T0 + 100)
+    assert not found.hole
+
+
+def test_a_hole_ends_it_and_is_named() -> None:
+    (found,) = intervals(full(2), wal(TimelineContent(ONE, ((2, 4), (6, 9)))), {})
+    assert (found.end, found.missing, found.hole) == (lsn(5), "000000010000000000000005", True)
+
+
+def test_without_any_wal_there_is_the_backups_own_end() -> None:
+    (found,) = intervals(full(2), wal(), {})
+    assert (found.begin, found.end) == (lsn(2, 256), lsn(2, 256))
+
+
+def test_every_timeline_that_a_backup_leads_to_is_told_of() -> None:
+    found = intervals(full(2), SWITCHED, {})
+    assert [(each.timeline, each.begin, each.end) for each in found] == [
+        (ONE, lsn(2, 256), lsn(6)),
+        (TWO, lsn(5, 1000), lsn(9)),
+        (THREE, lsn(8, 500), lsn(10)),
+    ]
+
+
+def test_a_backup_of_a_later_timeline_does_not_lead_to_an_earlier_one() -> None:
+    found = intervals(full(6, timeline=TWO), SWITCHED, {})
+    assert [each.timeline for each in found] == [TWO, THREE]
+
+
+def test_a_hole_before_a_switch_cuts_the_later_timelines_off() -> None:
+    broken = wal(
+        TimelineContent(ONE, ((2, 2), (4, 5))), TimelineContent(TWO, ((5, 8),), history=True),
+        histories={TWO: (TimelineSwitch(ONE, lsn(5, 1000)),)},
+    )  # fmt: skip
+    assert [each.timeline for each in intervals(full(2), broken, {})] == [ONE]
+
+
+def test_an_incremental_backup_without_its_parent_leads_nowhere() -> None:
+    lonely = Backups((backup("20270115T031320Z-incremental", T0, parent="20270114T031320Z-full"),))
+    assert intervals(lonely, wal(TimelineContent(ONE, ((2, 7),))), {}) == ()
+
+
+def two() -> tuple[Interval, ...]:
+    older, newer = full(2).found[0], full(6, label="20270115T031320Z-full").found[0]
+    both = Backups((older, backup(newer.label, T0 + 50, start_lsn=newer.start_lsn, stop_lsn=newer.stop_lsn)))
+    return intervals(both, wal(TimelineContent(ONE, ((2, 9),))), written("000000010000000000000009"))
+
+
+def test_the_newest_backup_before_the_target_is_taken() -> None:
+    assert choose(two(), at(9), None).backup.label == "20270115T031320Z-full"
+    assert choose(two(), at(5), None).backup.label == "20270114T031320Z-full"
+    assert choose(two(), when(60), None).backup.label == "20270115T031320Z-full"
+    assert choose(two(), when(20), None).backup.label == "20270114T031320Z-full"
+    assert choose(two(), Target(TargetKind.LATEST, "latest"), None).backup.label == "20270115T031320Z-full"
+
+
+def test_nobody_knows_where_a_name_is_so_the_oldest_one_is_taken() -> None:
+    assert choose(two(), Target(TargetKind.NAME, "x"), None).backup.label == "20270114T031320Z-full"
+
+
+def test_the_newest_timeline_is_followed_and_an_older_one_where_it_is_named() -> None:
+    found = intervals(full(2), SWITCHED, {})
+    assert choose(found, at(9, 5), None).timeline == THREE
+    assert choose(found, at(3), None).timeline == THREE
+    assert choose(found, at(5, 2000), ONE).timeline == ONE
+
+
+def refused(target: Target, found: tuple[Interval, ...], timeline: Timeline | None = None) -> str:
+    with pytest.raises(PgtandemError) as caught:
+        choose(found, target, timeline)
+    assert caught.value.code.text == "PT-3054"
+    return caught.value.why
+
+
+def test_a_target_outside_is_refused_with_the_nearest_possible_ones() -> None:
+    holes = intervals(full(2), wal(TimelineContent(ONE, ((2, 4), (6, 9)))), written("000000010000000000000004"))
+    why = refused(at(7), holes)
+    assert "last position before it is 0/5000000" in why
+    assert "segment 000000010000000000000005 is missing" in why
+    assert f"first one after it is {lsn(2, 256)}" in refused(at(1), holes)
+    assert f"{{{T0 + 100}}}" in refused(when(200), holes)
+    assert f"{{{T0}}}" in refused(when(-5), holes)
+    assert "no backup leads to timeline 7" in refused(at(3), holes, Timeline(7)).lower()

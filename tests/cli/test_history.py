@@ -1,7 +1,12 @@
 """The journal read back."""
 
+from dataclasses import replace
+
 from cli import values
-from pgtandem.apply.history import Result, read_history
+from pgtandem.apply.history import Result, read_history, run_of
+from pgtandem.model.lsn import Lsn, Timeline
+from pgtandem.model.names import NodeName
+from pgtandem.observe.promotions import Promotion
 
 
 def test_a_run_whose_end_is_missing_is_unfinished() -> None:
@@ -30,3 +35,18 @@ def test_entries_of_other_versions_are_passed_over() -> None:
     strange = [{}, {"event": "step done", "step": "x"}, {"at": None, "event": "later"}, {"event": "step", "step": None}]
     assert read_history(strange) == []
     assert read_history([*values.JOURNAL, *strange])[-1].result is Result.DONE
+
+
+def test_a_promotion_is_that_of_the_run_that_promoted_this_node_at_that_time() -> None:
+    steps = ["db2.checkpoint: make a checkpoint", "db2.promote: promote db2"]
+    journal = [
+        {"at": 100.0, "event": "plan", "command": "switchover", "who": "alice", "steps": steps},
+        {"at": 101.0, "event": "step", "step": "db2.promote", "kind": "promote", "node": "db2", "what": "promote db2"},
+        {"at": 102.0, "event": "step done", "step": "db2.promote", "seconds": 0.1},
+        {"at": 103.0, "event": "plan done"},
+    ]
+    runs = read_history(journal)
+    own = Promotion(Timeline(2), Timeline(1), Lsn(96), "no recovery target specified", 101.0, NodeName("db2"))
+    assert run_of(own, runs) is runs[0]
+    assert run_of(replace(own, node=NodeName("db1")), runs) is None
+    assert run_of(replace(own, at=1000.0), runs) is None

@@ -71,7 +71,7 @@ VIEWS = {
     "bench-asynchronous": lambda paint, columns: bench_lines(values.BENCH_ASYNCHRONOUS, Durability.ON, paint, columns),
     "bench-waiting": lambda paint, columns: bench_lines(values.BENCH_WAITING, Durability.LOCAL, paint, columns),
     "archive": lambda paint, columns: archive_lines(values.PAIR, values.ARCHIVE, paint, columns),
-    "history": lambda paint, columns: history_lines(values.PAST, 3, paint, columns),
+    "history": lambda paint, columns: history_lines(values.PAST, 3, paint, columns, values.PROMOTIONS),
     "doctor-explain": lambda paint, columns: explained([RULES["REP13"]], paint, columns),
 }
 

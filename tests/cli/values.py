@@ -30,6 +30,7 @@ from pgtandem.model.plan import Condition, Consequence, Plan, Risk, Step, StepKi
 from pgtandem.model.pooling import ObservedPgbouncer, PgbouncerConsole, PooledDatabase
 from pgtandem.model.restore import Interval
 from pgtandem.model.topology import LOCAL, Archive, Method, Node, Pgbouncer, Replication, Synchronous, Topology
+from pgtandem.observe.promotions import Promotion, Promotions
 from pgtandem.plan.archive_report import archive_report
 from pgtandem.plan.durability_levels import durability_levels
 from pgtandem.plan.whatif import WalRate, what_if
@@ -383,6 +384,14 @@ JOURNAL: list[dict[str, object]] = [
     {"at": 1_799_990_300.4, "event": "plan done"},
 ]  # fmt: skip
 PAST = read_history(JOURNAL)
+_WORDS = "no recovery target specified"
+PROMOTIONS = Promotions(
+    (
+        Promotion(Timeline(2), Timeline(1), Lsn.parse("0/3000060"), _WORDS, 3.0, NodeName("db2")),
+        Promotion(Timeline(3), Timeline(2), Lsn.parse("0/5000060"), _WORDS, 1_799_990_150.0, NodeName("db1")),
+    ),
+    (("db3", "No route to host."),),
+)
 
 
 def backup(label: str, ended: float, **facts: object) -> Backup:

@@ -31,7 +31,7 @@ SHAPES = {
     "doctor --json": doctor_json(*values.DIAGNOSED),
     "doctor explain --json": rules_json(list(RULES.values())),
     "whatif --json": whatif_json(values.WHATIF_PRIMARY, "shop"),
-    "history --json": history_json("shop", values.PAST),
+    "history --json": history_json("shop", values.PAST, values.PROMOTIONS, values.PAST),
     "archive --json": archive_json(values.PAIR, values.ARCHIVE),
     "backup list --json": backups_json(values.PAIR, values.BACKUPS, values.BACKUPS.found[-1].ended + 60),
     "restore --json": restorable_json(values.PAIR, values.INTERVALS),

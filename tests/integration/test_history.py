@@ -2,6 +2,7 @@
 
 import getpass
 import json
+import re
 from typing import Any
 
 import pytest
@@ -51,3 +52,26 @@ def test_what_was_done_and_what_was_refused() -> None:
         assert f"{before - 1} earlier" in shown
         assert "[PT-3003]" in shown
         assert "work_mem" not in shown
+
+
+def test_a_promotion_that_somebody_made_by_hand_is_told_from_one_of_pgtandem() -> None:
+    with Cluster() as cluster:
+        cluster.up()
+        cluster.ok("switchover", "--to", "db2", "--yes")
+        document = json.loads(cluster.ok("history", "--json").out)
+        assert [(each["node"], each["timeline"], each["command"]) for each in document["promotions"]] == [
+            ("db2", 2, "switchover")
+        ]
+        assert document["unseen"] == []
+        assert "not by pgtandem" not in cluster.ok("history").out
+
+        cluster.stop_server("db2")
+        cluster.pg_ctl("db1", "promote", "-w")
+        document = json.loads(cluster.ok("history", "--json").out)
+        by_hand = document["promotions"][-1]
+        assert (by_hand["node"], by_hand["timeline"], by_hand["left_timeline"]) == ("db1", 3, 2)
+        assert by_hand["command"] is None
+        assert re.fullmatch(r"[0-9A-F]+/[0-9A-F]+", by_hand["lsn"])
+        shown = " ".join(cluster.ok("history").out.split())
+        assert "db1 was promoted, not by pgtandem: timeline 3 begins at" in shown
+        assert "promoted" not in cluster.ok("history", "--journal").out

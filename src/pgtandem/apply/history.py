@@ -1,9 +1,11 @@
-"""What was done to a cluster, and what was refused: the journal read back."""
+"""What was done to a cluster, and what was refused: the journal read back, and whose each promotion was."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
+
+from pgtandem.observe.promotions import Promotion
 
 
 class Result(Enum):
@@ -67,6 +69,20 @@ def read_history(journal: Iterable[Mapping[str, Any]]) -> list[PastRun]:
         elif open_run is not None:
             _go_on(open_run, str(event), entry, at)
     return runs
+
+
+#: How far the clock of a node's host may be from the one of the journal.
+_CLOCKS_APART_SECONDS = 30.0
+
+
+def run_of(promotion: Promotion, runs: Iterable[PastRun]) -> PastRun | None:
+    """The run that promoted: it had a step for that on this node, at that time. None where none did: somebody else."""
+    for run in runs:
+        begun = {step.node or step.id.partition(".")[0] for step in run.steps if step.id.endswith(".promote")}
+        ended = run.ended if run.ended is not None else run.at + 3600
+        if promotion.node in begun and run.at - _CLOCKS_APART_SECONDS <= promotion.at <= ended + _CLOCKS_APART_SECONDS:
+            return run
+    return None
 
 
 def _run(entry: Mapping[str, Any], at: float, result: Result) -> PastRun:

@@ -16,6 +16,7 @@ from pgtandem.observe.tls_health import certificate_of, earliest_end
 
 if TYPE_CHECKING:  # other commands must not wait for them
     from pgtandem.apply.history import PastRun
+    from pgtandem.observe.promotions import Promotions
     from pgtandem.plan.whatif import Outcome
 
 VERSION = 1
@@ -158,7 +159,11 @@ def whatif_json(outcome: "Outcome", cluster: str) -> dict[str, Any]:
     }
 
 
-def history_json(cluster: str, runs: "Sequence[PastRun]") -> dict[str, Any]:
+def history_json(
+    cluster: str, runs: "Sequence[PastRun]", promotions: "Promotions", every_run: "Sequence[PastRun]"
+) -> dict[str, Any]:
+    from pgtandem.apply.history import run_of
+
     return {
         "version": VERSION,
         "cluster": cluster,
@@ -190,6 +195,19 @@ def history_json(cluster: str, runs: "Sequence[PastRun]") -> dict[str, Any]:
             }
             for run in runs
         ],
+        "promotions": [
+            {
+                "at": _time(promotion.at),
+                "node": promotion.node,
+                "timeline": promotion.timeline,
+                "left_timeline": promotion.left,
+                "lsn": str(promotion.lsn),
+                "reason": promotion.reason,
+                "command": run.command if (run := run_of(promotion, every_run)) else None,
+            }
+            for promotion in promotions.found
+        ],
+        "unseen": [{"name": name, "why": why} for name, why in promotions.unseen],
     }
 
 

@@ -155,6 +155,7 @@ def _doctor(sub: argparse.ArgumentParser) -> None:
 
 def _history(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--last", type=_count, metavar="N", help="only so many (10; all with --json)")
+    sub.add_argument("--journal", action="store_true", help="the journal alone: no host is asked for its timelines")
 
 
 def _bench(sub: argparse.ArgumentParser) -> None:

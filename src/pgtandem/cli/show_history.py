@@ -4,26 +4,53 @@ import textwrap
 import time
 from collections.abc import Sequence
 
-from pgtandem.apply.history import PastRun, PastStep, Result
+from pgtandem.apply.history import PastRun, PastStep, Result, run_of
 from pgtandem.cli.terminal import Paint
+from pgtandem.observe.promotions import Promotion, Promotions
 from pgtandem.observe.words import duration_in_words
+
+#: Where no host was asked.
+NOT_LOOKED = Promotions((), ())
 
 _GOOD = (Result.DONE, Result.DECLINED)
 _STEP = 12
 
 
-def history_lines(runs: Sequence[PastRun], left_out: int, paint: Paint, columns: int) -> list[str]:
-    """A line per run, one per step below it, and why something did not go well."""
-    lines = []
+def history_lines(
+    runs: Sequence[PastRun], left_out: int, paint: Paint, columns: int, promotions: Promotions = NOT_LOOKED
+) -> list[str]:
+    """A line per run, one per step below it, and why something did not go well; a promotion that no run made stands
+    between them at its time. Those that are older than the first run that is shown are left out with the others."""
+    lines, shown = [], list(promotions.found)
     if left_out:
         lines.append(paint.dim(f"{left_out} earlier: pgtandem history --last {left_out + len(runs)}"))
-    for run in runs:
-        lines += _run(run, paint, columns)
-    return lines or ["nothing was done yet"]
+        shown = [promotion for promotion in shown if not runs or promotion.at >= runs[0].at]
+    rows = [(run.at, _run(run, paint, columns)) for run in runs]
+    rows += [(p.at, _promotion(p, paint, columns)) for p in shown if run_of(p, runs) is None]
+    for _, row in sorted(rows, key=lambda row: row[0]):
+        lines += row
+    lines = lines or ["nothing was done yet"]
+    for name, why in promotions.unseen:
+        lines += _indented("unseen", f"promotions of {name}: {why}", columns)
+    return lines
+
+
+def _promotion(promotion: Promotion, paint: Paint, columns: int) -> list[str]:
+    """One that somebody made without pgtandem."""
+    text = (
+        f"{_moment(promotion.at)}  {promotion.node} was promoted, not by pgtandem: timeline {promotion.timeline} "
+        f"begins at {promotion.lsn}, where timeline {promotion.left} was left ({promotion.reason})"
+    )
+    lines = textwrap.wrap(text, columns, subsequent_indent=" " * 21, break_long_words=False, break_on_hyphens=False)
+    return [paint.yellow(line) for line in lines]
+
+
+def _moment(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
 def _run(run: PastRun, paint: Paint, columns: int) -> list[str]:
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.at))
+    when = _moment(run.at)
     who = f" by {run.who}" if run.who else ""
     text = f"{when}  {run.command}{who}: {_in_words(run)}"
     heading = textwrap.wrap(text, columns, subsequent_indent=" " * 21, break_long_words=False, break_on_hyphens=False)

@@ -150,9 +150,11 @@ COMMANDS: dict[str, Command] = {
     ),
     "history": Command(
         "show what was done to this cluster, by whom, and what was refused",
-        "It reads the journal beside the topology file and asks no host.",
+        "It reads the journal beside the topology file, and the servers' own history of timelines: a promotion that "
+        "somebody made without pgtandem is in it too.",
         ("pgtandem history", "pgtandem history --last 3", "pgtandem history --json"),
         json=True,
+        asks_hosts=True,
     ),
     "bench": Command(
         "measure what each durability level costs on this cluster",

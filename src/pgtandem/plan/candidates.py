@@ -13,7 +13,9 @@ from pgtandem.model.names import NodeName, slot_name
 from pgtandem.model.observed import Observed, ObservedNode, Sender, Server
 from pgtandem.model.topology import Durability, Method, Topology
 from pgtandem.model.value import dataclass
+from pgtandem.plan.desired import settings_in_place
 from pgtandem.plan.roles import timeline_of
+from pgtandem.postgres.sync_names import confirmations, listed_names
 from pgtandem.postgres.versions import STANDBY_FLOOR
 
 MEGABYTE = 1024 * 1024
@@ -136,7 +138,7 @@ def failover_candidates(topology: Topology, observed: Observed, lost: tuple[Node
         # One that has received nothing since its start may have more than it has replayed. It counts for itself, if it
         # has the most even so, and not for others.
         sure = {other for other in received if _has_received(observed.nodes[other]) or other == name}
-        checks += [check for old in lost if (check := _quorum(topology, old, sure)) is not None]
+        checks += [check for old in lost if (check := _quorum(topology, observed, old, sure)) is not None]
         here = topology.node(name).zone
         same_zone = any(topology.node(old).zone == here for old in lost)
         rank = (-(received[name].position if name in received else 0), not same_zone, topology.names.index(name))
@@ -148,7 +150,7 @@ def _has_received(node: ObservedNode) -> bool:
     return node.running is not None and node.running.receive_lsn is not None
 
 
-def _quorum(topology: Topology, old: NodeName, sure: AbstractSet[NodeName]) -> Check | None:
+def _quorum(topology: Topology, observed: Observed, old: NodeName, sure: AbstractSet[NodeName]) -> Check | None:
     """Whether the standbys that are seen must include one with every acknowledged commit of `old`.
 
     A commit was acknowledged when k of the n that could confirm had it (any k; of "first k" nobody knows which k were
@@ -161,15 +163,32 @@ def _quorum(topology: Topology, old: NodeName, sure: AbstractSet[NodeName]) -> C
     could = topology.confirming(old)
     if not could:
         return None
-    needed = len(could) - min(replication.synchronous.count, len(could)) + 1
+    count, could = _confirmed(observed, old, min(replication.synchronous.count, len(could)), could)
+    needed = len(could) - count + 1
     seen = [name for name in could if name in sure]
     return _holds(
         "acknowledged commits",
         f"{len(seen)} of {len(could)} standbys of {old} are seen",
         f"{needed}, so that one of them has every one",
         len(seen) >= needed,
-        "bring another standby back, or wait until one that was just started streams; then once more",
+        "bring another standby back, or wait until one that was just started has replayed all that it has; then once more",
     )
+
+
+def _confirmed(
+    observed: Observed, old: NodeName, count: int, could: tuple[NodeName, ...]
+) -> tuple[int, tuple[NodeName, ...]]:
+    """How many confirmations a commit of `old` had at least, and who could give one: by the topology file, and by what
+    was in place, which may be less where a change of the file was not applied yet, or not everywhere. The own file of
+    `old` tells that; where nobody can look at it, the others' tell how many."""
+    own = settings_in_place(observed.nodes[old]).get("synchronous_standby_names", "")
+    if observed.nodes[old].directory is not None:
+        if own:
+            names = (NodeName(name) for name in listed_names(own))
+            return min(count, confirmations(own)), tuple(dict.fromkeys((*could, *names)))
+        return count, could
+    others = [settings_in_place(node).get("synchronous_standby_names", "") for node in observed.nodes.values()]
+    return min([count, *(confirmations(text) for text in others if text)]), could
 
 
 def received_lsn(node: ObservedNode) -> Lsn | None:

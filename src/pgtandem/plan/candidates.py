@@ -171,7 +171,7 @@ def _quorum(topology: Topology, observed: Observed, old: NodeName, sure: Abstrac
         f"{len(seen)} of {len(could)} standbys of {old} are seen",
         f"{needed}, so that one of them has every one",
         len(seen) >= needed,
-        "bring another standby back, or wait until one that was just started has replayed all that it has; then once more",
+        "bring another standby back, or wait until one that was just started has replayed what it has; then once more",
     )
 
 

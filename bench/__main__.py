@@ -10,7 +10,16 @@ from bench.pairs import Outcome
 from bench.table import table_lines
 
 #: Short programs are measured more often: they cost little and vary much.
-_PAIRS = {"build": 12, "start-up": 40, "status": 30, "switchover": 12, "pooled": 12, "failover": 10}
+_PAIRS = {
+    "build": 12,
+    "copy": 5,
+    "copy-small-files": 5,
+    "start-up": 40,
+    "status": 30,
+    "switchover": 12,
+    "pooled": 12,
+    "failover": 10,
+}
 
 
 def main() -> int:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from bench.clusters import running_cluster, time_pgtandem, time_plain
+from bench.copying import copy_of_big_files, copy_of_small_files
 from bench.failover import failover
 from bench.machine import PGTANDEM, timed
 from bench.pairs import Outcome, run_pairs
@@ -67,6 +68,8 @@ def _status_of(nodes: int, pairs: int) -> Outcome:
 
 BENCHMARKS: Mapping[str, Callable[[int], list[Outcome]]] = {
     "build": build,
+    "copy": copy_of_big_files,
+    "copy-small-files": copy_of_small_files,
     "start-up": start_up,
     "status": status,
     "switchover": switchover,

@@ -43,10 +43,10 @@ def time_plain(*, archive: bool) -> float:
 
 
 @contextmanager
-def running_cluster(standbys: int) -> Iterator[tuple[Path, list[int]]]:
+def running_cluster(standbys: int, *options: str) -> Iterator[tuple[Path, list[int]]]:
     """A cluster built by pgtandem: its folder, and the nodes' ports."""
     with fresh_folder() as folder:
-        ports = _init(folder, "--standbys", str(standbys))
+        ports = _init(folder, "--standbys", str(standbys), *options)
         try:
             timed([PGTANDEM, "up", "--yes"], cwd=folder)
             yield folder, ports

@@ -21,7 +21,7 @@ from support.servers import wait_until
 from support.writer import Writer
 
 #: Before 12 a standby has a recovery.conf, before 15 a backup is started by another function.
-EVERY_TIME = (11, 15, 18)
+EVERY_TIME = (11, 18)
 _BACKUPS = f"pg_stat_activity WHERE application_name = '{BACKUP_SESSION}'"
 _KERNEL = re.compile(r"(\d+) files by the kernel on local; each has its size")
 
@@ -201,6 +201,7 @@ def test_killed_while_files_are_copied(large: Cluster) -> None:
     is_made_in_the_end(large)
 
 
+@pytest.mark.chaos
 def test_ctrl_c_while_files_are_copied(large: Cluster) -> None:
     add(large, "db2")
     running = large.start("apply", "--yes")
@@ -237,6 +238,7 @@ def test_backup_that_somebody_ends_makes_no_standby(large: Cluster) -> None:
     is_made_in_the_end(large)
 
 
+@pytest.mark.chaos
 def test_killed_cp_makes_no_standby(large: Cluster) -> None:
     """kill -9 of whatever program copies at the moment."""
     large.replication["max_copy_rate"] = "40MB"
@@ -262,6 +264,7 @@ def test_killed_cp_makes_no_standby(large: Cluster) -> None:
     is_made_in_the_end(large)
 
 
+@pytest.mark.chaos
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
 def test_disk_full_while_files_are_copied(large: Cluster) -> None:
     small = large.base / "small"

@@ -1,4 +1,5 @@
-"""Copies of a node: by the kernel where both are on one host, and by pg_basebackup where not, or where that cannot be.
+"""Copies of a node: by the kernel where both are on one host; between hosts what differs from the node's old data,
+where it has such; and by pg_basebackup.
 
 pg_basebackup is the way that always works. Which one it was, and what of the copy was checked, the step's remark says.
 """
@@ -7,6 +8,7 @@ import asyncio
 
 from pgtandem.apply.context import Context
 from pgtandem.apply.copies import finish_copy, prepare_staging, tidy
+from pgtandem.apply.difference_copies import NotByDifference, copy_by_difference
 from pgtandem.apply.kernel_copies import NotByKernel, copy_by_kernel
 from pgtandem.apply.streamed_copies import copy_by_stream
 from pgtandem.errors import PgtandemError
@@ -30,14 +32,26 @@ async def base_backup(context: Context, step: Step) -> str:
 async def _copy(context: Context, step: Step, *, set_aside: bool) -> str:
     final, staging = await prepare_staging(context, step)
     try:
-        try:
-            remark = await copy_by_kernel(context, step, staging)
-        except NotByKernel as reason:
-            remark = await copy_by_stream(context, step, staging)
-            if str(reason):
-                remark += f" (not by the kernel: {reason})"
+        remark = await _by_the_best_way(context, step, staging, final if set_aside else None)
         await finish_copy(context, step, staging, final, set_aside=set_aside)
     except (PgtandemError, asyncio.CancelledError):
         await tidy(context, step, staging)
         raise
     return remark
+
+
+async def _by_the_best_way(context: Context, step: Step, staging: str, old: str | None) -> str:
+    """Ways that cannot be taken have written nothing. What they say for it follows what was done instead."""
+    assert step.upstream is not None
+    one_host = context.node(step.node).host == context.node(step.upstream).host
+    reason: Exception | None = None
+    try:
+        if one_host:
+            return await copy_by_kernel(context, step, staging)
+        if old is not None:
+            return await copy_by_difference(context, step, staging, old)
+    except (NotByKernel, NotByDifference) as refusal:
+        reason = refusal
+    remark = await copy_by_stream(context, step, staging)
+    way = "by the kernel" if one_host else "by what differs"
+    return f"{remark} (not {way}: {reason})" if str(reason or "") else remark

@@ -62,12 +62,12 @@ async def copy_by_kernel(context: Context, step: Step, staging: str) -> str:
         raise NotByKernel(error.why) from None
     try:
         start = await session.start_backup(f"pgtandem {step.node}")
-        await _require_kept_wal(session, step, start)
+        await require_kept_wal(session, step, start)
         way, tree = await _look(context, step, staging, start)
         await _copy_tree(context, step, way, tree)
         await _copy_control_file(context, step, way)
         end = await session.stop_backup()
-        await _write_label(way, end)
+        await write_label(way, end)
         await _copy_wal(context, way, start, end.lsn)
     except (CopyFailed, PgtandemError) as failure:
         why = failure.why if isinstance(failure, PgtandemError) else str(failure)
@@ -79,11 +79,7 @@ async def copy_by_kernel(context: Context, step: Step, staging: str) -> str:
 
 async def _refuse_early(context: Context, step: Step) -> None:
     """What can be known before the upstream is asked for anything."""
-    assert step.upstream is not None
-    node, upstream = context.node(step.node), context.node(step.upstream)
-    if node.host != upstream.host:
-        raise NotByKernel("")
-    if set(step.places) - {node.wal_directory}:
+    if set(step.places) - {context.node(step.node).wal_directory}:
         raise NotByKernel("there are tablespaces")
     try:
         if not await has_gnu_tools(context.host(step.node)):
@@ -92,7 +88,7 @@ async def _refuse_early(context: Context, step: Step) -> None:
         raise NotByKernel(failure.what) from None
 
 
-async def _require_kept_wal(session: Session, step: Step, start: BackupStart) -> None:
+async def require_kept_wal(session: Session, step: Step, start: BackupStart) -> None:
     """The slot that the standby will stream from keeps what is written meanwhile: it was reserved before the start."""
     texts = dict(step.files.texts) if step.files else {}
     settings = parse_settings(texts.get(RECOVERY_FILE, "") + texts.get(SETTINGS_FILE, ""))
@@ -165,7 +161,7 @@ async def _copy_control_file(context: Context, step: Step, way: Way) -> None:
     raise CopyFailed(f"The control file of {step.upstream} could not be read whole: {done.complaint}")
 
 
-async def _write_label(way: Way, end: BackupEnd) -> None:
+async def write_label(way: Way, end: BackupEnd) -> None:
     mode = 0o666 & ~way.umask
     for name, text in ((TABLESPACE_MAP, end.tablespace_map), (LABEL_FILE, end.label)):
         if text:

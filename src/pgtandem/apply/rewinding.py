@@ -101,7 +101,7 @@ async def rewind(context: Context, step: Step) -> str:
         await host.remove_file(posixpath.join(staging, name))
     begun = False
     try:
-        async with _source(context, step, staging) as conninfo:
+        async with rewind_source(context, step, staging) as conninfo:
             begun = True
             done = await _pg_rewind(context, step, staging, conninfo)
     except PgtandemError:
@@ -152,9 +152,15 @@ async def _put_back(context: Context, step: Step, staging: str, final: str) -> N
 
 
 @asynccontextmanager
-async def _source(context: Context, step: Step, staging: str) -> AsyncIterator[str]:
+async def rewind_source(context: Context, step: Step, staging: str) -> AsyncIterator[str]:
     """How pg_rewind connects to the primary: as a role that is there meanwhile, with a password of its own that lies
     in a file beside the data directory meanwhile. What a killed run leaves of both, the next one removes."""
+    async with context.world.rewind_turn, _source(context, step, staging) as conninfo:
+        yield conninfo
+
+
+@asynccontextmanager
+async def _source(context: Context, step: Step, staging: str) -> AsyncIterator[str]:
     assert step.upstream is not None
     host, workspace, upstream = context.host(step.node), context.world.workspace, context.node(step.upstream)
     passfile, root, secret = staging + ".passfile", staging + ".ca.crt", workspace.new_secret()

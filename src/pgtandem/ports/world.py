@@ -39,6 +39,8 @@ class World:
     workspace: Workspace
     clock: Clock
     certificates: Certificates
+    #: Held while the role that pg_rewind uses is there: there is one, with one password at a time.
+    rewind_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _sessions: dict[tuple[NodeName, str, str, int], Session] = field(default_factory=dict)
     _consoles: dict[PgbouncerName, Console] = field(default_factory=dict)
 

@@ -1,0 +1,127 @@
+"""Copies between hosts: whole ones by pg_basebackup, and anew over old data, where only what differs is sent."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from support.hosts import Hosts, why_no_hosts
+from support.program import Running
+from support.remote import BIN, RemoteCluster
+from support.servers import wait_until
+
+_missing = why_no_hosts()
+pytestmark = pytest.mark.skipif(_missing is not None, reason=_missing or "")
+
+_SENT = re.compile(r"(\d+) of (\d+) bytes were sent, the rest has the same content in the old data")
+_SMALL_WAL = {"min_wal_size": "32MB", "max_wal_size": "32MB", "shared_buffers": "16MB"}
+
+
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[Hosts]:
+    with Hosts(2) as made:
+        yield made
+
+
+@pytest.fixture
+def pair(hosts: Hosts) -> Iterator[RemoteCluster]:
+    """Two nodes with a table of 100 MB, no archive."""
+    with RemoteCluster(hosts, parameters=_SMALL_WAL) as cluster:
+        cluster.know_hosts()
+        said = cluster.apply().out
+        assert re.search(r"\d+ files by pg_basebackup; each has its size by the server's manifest", said), said
+        rows = "SELECT g AS id, repeat(md5(g::text), 30) AS text FROM generate_series(1, 100000) g"
+        cluster.psql("db1", f"CREATE TABLE big AS {rows}")
+        # Who reads a row first marks it as committed, and not on every node alike; once it is frozen nobody does.
+        cluster.psql("db1", "VACUUM FREEZE big")
+        cluster.psql("db1", "CREATE TABLE passing AS SELECT g FROM generate_series(1, 10000) g")
+        cluster.psql("db1", "CREATE TABLE growing AS SELECT g FROM generate_series(1, 10000) g")
+        cluster.write_row("before")
+        cluster.shows_row("db2", "before")
+        yield cluster
+
+
+def leave_behind(cluster: RemoteCluster) -> None:
+    """db2 is stopped, and loses the WAL that it needs; meanwhile a few rows change, tables come, grow and go."""
+    data = cluster.nodes["db2"]["data_directory"]
+    cluster.psql("db2", "CHECKPOINT")
+    done = cluster.hosts.run("h2", [f"{BIN}/pg_ctl", "stop", "-w", "-m", "fast", "-D", data], user="postgres")
+    assert done.returncode == 0, done.stderr
+    needed = cluster.psql("db1", "SELECT pg_walfile_name(restart_lsn) FROM pg_replication_slots")
+    cluster.psql("db1", "SELECT pg_drop_replication_slot('pgtandem_db2')")
+    for change in (
+        "UPDATE big SET text = 'changed' WHERE id % 5000 = 0",
+        "DROP TABLE passing",
+        "INSERT INTO growing SELECT g FROM generate_series(1, 100000) g",
+        "CREATE TABLE new AS SELECT g FROM generate_series(1, 10000) g",
+        "INSERT INTO note VALUES ('while db2 was away')",
+    ):
+        cluster.psql("db1", change)
+    wal = f"{cluster.nodes['db1']['data_directory']}/pg_wal/{needed}"
+
+    def gone() -> bool:
+        for _ in range(4):
+            cluster.psql("db1", "SELECT pg_switch_wal(), pg_logical_emit_message(false, 'test', 'x')")
+        cluster.psql("db1", "CHECKPOINT")
+        return cluster.hosts.run("h1", ["test", "-e", wal]).returncode != 0
+
+    wait_until(gone, f"{needed} is gone from the primary", 60)
+
+
+def is_the_same(cluster: RemoteCluster) -> None:
+    """What every table holds, read through the checksums of its pages."""
+    cluster.converged()
+    cluster.shows_row("db2", "while db2 was away")
+    for table in ("big", "growing", "new", "note"):
+        query = f"SELECT count(*), md5(string_agg(md5(t::text), '' ORDER BY t::text)) FROM {table} AS t"
+        assert cluster.psql("db1", query) == cluster.psql("db2", query), table
+    assert cluster.psql("db2", "SELECT to_regclass('passing') IS NULL") == "t"
+    left = cluster.hosts.run("h2", ["ls", "-A", cluster.base]).stdout.split()
+    assert left == ["db2", "db2.log"]
+    assert cluster.psql("db1", "SELECT count(*) FROM pg_roles WHERE rolname = 'pgtandem_rewind'") == "0"
+
+
+def test_copy_over_old_data_sends_what_differs_alone(pair: RemoteCluster) -> None:
+    leave_behind(pair)
+    said = pair.apply().out
+    sent = _SENT.search(" ".join(said.split()))
+    assert sent, said
+    assert int(sent[1]) < 0.2 * int(sent[2])
+    is_the_same(pair)
+
+
+@pytest.mark.chaos
+def test_killed_and_the_primary_gone_while_differences_are_sent(pair: RemoteCluster) -> None:
+    """kill -9 of pgtandem, then of the primary: each time the old data is there, and the next run makes the copy."""
+    leave_behind(pair)
+    pair.tables["replication"] = {"max_copy_rate": "20MB"}
+    running = applying(pair)
+    wait_until(lambda: half_made(pair), "the copy is under way", 60)
+    running.kill()
+    before = half_made(pair)
+    assert "PG_VERSION" in pair.hosts.run("h2", ["ls", f"{pair.base}/db2"]).stdout
+
+    running = applying(pair)
+    wait_until(lambda: half_made(pair) - before, "the copy is under way", 60)
+    pair.hosts.run("h1", ["pkill", "-9", "-f", f"{pair.base}/db1"])
+    assert running.end(120).exit_code != 0
+    assert "PG_VERSION" in pair.hosts.run("h2", ["ls", f"{pair.base}/db2"]).stdout
+    wait_until(lambda: not half_made(pair), "the half-made copy is gone", 30)
+
+    pair.tables["replication"] = {}
+    said = pair.apply().out
+    if not _SENT.search(" ".join(said.split())):
+        said = said + pair.apply().out
+    assert _SENT.search(" ".join(said.split())), said
+    is_the_same(pair)
+
+
+def applying(cluster: RemoteCluster) -> Running:
+    cluster.write()
+    return cluster.start("apply", "--yes")
+
+
+def half_made(cluster: RemoteCluster) -> set[str]:
+    """The half-made copies that have files already."""
+    said = cluster.hosts.run("h2", ["sh", "-c", f"ls -d {cluster.base}/db2.pgtandem-new.*/PG_VERSION"]).stdout
+    return set(said.split())

@@ -87,6 +87,11 @@ def test_a_copy_can_be_asked_for(pair: Cluster) -> None:
     pair.ok("rejoin", old, "--copy", "--yes")
     is_back(pair, old, new)
     assert list(pair.data(old).parent.glob("*.pgtandem-old.*")) == []
+    before = pair.data(old).stat().st_ino
+    pair.ok("rejoin", old, "--copy", "--yes")  # also of a standby that has nothing to come back from
+    assert pair.data(old).stat().st_ino != before
+    is_back(pair, old, new)
+    assert list(pair.data(old).parent.glob("*.pgtandem-old.*")) == []
 
 
 def test_two_primaries_on_one_timeline_take_a_copy() -> None:

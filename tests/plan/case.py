@@ -135,7 +135,8 @@ class Case:
         """Raises PgtandemError where the planner refuses."""
         question, _, to = self.question.partition(" to ")
         if question.startswith("rejoin "):
-            return plan_rejoin(self.topology, self.observed, NodeName(question.removeprefix("rejoin ")))
+            name, _, copy = question.removeprefix("rejoin ").partition(", ")
+            return plan_rejoin(self.topology, self.observed, NodeName(name), copy=copy == "copied")
         if question == "failover" and to:
             name = to.removesuffix(", dead")
             return plan_failover(self.topology, self.observed, NodeName(name), dead=to != name)

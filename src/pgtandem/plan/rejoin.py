@@ -12,7 +12,7 @@ from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import REWIND_ROLE, NodeName
 from pgtandem.model.observed import Observed, ObservedNode, Server
 from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
-from pgtandem.model.topology import Topology
+from pgtandem.model.topology import Method, Topology
 from pgtandem.model.value import dataclass
 from pgtandem.plan.changes import change
 from pgtandem.plan.converge import plan_converge
@@ -60,23 +60,26 @@ def plan_rejoin(topology: Topology, observed: Observed, name: NodeName, *, copy:
         raise PgtandemError(
             "PT-3042", f"cannot look at {name}", why=apart.sentence, next_step="mend that, then run the same command"
         )
-    if apart is None:
+    if apart is None and not (copy and node.directory):
         return _settled(topology, observed, name)
     draft = Draft(Wish(topology, observed, primary))
     upstream = draft.wish.upstream(name)
     assert upstream is not None
+    if apart is None:
+        _refuse_outside(node, name)
     _fence(draft, name, node, upstream)
     if observed.passwords.next:
         give_passwords(draft)
     else:
         replication_role(draft)
     slot(draft, upstream, name)
-    _checkpoint(draft, primary)
-    _keep(draft, name, node, apart)
-    rewind = not copy and not apart.no_rewind
+    rewind = not copy and apart is not None and not apart.no_rewind
+    if apart is not None:
+        _checkpoint(draft, primary)
+        _keep(draft, name, node, apart)
     if rewind:
         _let_in(draft, primary)
-    _data(draft, name, upstream, primary, apart, rewind=rewind)
+    _data(draft, name, upstream, primary, "" if copy or apart is None else apart.no_rewind, rewind=rewind)
     draft.add(
         Step(
             f"{name}.start",
@@ -94,14 +97,21 @@ def plan_rejoin(topology: Topology, observed: Observed, name: NodeName, *, copy:
     prove(draft, name, f"It must stream from {upstream}, and show a row written on {primary}.")
     top = observed.nodes[primary].running
     assert top is not None
-    if rewind:
-        way, takes = "pg_rewind takes back what only it has", rewind_takes(top, primary, apart.since)
+    notes = [f"{name} has parted from {primary}: {apart.why}"] if apart else []
+    if rewind and apart is not None:
+        notes += [
+            "Way back: pg_rewind takes back what only it has.",
+            f"How long: {rewind_takes(top, primary, apart.since)}.",
+        ]
     else:
-        way, takes = f"a new copy: {apart.no_rewind or 'asked for'}", copy_takes(top)
+        why = "asked for" if copy or apart is None else apart.no_rewind
+        notes += [f"Way back: a new copy: {why}.", f"How long: {copy_takes(top)}."]
+    if name in topology.confirming(primary) and topology.replication.synchronous.method is not Method.NONE:
+        notes.append(f"Commits cannot wait for {name} meanwhile: where too few others confirm them, writes stop.")
     return Plan(
         primary=primary,
         steps=ordered(draft.steps),
-        notes=(f"{name} has parted from {primary}: {apart.why}", f"Way back: {way}.", f"How long: {takes}."),
+        notes=tuple(notes),
         consequences=single_failures(topology, primary),
         look_again=True,
     )
@@ -239,7 +249,19 @@ def _keep(draft: Draft, name: NodeName, node: ObservedNode, apart: Apart) -> Non
     )
 
 
-def _data(draft: Draft, name: NodeName, upstream: NodeName, primary: NodeName, apart: Apart, *, rewind: bool) -> None:
+def _refuse_outside(node: ObservedNode, name: NodeName) -> None:
+    """Folders outside the data directory cannot be filled a second time beside the first."""
+    if node.directory is not None and node.directory.outside:
+        places = ", ".join(sorted(set(node.directory.outside.values())))
+        raise PgtandemError(
+            "PT-3042",
+            f"cannot copy {name} anew beside its data",
+            why=f"The new copy would need {places} too, which the old one fills.",
+            next_step=f"stop {name}, move its data directory and {places} away, then pgtandem apply",
+        )
+
+
+def _data(draft: Draft, name: NodeName, upstream: NodeName, primary: NodeName, why: str, *, rewind: bool) -> None:
     directory = draft.wish.node(name).data_directory
     step = Step(
         f"{name}.data",
@@ -250,7 +272,7 @@ def _data(draft: Draft, name: NodeName, upstream: NodeName, primary: NodeName, a
         else f"copy {upstream} anew to {directory}; what is there is kept beside it for now",
         f"Only the pages that differ are read from {primary}, as the role {REWIND_ROLE}, which there is only meanwhile."
         if rewind
-        else f"It cannot be rewound: {apart.no_rewind or 'a copy was asked for'}.",
+        else (f"It cannot be rewound: {why}." if why else "A new copy was asked for."),
         Risk.REPLACE,
         needs=(
             *(f"{name}.keep", f"{name}.stop", f"{name}.fence"),

@@ -1,13 +1,15 @@
 """pgtandem rejoin: a former primary comes back as a standby."""
 
 import argparse
-from functools import partial
 
 from pgtandem.apply.engine import Outcome
 from pgtandem.cli.changing import change, write_client_passfile
 from pgtandem.cli.invocation import spelled
 from pgtandem.cli.named import named_node
 from pgtandem.cli.workbench import in_world, read_topology, topology_path
+from pgtandem.model.observed import Observed
+from pgtandem.model.plan import Plan
+from pgtandem.model.topology import Topology
 from pgtandem.plan.rejoin import plan_rejoin
 from pgtandem.ports import World
 
@@ -18,7 +20,13 @@ def run(options: argparse.Namespace) -> int:
     topology = read_topology(path)
     node = named_node(topology, options.node)
     assert node is not None
-    question = partial(plan_rejoin, name=node, copy=options.copy)
+    copy = options.copy
+
+    def question(topology: Topology, observed: Observed) -> Plan:
+        """What was replaced lies beside the new copy until that is proven: then it was copied."""
+        nonlocal copy
+        copy = copy and not observed.nodes[node].replaced
+        return plan_rejoin(topology, observed, node, copy=copy)
 
     async def work(world: World) -> Outcome:
         outcome = await change(topology, world, question, yes=options.yes, command="rejoin")

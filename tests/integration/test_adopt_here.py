@@ -76,8 +76,10 @@ def test_a_synchronous_pair_with_a_password_is_taken_over_although_that_is_cut_o
         wrong = pgtandem(folder, "adopt", *at(primary, standby), PGPASSWORD="wrong")
         assert "does not let postgres in" in wrong.refused("PT-2004", 11)
         assert not (folder / "pgtandem.toml").exists()
-        only = pgtandem(folder, "adopt", *at(standby), PGPASSWORD=PASSWORD).refused("PT-3002", 12)
-        assert f"127.0.0.1:{primary.port}" in only
+        dsn = f"postgres://postgres:{PASSWORD}@127.0.0.1:{standby.port}/postgres"
+        only = pgtandem(folder, "adopt", "--dsn", dsn)
+        assert f"127.0.0.1:{primary.port}" in only.refused("PT-3002", 12)
+        assert PASSWORD not in only.out + only.err
         said = ok(folder, "adopt", "--name", "shop", *at(primary, standby), PGPASSWORD=PASSWORD).said
         assert PASSWORD not in said
         assert (folder / ".pgtandem" / "secrets.json").stat().st_mode & 0o077 == 0

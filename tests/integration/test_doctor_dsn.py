@@ -190,6 +190,11 @@ TRAPS: tuple[tuple[str, Callable[[Pair], None], set[str]], ...] = (
     ("a delay that a commit waits for", _apply_waits_for_a_delay, {"STB16", "SYN01", "SYN08", "SYN09"}),
     ("a page is damaged", _a_page_is_damaged, {"STB19"}),
     ("nobody confirms", _commits_wait, {"SYN02", "SYN06"}),
+    (
+        "another manager",
+        lambda pair: pair.set(pair.standby, restore_command="/controller/manager wal-restore %f %p"),
+        {"STB08"},
+    ),
     ("replay is paused", lambda pair: pair.standby.sql("SELECT pg_wal_replay_pause()"), {"STB10"}),
 )
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from pgtandem.doctor.look import Look
 from pgtandem.doctor.rules import Seen, Severity, rule
+from pgtandem.postgres.managers import managed_by
 
 _MANY_TRANSACTIONS = 100_000_000
 _FEEDBACK_TRANSACTIONS = 10_000_000
@@ -82,6 +83,25 @@ def no_checkpoint(look: Look) -> Iterator[Seen]:
         point = examination.checkpoint_timeline
         if not server.in_recovery and point is not None and point < server.timeline:
             yield Seen(name, f"it writes timeline {server.timeline}, its last checkpoint is on {point}")
+
+
+@rule(
+    "STB08",
+    Severity.CRITICAL,
+    "another program takes care of the cluster too",
+    why="It starts servers, promotes them and writes their settings by its own mind. Two that do so undo each other's "
+    "work, and an old primary may come back as a second one, when its host starts for instance.",
+    fix="leave the cluster to that program; or end it on every host, and keep it from starting with the host",
+)
+def other_manager(look: Look) -> Iterator[Seen]:
+    for name, server in look.servers():
+        data = look.observed.nodes[name].directory
+        values = {key: setting.value for key, setting in server.settings.items()}
+        manager = managed_by(values, data.entries if data else ())
+        if manager:
+            # One that pgtandem does not keep is well in its hands.
+            severity = None if data and data.marker else Severity.NOTE
+            yield Seen(name, f"{manager} keeps it, by what its settings and files say", severity=severity)
 
 
 @rule(

@@ -11,6 +11,7 @@ from bench.table import table_lines
 
 #: Short programs are measured more often: they cost little and vary much.
 _PAIRS = {
+    "archiving": 5,
     "build": 12,
     "copy": 5,
     "copy-small-files": 5,

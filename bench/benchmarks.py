@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from bench.archiving import archiving
 from bench.clusters import running_cluster, time_pgtandem, time_plain
 from bench.copying import copy_of_big_files, copy_of_small_files
 from bench.failover import failover
@@ -67,6 +68,7 @@ def _status_of(nodes: int, pairs: int) -> Outcome:
 
 
 BENCHMARKS: Mapping[str, Callable[[int], list[Outcome]]] = {
+    "archiving": archiving,
     "build": build,
     "copy": copy_of_big_files,
     "copy-small-files": copy_of_small_files,

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 
@@ -37,7 +38,7 @@ def link(hosts: Hosts, request: pytest.FixtureRequest) -> Iterator[WalLink]:
     for host in ("h1", "h2"):
         hosts.unblock(host)
         hosts.heal(host)
-    for pid in hosts.processes("h3", "fetch-wal"):
+    for pid in (*hosts.processes("h3", "fetch-wal"), *hosts.processes("h3", "push-wal")):
         hosts.run("h3", ["kill", "-9", str(pid)])
     made.hang_up()
     shutil.rmtree(made.data)
@@ -252,6 +253,71 @@ def test_pushed_whole_once_and_never_over_something_else(link: WalLink) -> None:
     assert (link.archived("h1") / segment(0)).read_bytes() == content
     assert [path.name for path in link.archived("h1").iterdir() if path.is_file()] == [segment(0)]
     assert list(link.archived("h1").glob(".incoming/*")) == []
+
+
+def archived_content(link: WalLink, stored: str) -> bytes:
+    program = {".zst": "zstd", ".lz4": "lz4"}.get(stored[-4:])
+    path = str(link.archived("h1") / stored)
+    return subprocess.run([program, "-dcq", path] if program else ["cat", path], capture_output=True).stdout
+
+
+@pytest.mark.parametrize("form", [(), ("zstd", "1")], ids=["none", "zstd"])
+def test_a_backlog_is_pushed_ahead_whole_and_with_checksums(link: WalLink, form: tuple[str, ...]) -> None:
+    contents = {segment(number): os.urandom(MEGABYTE) for number in range(4085, 4105)}
+    for name, content in contents.items():
+        link.finish(name, content)
+    assert link.archive_one(*form)
+    wait_until(lambda: len(list(link.archived("h1").glob("0*"))) == 20, "the others are there before their calls", 60)
+    wait_until(lambda: not link.pushing(), "the worker ends", 30)
+    link.hosts.block("h3", "h1")
+    while link.ready():
+        assert link.archive_one(*form), "no connection is needed for what is known"
+    suffix = ".zst" if form else ""
+    assert {name: archived_content(link, name + suffix) for name in contents} == contents
+    check = "cd \"$1\" && cksum $(cut -d' ' -f3 checksums/* | sort) | sort >../now; sort checksums/* | diff - ../now"
+    done = subprocess.run(["sh", "-c", check, "sh", str(link.archived("h1"))], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("", "")
+    assert list(link.archived("h1").glob(".incoming/*")) == []
+
+
+@pytest.mark.parametrize("what", ["the worker", "the archive's side", "the host"])
+def test_killed_while_a_backlog_is_pushed_everything_comes_in_the_end(link: WalLink, what: str) -> None:
+    contents = {segment(number): os.urandom(MEGABYTE) for number in range(30)}
+    for name, content in contents.items():
+        link.finish(name, content)
+    assert link.archive_one()
+    if what == "the worker":
+        for pid in link.pushing():
+            link.hosts.run("h3", ["kill", "-9", str(pid)])
+    elif what == "the archive's side":
+        for pid in link.hosts.processes("h1", "serve-wal"):
+            link.hosts.run("h1", ["kill", "-9", str(pid)])
+    else:
+        link.hosts.crash("h1")
+        link.hosts.boot("h1")
+    for name in link.archived("h1").glob("0*"):
+        assert name.read_bytes() == contents[name.name], "nothing half has a name"
+    wait_until(lambda: not link.ready() or (link.archive_one() and False), "all of it is archived", 120)
+    assert {path.name: path.read_bytes() for path in link.archived("h1").glob("0*")} == contents
+    wait_until(lambda: not link.pushing(), "nothing runs on", 30)
+
+
+def test_a_damaged_segment_of_a_host_is_never_used_and_another_host_is_asked(link: WalLink) -> None:
+    for number in range(3):
+        link.finish(segment(number), os.urandom(MEGABYTE))
+        assert link.archive_one("zstd", "1")
+    stored = link.archived("h1") / f"{segment(1)}.zst"
+    content = bytearray(stored.read_bytes())
+    content[len(content) // 2] ^= 1
+    stored.write_bytes(bytes(content))
+    assert fetched(link, segment(0)) == (link.data / "pg_wal" / segment(0)).read_bytes()
+    calls = [link.fetch(segment(1))]
+    wait_until(lambda: calls[-1].stderr or calls.append(link.fetch(segment(1))), "it is told", 60)
+    assert calls[-1].returncode == 1
+    assert f"{segment(1)} is damaged in the archive" in calls[-1].stderr
+    link.store("h2", segment(1), (link.data / "pg_wal" / segment(1)).read_bytes())
+    wait_until(lambda: link.fetch(segment(1)).returncode == 0, "the other host has it", 60)
+    assert (link.data / "pg_wal/RECOVERYXLOG").read_bytes() == (link.data / "pg_wal" / segment(1)).read_bytes()
 
 
 def test_pushing_fails_within_seconds_where_the_host_is_silent(link: WalLink) -> None:

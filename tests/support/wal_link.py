@@ -27,7 +27,9 @@ class WalLink:
         self.hosts, self.node, self.sources = hosts, node, tuple(sources)
         self.data = hosts.srv(node) / _DATA.removeprefix("/srv/")
         folder = f"{_FOLDER}/{node}"
-        self._as_postgres(node, "mkdir", "-p", "-m", "700", folder, f"{_DATA}/pg_wal", f"{_DATA}/pgtandem")
+        self._as_postgres(
+            node, "mkdir", "-p", "-m", "700", folder, f"{_DATA}/pg_wal/archive_status", f"{_DATA}/pgtandem"
+        )
         key = f"{folder}/{KEY_FILE}"
         self._as_postgres(node, "sh", "-c", f"[ -f {key} ] || ssh-keygen -q -t ed25519 -N '' -C '' -f {key}")
         public = " ".join(self._there(node, f"{key}.pub").read_text().split()[:2])
@@ -63,8 +65,29 @@ class WalLink:
     ) -> "subprocess.CompletedProcess[str]":
         return self.in_data(f"timeout {seconds} sh {FETCH_SCRIPT} {name} {path}")
 
-    def push(self, path: str, name: str) -> "subprocess.CompletedProcess[str]":
-        return self.in_data(f"timeout 60 sh {PUSH_SCRIPT} {path} {name}")
+    def push(self, path: str, name: str, *form: str) -> "subprocess.CompletedProcess[str]":
+        return self.in_data(f"timeout 60 sh {PUSH_SCRIPT} {path} {name} {' '.join(form)}")
+
+    def finish(self, name: str, content: bytes) -> None:
+        """The server has finished a segment."""
+        self.write(self.node, f"{_DATA}/pg_wal/{name}", content)
+        self.write(self.node, f"{_DATA}/pg_wal/archive_status/{name}.ready", "")
+
+    def ready(self) -> list[str]:
+        return sorted(path.stem for path in (self.data / "pg_wal/archive_status").glob("*.ready"))
+
+    def archive_one(self, *form: str) -> bool:
+        """What the server does with the first file that is ready; whether it is archived."""
+        name = self.ready()[0]
+        if self.push(f"pg_wal/{name}", name, *form).returncode:
+            return False
+        status = self.data / "pg_wal/archive_status"
+        (status / f"{name}.ready").rename(status / f"{name}.done")
+        return True
+
+    def pushing(self) -> list[int]:
+        """The worker in the background."""
+        return self.hosts.processes(self.node, "pgtandem/push-wal - work")
 
     def ask(self, source: str, *words: str, stdin: str = "/dev/null") -> "subprocess.CompletedProcess[str]":
         """ssh with the node's own key and whatever words."""

@@ -48,7 +48,16 @@ copy_as() { # copies the file $1, which is the WAL file $2, to parts, in the for
         esac ;;
     esac
 }
-copy() { copy_as "pg_wal/$1" "$1"; }
+copy() { # the same for these files of pg_wal
+    plain=
+    for each; do
+        case $each.$compression in
+        *.history.* | *.backup.* | *.none) plain="$plain $each" ;;
+        *) copy_as "pg_wal/$each" "$each" || return ;;
+        esac
+    done
+    [ -z "$plain" ] || (cd pg_wal && exec cp $plain "$parts/")
+}
 make_parts() { # a folder of our own; what killed ones have left goes
     for at in "$incoming"/*; do
         case ${at##*/} in

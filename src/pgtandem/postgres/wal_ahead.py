@@ -59,24 +59,25 @@ next_batch() { # sets batch: up to $1 files that wait; fails when there are none
     [ -n "$batch" ]
 }
 mark() { : >"$ahead/$1"; }
-share() { # does "$1 FILE" for each of these files, several at once; fails where one fails
-    doing=$1 failed=0
+share() { # does "$1 FILES" for these files, in as many processes as there are processors, up to 4
+    doing=$1 failed=0 turn=0 pids= one= two= three= four=
     shift
-    while [ $# -gt 0 ]; do
-        pids=
-        for at in 1 2 3 4; do
-            [ $# -gt 0 ] && [ "$at" -le "$processors" ] || break
-            "$doing" "$1" &
-            pids="$pids $!"
-            shift
-        done
-        for at in $pids; do wait "$at" || failed=1; done
+    for at; do
+        case $turn in 0) one="$one $at" ;; 1) two="$two $at" ;; 2) three="$three $at" ;; *) four="$four $at" ;; esac
+        turn=$(((turn + 1) % processors))
     done
+    for at in "$one" "$two" "$three" "$four"; do
+        [ -n "$at" ] || continue
+        "$doing" $at &
+        pids="$pids $!"
+    done
+    for at in $pids; do wait "$at" || failed=1; done
     return "$failed"
 }
 begin_work() {
     echo $$ >"$ahead/worker" || exit 1
     processors=$(nproc 2>/dev/null) && [ "$processors" -gt 2 ] || processors=2
+    [ "$processors" -le 4 ] || processors=4
     work
     exit
 }
@@ -98,9 +99,9 @@ await() { # until it is archived, or nobody works on it any more
     polls=0
     while kill -0 "$worker" 2>/dev/null; do
         [ ! -e "$ahead/$name" ] || exit 0
-        sleep 0.02 || sleep 1
+        sleep 0.04 || sleep 1
         polls=$((polls + 1))
-        [ $((polls % 50)) != 0 ] || alive || break
+        [ $((polls % 25)) != 0 ] || alive || break
     done
     [ ! -e "$ahead/$name" ] || exit 0
 }

@@ -33,7 +33,7 @@ pack_as() { # the file $1, which is the WAL file $2, in the form in which it is 
     *) cp "$1" "$out/$2" ;;
     esac
 }
-pack() { pack_as "pg_wal/$1" "$1"; }
+pack() { for each; do pack_as "pg_wal/$each" "$each" || return; done; }
 send() { # these files of folder $1
     in=$1
     shift

@@ -169,6 +169,25 @@ def test_every_node_pushes_to_and_fetches_from_the_archive_host(archive_host: Re
     wait_until(lambda: any(n.startswith("00000002") and len(n) == 24 for n in archived(folder)), "WAL follows", 30)
 
 
+def test_with_a_dead_archive_host_the_servers_are_changed_and_keep_their_wal(archive_host: RemoteCluster) -> None:
+    hosts = archive_host.hosts
+    archive_host.apply()
+    hosts.crash("h3")
+    try:
+        archive_host.tables["parameters"] = {"work_mem": "6MB"}
+        done = archive_host.run("apply", "--yes")
+        assert "the WAL archive is left out, it cannot be looked at" in " ".join(done.out.split())
+        assert "could not look at the WAL archive" in done.refused("PT-3008", 12)
+        assert [archive_host.psql(node, "SHOW work_mem") for node in ("db1", "db2")] == ["6MB", "6MB"]
+        archive_host.write_row("while the archive was gone")
+        last = archive_host.psql("db1", "SELECT pg_walfile_name(pg_switch_wal())")
+    finally:
+        hosts.boot("h3")
+    folder = hosts.srv("h3") / "bob" / archive_host.folder.name
+    wait_until(lambda: last in archived(folder), "what was kept is in the archive", 90)
+    archive_host.converged()
+
+
 def test_what_was_changed_by_hand_is_seen_and_mended(own_disks: RemoteCluster) -> None:
     hosts = own_disks.hosts
     own_disks.apply()

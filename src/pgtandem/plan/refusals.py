@@ -15,7 +15,7 @@ from pgtandem.plan.catching_up import gaps
 from pgtandem.plan.certificates import tls_findings
 from pgtandem.plan.desired import Wish, neighbour_at_port
 from pgtandem.plan.layout import taken_names
-from pgtandem.plan.left_out import left_out, out_of_reach
+from pgtandem.plan.left_out import archive_left_out, left_out, out_of_reach
 from pgtandem.plan.outside import outside_findings
 from pgtandem.plan.roles import claims_primary, timeline_of
 from pgtandem.plan.timelines import parted
@@ -80,6 +80,7 @@ def refuse_left_out(wish: Wish, waiting: str) -> None:
         f"This waits for it: {waiting}." if waiting else "All that could be looked at is what the topology file says."
     )
     findings = [finding for name in out_of_reach(wish) for finding in _unknown(name, wish.seen(name))]
+    findings += unseen_archive(wish.topology, wish.observed)
     raise_findings([(code, replace(found, why=f"{found.why} {rest}")) for code, found in findings], wish.topology)
 
 
@@ -103,7 +104,8 @@ def _findings(wish: Wish) -> Iterator[Finding]:
         yield from path_findings(wish, name)
         yield from library_findings(wish, name)
     yield from _obstacles(wish.topology, wish.observed)
-    yield from unseen_archive(wish.topology, wish.observed)
+    if not archive_left_out(wish):
+        yield from unseen_archive(wish.topology, wish.observed)
     yield from _compressors(wish.topology, wish.observed)
     yield from tls_findings(wish)
     for former in wish.observed.former:

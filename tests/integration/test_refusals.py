@@ -147,6 +147,13 @@ def test_two_primaries_are_told_first_and_refused() -> None:
         status = cluster.run("status")
         assert status.exit_code == 2
         assert status.out.splitlines()[0].startswith("! TWO PRIMARIES: db1 on timeline 1")
+        said = " ".join(status.out.split())
+        point = re.search(
+            r"db2 left timeline 1 at (\S+); written since then: (\S+ \S+) on db1, (\S+ \S+) on db2:", said
+        )
+        assert point is not None, said
+        assert point[2] == "0 B"
+        assert point[3] != "0 B"
         with cluster.unchanged(servers_run=True):
             words = cluster.run("apply", "--yes").refused("PT-3001", 12)
         assert "timeline 1" in words

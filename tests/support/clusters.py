@@ -164,7 +164,9 @@ class Cluster:
 
     def options(self) -> dict[str, Any]:
         """How the program runs: where, in which environment, as whom."""
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
+        # As it was installed, it need not be compiled at every start.
+        left_out = ("PG", "PYTHONDONTWRITEBYTECODE")
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(left_out)}
         return {"cwd": self.folder, "env": {**environment, **self.environment}, **self.as_user}
 
     def run(self, *arguments: str, seconds: float = 120) -> Done:

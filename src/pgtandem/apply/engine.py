@@ -47,12 +47,23 @@ class Outcome:
 
 
 async def carry_out(
-    topology: Topology, world: World, question: Question, approve: Approve, report: Report, command: str
+    topology: Topology,
+    world: World,
+    question: Question,
+    approve: Approve,
+    report: Report,
+    command: str,
+    *,
+    asks: bool = True,
 ) -> Outcome:
-    """Makes the answer to `question` empty. Raises PgtandemError: refused plans, failed steps, PT-6001 at the end."""
+    """Makes the answer to `question` empty. Raises PgtandemError: refused plans, failed steps, PT-6001 at the end.
+
+    `asks` says whether `approve` asks a person, who takes time: then the cluster is looked at again afterwards. Nobody
+    else's pgtandem changes it meanwhile, since the lock is held from before the first look.
+    """
     with world.workspace.lock(command):
         try:
-            outcome = await _rounds(topology, world, question, approve, report, command)
+            outcome = await _rounds(topology, world, question, approve, report, command, asks)
         except PgtandemError as refusal:
             if refusal.code.family is Family.PLAN:
                 # The journal tells of it as well; what it could not take must not hide the refusal itself.
@@ -74,7 +85,13 @@ async def carry_out(
 
 
 async def _rounds(
-    topology: Topology, world: World, question: Question, approve: Approve, report: Report, command: str
+    topology: Topology,
+    world: World,
+    question: Question,
+    approve: Approve,
+    report: Report,
+    command: str,
+    asks: bool,
 ) -> Outcome:
     observer = Observer(topology, world, try_paths=True)
     context = Context(topology, world, observer, report)
@@ -88,7 +105,8 @@ async def _rounds(
         if approved is None or _above(plan.highest_risk, approved):
             if not await approve(plan, approved):
                 return Outcome(observed, plan, done, declined=True)
-            plan = await _still_the_same(topology, observer, question, plan)
+            if asks:
+                plan = await _still_the_same(topology, observer, question, plan)
             approved = plan.highest_risk
         report.round_started(plan, number)
         await _Run(context, plan, command).all()

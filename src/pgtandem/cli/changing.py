@@ -15,8 +15,6 @@ from pgtandem.observe.tls import observe_authority
 from pgtandem.ports import SUPERUSER_SECRET, World
 from pgtandem.postgres.conninfo import render_passfile
 
-_MOST_ATTEMPTS = 3
-
 
 async def change(topology: Topology, world: World, question: Question, *, yes: bool, command: str) -> Outcome:
     """Carries the answer to a question out, with the user's consent. Raises PgtandemError."""
@@ -30,14 +28,7 @@ async def change(topology: Topology, world: World, question: Question, *, yes: b
         return consent(plan, topology, yes=yes, command=command, before=approved is None)
 
     try:
-        for attempt in range(1, _MOST_ATTEMPTS + 1):
-            try:
-                outcome = await carry_out(topology, world, question, approve, narrator, command)
-                break
-            except PgtandemError as error:
-                # A server that was just stopping, say, has stopped since. Who agreed to any plan agrees to the new one.
-                if error.code.text != "PT-3011" or not yes or attempt == _MOST_ATTEMPTS:
-                    raise
+        outcome = await carry_out(topology, world, question, approve, narrator, command, asks=not yes)
     finally:
         narrator.finish()
     if outcome.declined:

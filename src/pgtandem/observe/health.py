@@ -1,10 +1,11 @@
 """What a look means: each node's role, state and lag, and what is wrong. A pure reading of Observed, for every view."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pgtandem.model.facts import Absent, Known, Unknown
+from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import NodeName, slot_name
-from pgtandem.model.observed import Observed, ObservedNode, Sender
+from pgtandem.model.observed import Observed, ObservedNode, Sender, Server
 from pgtandem.model.plan import WARNING
 from pgtandem.model.topology import Method, Node, Topology
 from pgtandem.model.value import dataclass
@@ -12,6 +13,7 @@ from pgtandem.observe.backup_health import backup_problems, backups_in_words
 from pgtandem.observe.flow import SlotHealth, Stages, slots, stages
 from pgtandem.observe.pgbouncer_health import PgbouncerHealth, pgbouncer_health, pgbouncer_problems
 from pgtandem.observe.tls_health import tls_in_words, tls_problems
+from pgtandem.observe.words import size_in_words
 from pgtandem.plan.between_hosts import clocks_apart
 from pgtandem.plan.layout import remarks
 from pgtandem.plan.minor_versions import runs_older
@@ -280,10 +282,33 @@ def _two_primaries(observed: Observed, primaries: tuple[NodeName, ...]) -> str:
         if any(other is not server and other.timeline == switch.timeline for other in servers.values())
     ]
     parted = f"; {'; '.join(points)}" if points else ""
+    since = _written_since(servers)
+    if since:
+        parted += "; written since then: " + ", ".join(
+            f"{size_in_words(count)} on {name}" for name, count in since.items()
+        )
     return (
         f"TWO PRIMARIES: {where}{parted}: rows written since are on one of them only. Choose whose rows may be taken "
         f"back: pgtandem rejoin {' or '.join(primaries)} (they are kept aside)"
     )
+
+
+def _written_since(servers: Mapping[NodeName, Server]) -> dict[NodeName, int]:
+    """How much WAL each of two primaries wrote since they parted, nothing where that point is not known."""
+    if len(servers) != 2:
+        return {}
+    ends: list[dict[Timeline, Lsn | None]] = []
+    for server in servers.values():
+        left: dict[Timeline, Lsn | None] = {switch.timeline: switch.at for switch in server.history}
+        ends.append({**left, server.timeline: server.current_lsn})
+    # The latest timeline that both have been on, and the earlier of the points at which they left it.
+    common = max(set(ends[0]) & set(ends[1]), default=None)
+    if common is None:
+        return {}
+    at = min((lsn for lsn in (ends[0][common], ends[1][common]) if lsn is not None), default=None)
+    if at is None:
+        return {}
+    return {name: max(server.current_lsn - at, 0) for name, server in servers.items() if server.current_lsn is not None}
 
 
 def _waiting_writes(topology: Topology, observed: Observed, primary: NodeName) -> list[str]:

@@ -16,7 +16,7 @@ from pgtandem.model.pooling import PgbouncerConsole
 Verdict = bool | Unknown
 
 #: The kinds that are read from a PgBouncer's console.
-POOLING = ("console_answers", "paused", "resumed")
+POOLING = ("console_answers", "resumed")
 
 #: The kinds that are read from the upstream, which their argument names.
 STREAMING = ("streams_from", "streams_or_delays", "streams_encrypted")
@@ -56,17 +56,12 @@ def _console(condition: Condition, observed: Observed) -> Verdict:
     return _CONSOLE_KINDS[condition.kind](seen.console.value, tuple(condition.argument.split()))
 
 
-def _all_paused(console: PgbouncerConsole, names: tuple[str, ...]) -> bool:
-    return all(name in console.databases and console.databases[name].paused for name in names)
-
-
 def _none_paused(console: PgbouncerConsole, names: tuple[str, ...]) -> bool:
     return not any(name in console.databases and console.databases[name].paused for name in names)
 
 
 _CONSOLE_KINDS: Mapping[str, Callable[[PgbouncerConsole, tuple[str, ...]], bool]] = {
     "console_answers": lambda console, names: True,
-    "paused": _all_paused,
     "resumed": _none_paused,
 }
 

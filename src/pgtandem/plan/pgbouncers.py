@@ -90,8 +90,14 @@ def point_pgbouncers(draft: Draft) -> None:
             _resume(draft, pgbouncer, paused, needs)
 
 
-def pause_pgbouncers(draft: Draft, needs: tuple[str, ...], seconds: float) -> tuple[str, ...]:
-    """Before the primary is stopped: its clients wait from now on. Returns the ids of the steps."""
+def pause_pgbouncers(
+    draft: Draft, needs: tuple[str, ...], seconds: float, expects: tuple[Condition, ...]
+) -> tuple[str, ...]:
+    """Before the primary is stopped: its clients wait from now on. Returns the ids of the steps.
+
+    `expects` is what the stop needs: looked at before anybody waits. PAUSE is proven by its own answer, which comes
+    when nothing runs any more.
+    """
     added = []
     for pgbouncer in draft.wish.topology.pgbouncers:
         if not pgbouncer.databases:
@@ -106,8 +112,7 @@ def pause_pgbouncers(draft: Draft, needs: tuple[str, ...], seconds: float) -> tu
                 f"and what follows takes more than {seconds:g} s, everything goes back.",
                 Risk.RELOAD,
                 needs=needs,
-                expects=(Condition("console_answers", NodeName(pgbouncer.name)),),
-                proves=(Condition("paused", NodeName(pgbouncer.name), " ".join(pgbouncer.databases)),),
+                expects=(Condition("console_answers", NodeName(pgbouncer.name)), *expects),
                 undo="pgtandem apply",
                 names=tuple(pgbouncer.databases),
                 within_seconds=seconds,

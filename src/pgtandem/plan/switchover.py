@@ -195,9 +195,9 @@ def _stop(draft: Draft, old: NodeName, to: NodeName, limits: Limits) -> str:
     )
     primary = (Condition("is_primary", old),)
     fence(draft, old, to, needs=(f"{old}.checkpoint",), expects=primary, undo="pgtandem apply")
-    pauses = pause_pgbouncers(draft, (f"{old}.fence",), limits.pause_seconds)
     streams = (Condition("streams_from", to, old),)
-    return _end(draft, old, streams, pauses, limits.pause_seconds if pauses else 0.0)
+    pauses = pause_pgbouncers(draft, (f"{old}.fence",), limits.pause_seconds, streams)
+    return _end(draft, old, () if pauses else streams, pauses, limits.pause_seconds if pauses else 0.0)
 
 
 def _end(

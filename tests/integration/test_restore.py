@@ -299,3 +299,54 @@ def test_an_incremental_chain_is_put_together() -> None:
         done = cluster.ok("restore", "--to", "latest", "--yes")
         assert "-full and " in done.out
         assert ask(cluster, done, ROWS) == ["one", "two", "three"]
+
+
+def _went_wrong(cluster: Cluster) -> str:
+    """A row too many; the moment before it."""
+    cluster.write_row("one")
+    cluster.ok("backup", "--yes")
+    it = Past(cluster)
+    it.write("two", "db1")
+    it.mark("db1")
+    it.write("a mistake", "db1")
+    it.settle("db1")
+    return it.marks[0][0]
+
+
+def _is_back(cluster: Cluster, node: str) -> None:
+    assert primary_of(cluster) == node
+    for name in cluster.nodes:
+        assert cluster.rows(name, ROWS) == [("one",), ("two",)]
+    cluster.write_row("afterwards", node)
+    for name in cluster.nodes:
+        cluster.shows_row(name, "afterwards")
+    cluster.converged()
+    (aside,) = (cluster.folder / "data").glob(f"{node}-before-restore-*")
+    assert (aside / "PG_VERSION").exists()
+    assert "00000002.history" in cluster.archived()
+
+
+@pytest.mark.parametrize("node", ["db1", "db2"])
+def test_a_node_is_replaced_and_the_others_follow(node: str) -> None:
+    with Cluster() as cluster:
+        cluster.up()
+        moment = _went_wrong(cluster)
+        cluster.ok("restore", "--to", moment, "--node", node, "--yes", seconds=300)
+        _is_back(cluster, node)
+        cluster.ok("backup", "--full", "--yes")
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("line", range(1, 34, 3))
+def test_killed_anywhere_while_a_node_is_replaced(line: int) -> None:
+    """kill -9 of pgtandem: the same command goes on, and never are there two primaries."""
+    with Cluster() as cluster:
+        cluster.up()
+        moment = _went_wrong(cluster)
+        before = cluster.journal_lines()
+        arguments = ("restore", "--to", moment, "--node", "db1", "--yes")
+        running = cluster.start(*arguments)
+        wait_until(lambda: cluster.journal_lines() >= before + line or not running.alive, f"line {line}", 200)
+        running.kill()
+        cluster.ok(*arguments, seconds=300)
+        _is_back(cluster, "db1")

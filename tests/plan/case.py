@@ -44,6 +44,7 @@ from pgtandem.plan.drill import plan_drill
 from pgtandem.plan.failover import choose_for_failover, plan_failover
 from pgtandem.plan.intervals import choose
 from pgtandem.plan.passwords import plan_rotation
+from pgtandem.plan.put_back import plan_put_back
 from pgtandem.plan.rejoin import plan_rejoin
 from pgtandem.plan.restore import plan_restore
 from pgtandem.plan.stop import plan_destroy, plan_down
@@ -76,7 +77,7 @@ def _backup(kind: BackupKind) -> Callable[[Topology, Observed], Plan]:
     return asked
 
 
-def _restore(*, promote: bool = False, drill: float | None = None) -> RestoreOrder:
+def _restore(*, promote: bool = False, drill: float | None = None, like: str = "db2") -> RestoreOrder:
     """As `pgtandem restore --to 0/26000000` orders it; topology.toml has the restored server as its one node."""
     made = Backup(
         *("20270115T070000Z-full", BackupKind.FULL, NodeName("db2"), "shop", SYSTEM, 18, Timeline(1)),
@@ -87,7 +88,7 @@ def _restore(*, promote: bool = False, drill: float | None = None) -> RestoreOrd
     target = Target(TargetKind.LSN, "0/26000000", lsn=Lsn.parse("0/26000000"))
     return RestoreOrder(
         *(target, Timeline(1), (made,), Lsn.parse("0/27000000"), f"{FOLDER}/data/restored", LOCAL, "127.0.0.1", 5432),
-        like=NodeName("db2"),
+        like=NodeName(like),
         files=NodeFiles((), "", standby=False, passfile_nodes=()),
         restore_command="cp /archive/%f %p",
         promote=promote,
@@ -104,6 +105,8 @@ QUESTIONS = {
     "restore": partial(plan_restore, order=_restore()),
     "restore and promote": partial(plan_restore, order=_restore(promote=True)),
     "restore without a backup": _no_backup,
+    "put back": partial(plan_put_back, order=_restore(promote=True, like="db1"), aside=f"{FOLDER}/data/db1-before"),
+    "put back db2": partial(plan_put_back, order=_restore(promote=True), aside=f"{FOLDER}/data/db2-before"),
     "drill": partial(plan_drill, order=_restore(drill=NOW)),
     "backup": _backup(BackupKind.FULL),
     "incremental backup": _backup(BackupKind.INCREMENTAL),

@@ -20,6 +20,8 @@ from pgtandem.model.plan import Step
 from pgtandem.model.topology import HostAddress
 from pgtandem.observe.archived import all_archived_wal, observe_archived_wal
 from pgtandem.observe.backups import backups_folder
+from pgtandem.observe.wal_ways import ssh_home
+from pgtandem.plan.wal_sources import node_folder
 from pgtandem.ports import Completed, Host
 from pgtandem.postgres.base_backups import (
     ABOUT_FILE,
@@ -44,6 +46,8 @@ from pgtandem.postgres.certificates import VERIFY
 from pgtandem.postgres.conninfo import render_conninfo, render_passfile
 from pgtandem.postgres.segments import segment_name
 
+#: What lies beside the data directory while it is copied.
+BACKUP_MARK = ".pgtandem-backup."
 #: A backup may take as long as it takes.
 _LONG_SECONDS = 7 * 24 * 3600.0
 _ARCHIVE_SECONDS = 120.0
@@ -80,10 +84,27 @@ async def take_backup(context: Context, step: Step) -> str:
     return f"{about.size_bytes / 1e6:.1f} MB"
 
 
+#: FOLDER LABEL PROGRAM ...: what the program writes goes to the archive's host, by the node's own key.
+_SEND = """
+cd "$1" || exit 1
+label=$2 made=1
+shift 2
+status=$(mktemp) || exit 1
+trap 'rm -f "$status"' EXIT
+{ "$@"; echo $? >"$status"; } | ssh -F ssh_config -S none -- archive "backup $label" >/dev/null
+sent=$?
+read -r made <"$status"
+[ "$sent" = 0 ] || { echo "ssh: error: the archive's host did not take it all" >&2; exit 1; }
+exit "$made"
+"""
+
+
 async def _copy(context: Context, step: Step, host: Host, folder: str, parent: str) -> Completed:
-    """The replication role's password goes by a file of its own beside the backup, which is gone afterwards."""
-    node = context.node(step.node)
-    passfile, root = folder + ".passfile", folder + ".ca.crt"
+    """The replication role's password goes by a file of its own beside the data, which is gone afterwards."""
+    node, keeper = context.node(step.node), context.world.host(HostAddress(step.names[1]))
+    here = node.host.url == step.names[1]
+    beside = node.data_directory + BACKUP_MARK
+    passfile, root, manifest = beside + "passfile", beside + "ca.crt", beside + "manifest"
     conninfo: dict[str, str | int] = {
         "host": node.address,
         "port": node.port,
@@ -97,26 +118,44 @@ async def _copy(context: Context, step: Step, host: Host, folder: str, parent: s
     entry = (node.address, int(conninfo["port"]), REPLICATION_ROLE, context.replication_secret())
     argv = [
         context.program(step, "pg_basebackup"),
-        *("-D", folder, "-F", "tar", "-X", "stream", "--checkpoint=fast", "--no-sync", "--no-password"),
+        # All in one tar, WAL too, is what can be sent on as it comes.
+        *(("-D", folder, "-X", "stream") if here else ("-D", "-", "-X", "fetch")),
+        *("-F", "tar", "--checkpoint=fast", "--no-sync", "--no-password"),
         *("--label", f"pgtandem {step.names[0]}", "--progress", "--verbose"),
     ]
     if context.topology.postgresql >= 13:
         argv.append("--manifest-checksums=SHA256")
-    if parent:
-        argv.append(f"--incremental={posixpath.join(_folder(context, step.names[2], parent), MANIFEST_FILE)}")
     await host.write_file(passfile, render_passfile([entry]).encode())
     try:
         if context.topology.tls is not None and context.topology.tls.required:
             conninfo |= {"sslmode": VERIFY, "sslrootcert": root}
             await host.write_file(root, root_certificates(context).encode())
-        return await host.run(
-            [*argv, "-d", render_conninfo(conninfo)],
-            deadline_seconds=_LONG_SECONDS,
-            on_output=lambda chunk: _tell(context, step, chunk),
-        )
+        if parent:
+            text = await keeper.read_file(posixpath.join(_folder(context, step.names[2], parent), MANIFEST_FILE))
+            await host.write_file(manifest, text or b"")
+            argv.append(f"--incremental={manifest}")
+        argv += ["-d", render_conninfo(conninfo)]
+        if not here:
+            await keeper.make_directory(folder)
+            home = await ssh_home(host)
+            key = posixpath.join(home.path, node_folder(context.topology, step.node))
+            argv = ["sh", "-c", _SEND, "sh", key, step.names[0], *argv]
+        done = await host.run(argv, deadline_seconds=_LONG_SECONDS, on_output=lambda chunk: _tell(context, step, chunk))
+        if not here and done.exit_code == 0 and context.topology.postgresql >= 13:
+            await _take_manifest_out(keeper, folder)
+        return done
     finally:
-        await host.remove_file(passfile)
-        await host.remove_file(root)
+        for path in (passfile, root, manifest):
+            await host.remove_file(path)
+
+
+async def _take_manifest_out(keeper: Host, folder: str) -> None:
+    """To where the next incremental backup, and a restore, look for it."""
+    script = f'cd "$1" && tar -xf base.tar {MANIFEST_FILE}'
+    done = await keeper.run(["sh", "-c", script, "sh", folder], deadline_seconds=_LONG_SECONDS)
+    if done.exit_code:
+        why = f"base.tar has no {MANIFEST_FILE}: {done.complaint}"
+        raise PgtandemError("PT-4051", "the backup did not come whole", why=why, next_step="pgtandem backup")
 
 
 def _tell(context: Context, step: Step, chunk: bytes) -> None:
@@ -128,7 +167,7 @@ def _tell(context: Context, step: Step, chunk: bytes) -> None:
 def _failed(step: Step, done: Completed) -> PgtandemError:
     lines = done.stderr.decode(errors="replace").replace("\r", "\n").splitlines()
     said = [line.strip() for line in lines if line.strip() and not re.search(r"\d+/\d+ kB", line)]
-    errors = [line for line in said if "error:" in line or "FATAL" in line or "ERROR" in line]
+    errors = [line for line in said if any(word in line for word in ("error:", "FATAL", "ERROR", "serve-wal:"))]
     why = "\n".join((errors or said)[-3:]) or f"pg_basebackup ended with exit code {done.exit_code}."
     room = "No space left" in why
     return PgtandemError(

@@ -16,6 +16,7 @@ from pgtandem.model.observed import Server
 from pgtandem.model.plan import NodeFiles, Step
 from pgtandem.model.restore import RESTORED, RestoreOrder, TargetKind
 from pgtandem.observe.paths import log_file, staging_directory
+from pgtandem.observe.wal_ways import ssh_home
 from pgtandem.plan.desired import MARKER_FILE, PASSFILE
 from pgtandem.plan.recovery import (
     HEADING,
@@ -26,11 +27,13 @@ from pgtandem.plan.recovery import (
     render_order,
     restored_settings,
 )
+from pgtandem.plan.wal_sources import node_folder
 from pgtandem.ports import DatabaseUnreachable, Host
 from pgtandem.postgres.base_backups import MANIFEST_FILE, Tar, tars_among
 from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings, render_settings, without_settings
 from pgtandem.postgres.hba import HbaLine, render_block
 from pgtandem.postgres.versions import has_standby_signal
+from pgtandem.postgres.wal_serve import MARK
 
 _LONG_SECONDS = 7 * 24 * 3600.0
 SPACES = ".tablespaces"
@@ -42,6 +45,17 @@ if [ -z "$3" ]; then exec tar -x -f "$2" -C "$4"; fi
 [ ! -e "$4.torn" ]
 """
 _ENDED_BEFORE = "before configured recovery target"
+#: KEY-FOLDER LABEL FILE TARGET: the same for a backup on the archive's host, by the key of a node.
+_FETCH = """
+cd "$1" || exit 1
+ssh -F ssh_config -S none -- archive "fetch $2 $3" | {
+    while IFS= read -r line; do
+        [ "$line" != "$5" ] || exec tar -x -f - -C "$4"
+    done
+    echo "the archive's host did not give it out" >&2
+    exit 1
+}
+"""
 #: What a data directory must not bring along: signs of what the node was when it was backed up, and its secrets.
 _LEFT_OUT = (
     *("standby.signal", "recovery.signal", RECOVERY_FILE, "recovery.done", "postmaster.pid", "pgtandem/promotion.json"),
@@ -93,7 +107,10 @@ async def _unpack(context: Context, host: Host, order: RestoreOrder, backup: Bac
     for tar in tars:
         into = posixpath.join(target, tar.prefix) if not tar.part.isdigit() else posixpath.join(spaces, tar.part)
         await host.make_directory(into)
-        await _unpack_tar(host, order, backup, tar, into.rstrip("/"))
+        if backup.host == order.host:
+            await _unpack_tar(host, order, backup, tar, into.rstrip("/"))
+        else:
+            await _fetch_tar(context, host, order, backup, tar, into.rstrip("/"))
     if any(tar.part.isdigit() for tar in tars):
         # Where the server finds its tablespaces: never the cluster's own.
         lines = "".join(f"{tar.part} {spaces}/{tar.part}\n" for tar in tars if tar.part.isdigit())
@@ -112,6 +129,15 @@ async def _unpack_tar(host: Host, order: RestoreOrder, backup: Backup, tar: Tar,
     done = await host.run(argv, deadline_seconds=_LONG_SECONDS)
     if done.exit_code:
         raise _failed(order, f"{tar.name}: {done.complaint or 'it ends early'}")
+
+
+async def _fetch_tar(context: Context, host: Host, order: RestoreOrder, backup: Backup, tar: Tar, into: str) -> None:
+    home = await ssh_home(host)
+    key = posixpath.join(home.path, node_folder(context.topology, order.like))
+    argv = ["sh", "-c", _FETCH, "sh", key, backup.label, tar.name, into, MARK]
+    done = await host.run(argv, deadline_seconds=_LONG_SECONDS)
+    if done.exit_code:
+        raise _failed(order, f"{tar.name}: {done.complaint or 'it did not come whole'}")
 
 
 def _failed(order: RestoreOrder, why: str) -> PgtandemError:

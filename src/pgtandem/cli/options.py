@@ -77,7 +77,11 @@ def _restore(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--to", metavar="TARGET", help="latest, a time, an LSN, xid:NUMBER, or name:RESTORE-POINT; without it: a list"
     )
-    sub.add_argument("--into", metavar="DIR", help="the folder (by default beside the data of the node it is like)")
+    where = sub.add_mutually_exclusive_group()
+    where.add_argument("--into", metavar="DIR", help="the folder (by default beside the data of the node it is like)")
+    where.add_argument(
+        "--node", metavar="NODE", help="replace this node's data with it: the whole cluster goes back to that moment"
+    )
     sub.add_argument("--like", metavar="NODE", help="the node whose host and programs are used")
     sub.add_argument(
         "--port", type=_number, metavar="PORT", help="where the restored server listens (the next free one)"

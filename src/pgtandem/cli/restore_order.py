@@ -73,6 +73,9 @@ async def order_restore(
 def _like(topology: Topology, url: str, wanted: NodeName | None) -> Node:
     """The last node of the file on the host that has the backup: the first one is the busiest."""
     here = [node for node in topology.nodes if node.host.url == url]
+    if topology.archive and topology.archive.host and topology.archive.host.url == url:
+        # Every node has a way to the archive's host; one on it is nearer.
+        here = (here if wanted is None else []) or list(topology.nodes)
     if wanted is not None:
         here = [node for node in here if node.name == wanted]
     if here:

@@ -95,6 +95,8 @@ class StepKind(Enum):
     RECOVER = "recover"
     END_RECOVERY = "end_recovery"
     SETTLE_RESTORED = "settle_restored"
+    PUT_BACK = "put_back"
+    FORGET_RESTORE = "forget_restore"
     CHECK_RESTORED = "check_restored"
     NOTE_DRILL = "note_drill"
     REMOVE_RESTORED = "remove_restored"

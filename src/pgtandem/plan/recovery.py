@@ -95,6 +95,22 @@ def changed_by_hand(order: RestoreOrder, major: int) -> frozenset[str]:
     return frozenset({*quiet_settings(order, major, {}), *_NEUTRAL, *_DROPPED, *TARGET_SETTINGS, "recovery_target"})
 
 
+def recorded(text: str | None) -> Mapping[str, object] | None:
+    """What `render_order` wrote; None for anything else."""
+    try:
+        value = json.loads(text or "null")
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) and value.get("made_by") == "pgtandem" else None
+
+
+def same_target(text: str | None, order: RestoreOrder) -> bool:
+    """Whether data was restored to the same target, from whichever backup."""
+    value = recorded(text)
+    wanted = (order.target.kind.value, order.target.text, order.drill)
+    return value is not None and (value.get("target"), value.get("value"), value.get("drill")) == wanted
+
+
 def is_drills(text: str | None) -> bool:
     """Whether what stands beside the data says that it was restored for trial."""
     try:

@@ -10,6 +10,9 @@ than one where it was written more than once), or "-". Then "end"; "absent" wher
 
 "store" reads lines "file STORED BYTES CHECKSUM", each with so many bytes behind, and "commit", which makes what came
 since the last one durable and is answered by a line "MARK stored STORED" for each file. More may come meanwhile.
+
+With the right to put, "backup LABEL" writes what comes to base.tar of a half-made backup that pgtandem has begun, and
+"fetch LABEL FILE" gives out a file of a whole one, behind `MARK`.
 """
 
 from pgtandem.postgres.wal_shell import COPY, FIND, IS_WAL_FILE, STORE
@@ -20,7 +23,8 @@ SERVE_TEXT = (
     r"""#!/bin/sh
 # serve-wal FOLDER [put]: what one key of sshd's authorized_keys may do here. Made by pgtandem.
 # Reads nothing but SSH_ORIGINAL_COMMAND: "get NAME [COUNT]" gives out WAL files of FOLDER, "store" adds what comes,
-# "hello" tells what is allowed. NAME is the name of a WAL file, never a path.
+# "hello" tells what is allowed. NAME is the name of a WAL file, never a path. Who may store may also fill a backup
+# whose folder was made for it, and fetch one.
 set -uf
 PATH=/usr/local/bin:/usr/bin:/bin LC_ALL=C
 export PATH LC_ALL
@@ -124,6 +128,24 @@ begin() {
 "
     mkdir -p "$parts" || refuse "could not write in $folder"
 }
+is_label() {
+    case $1 in
+    *[!0-9TZa-z-]*) return 1 ;;
+    ????????T??????Z-full | ????????T??????Z-incremental) return 0 ;;
+    esac
+    return 1
+}
+backup() { # never over anything, and only where pgtandem has begun one
+    part=$folder/backups/.$1.part
+    [ -d "$part" ] && [ ! -e "$part/backup.json" ] || refuse "there is no backup $1 to be made"
+    set -C
+    cat >"$part/base.tar" || refuse "could not write backup $1"
+}
+fetch() {
+    case $2 in base.tar | backup_manifest) ;; *) refuse "refused" ;; esac
+    answer
+    exec cat "$folder/backups/$1/$2"
+}
 set -- ${SSH_ORIGINAL_COMMAND-}
 case "$#.${1-}" in
 1.hello)
@@ -135,6 +157,12 @@ case "$#.${1-}" in
 1.store)
     [ "$rights" = put ] || refuse "refused"
     store ;;
+2.backup)
+    [ "$rights" = put ] && is_label "$2" || refuse "refused"
+    backup "$2" ;;
+3.fetch)
+    [ "$rights" = put ] && is_label "$2" || refuse "refused"
+    fetch "$2" "$3" ;;
 *) refuse "refused" ;;
 esac
 """

@@ -36,10 +36,14 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         raise PgtandemError("PT-1006", "--json shows what can be restored, so --to has no use there")
     target = read_target(options.to, time.time())
+    if options.node is not None:
+        from pgtandem.cli.put_back import put_back
+
+        return put_back(path, topology, target, options)
     options.into = os.path.abspath(options.into) if options.into else None
 
     async def work(world: World) -> tuple[Outcome, RestoreOrder]:
-        order = await _order(topology, world, target, options)
+        order = await make_order(topology, world, target, options)
         question = partial(plan_restore, order=order)
         print(f"Restoring cluster {topology.cluster} to {target_in_words(target)}", flush=True)
         return await change(
@@ -53,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-async def _order(topology: Topology, world: World, target: Target, options: argparse.Namespace) -> RestoreOrder:
+async def make_order(topology: Topology, world: World, target: Target, options: argparse.Namespace) -> RestoreOrder:
     restorable = await observe_restorable(topology, world)
     if options.backup:
         named_backup(restorable.backups, options.backup)

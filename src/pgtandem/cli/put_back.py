@@ -1,0 +1,90 @@
+"""pgtandem restore --node: what was restored takes a node's place, and every other node follows it."""
+
+import argparse
+import posixpath
+from datetime import UTC, datetime
+from functools import partial
+
+from pgtandem.apply.engine import Question
+from pgtandem.cli.changing import change, write_client_passfile
+from pgtandem.cli.commands.restore import make_order
+from pgtandem.cli.invocation import spelled
+from pgtandem.cli.named import named_node
+from pgtandem.cli.targets import target_in_words
+from pgtandem.cli.workbench import in_world
+from pgtandem.errors import PgtandemError
+from pgtandem.model.restore import RestoreOrder, Target
+from pgtandem.model.topology import Topology
+from pgtandem.observe.cluster import Observer
+from pgtandem.plan.converge import plan_converge
+from pgtandem.plan.put_back import plan_follow, plan_forget_restore, plan_put_back, put_back_done
+from pgtandem.plan.recovery import RESTORE_FILE, recorded, same_target
+from pgtandem.plan.restore import plan_restore, restore_topology
+from pgtandem.ports import World
+
+
+def put_back(path: str, topology: Topology, target: Target, options: argparse.Namespace) -> int:
+    """0 when the cluster is what it was at the target, 2 when somebody said no."""
+    name = named_node(topology, options.node)
+    assert name is not None
+    if options.like not in (None, name):
+        raise PgtandemError("PT-1006", "--node and --like name two nodes", next_step="leave --like out")
+    options.like, options.promote = name, True
+    aside = in_world(path, topology, lambda world: _all(topology, world, target, options), options)
+    if aside is None:
+        return 2
+    print(f"cluster {topology.cluster} is what it was at {target_in_words(target)}; {name} is the primary")
+    print(f"what {name} had before is in {aside}: remove it when nobody needs it any more")
+    print(spelled("next:  pgtandem backup --full", path))
+    return 0
+
+
+async def _all(topology: Topology, world: World, target: Target, options: argparse.Namespace) -> str | None:
+    """Where the old data is; None when somebody said no. Each part is a plan, and what is done is not done again."""
+
+    async def said_no(question: Question, about: Topology) -> bool:
+        return (await change(about, world, question, yes=options.yes, command="restore")).declined
+
+    await _as_before(topology, world, target, options)
+    order = await make_order(topology, world, target, options)
+    aside = await _aside(topology, world, order)
+    if not put_back_done(await Observer(topology, world).cluster(), order):
+        print(f"First beside the cluster: {target_in_words(target)}", flush=True)
+        if await said_no(partial(plan_restore, order=order), restore_topology(topology, order)):
+            return None
+    questions: list[Question] = [partial(plan_put_back, order=order, aside=aside)]
+    questions += [partial(plan_follow, order=order, name=other) for other in topology.names if other != order.like]
+    questions += [plan_converge, partial(plan_forget_restore, order=order)]
+    for question in questions:
+        if await said_no(question, topology):
+            return None
+    write_client_passfile(topology, world)
+    return aside
+
+
+async def _as_before(topology: Topology, world: World, target: Target, options: argparse.Namespace) -> None:
+    """A run that was cut off has chosen a timeline and a backup; by now there may be newer ones."""
+    node = topology.node(options.like)
+    host, parent = world.host(node.host), posixpath.dirname(node.data_directory)
+    for name in await host.list_directory(parent) or ():
+        if name.startswith(posixpath.basename(node.data_directory)) and not name.endswith(".log"):
+            content = await host.read_file(posixpath.join(parent, name, RESTORE_FILE)) or b""
+            value = recorded(content.decode(errors="replace")) or {}
+            backups, timeline = value.get("backups"), value.get("timeline")
+            here = (value.get("target"), value.get("value"), value.get("drill"))
+            if here == (target.kind.value, target.text, None) and isinstance(backups, list):
+                options.backup = str(backups[-1])
+                options.timeline = timeline if isinstance(timeline, int) else options.timeline
+
+
+async def _aside(topology: Topology, world: World, order: RestoreOrder) -> str:
+    """A name that nothing has yet; that of an earlier run where it got so far."""
+    node = topology.node(order.like)
+    host, (parent, own) = world.host(node.host), posixpath.split(node.data_directory)
+    names = await host.list_directory(parent) or ()
+    note = (await host.read_file(posixpath.join(node.data_directory, RESTORE_FILE)) or b"").decode(errors="replace")
+    before = sorted(name for name in names if name.startswith(f"{own}-before-restore-"))
+    if before and (same_target(note, order) or own not in names):
+        return posixpath.join(parent, before[-1])
+    stamp = datetime.fromtimestamp(world.clock.now(), UTC).strftime("%Y%m%dT%H%M%SZ")
+    return posixpath.join(parent, f"{own}-before-restore-{stamp}")

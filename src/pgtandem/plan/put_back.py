@@ -1,0 +1,152 @@
+"""A restored server takes a node's place: the whole cluster goes back to that moment.
+
+What was restored stands beside the node, promoted and looked at, before anything of the cluster is touched. Then every
+server stops, whoever could come up as a primary is fenced, the node's data is set aside and never removed by pgtandem,
+and the restored data gets its name. The others have gone another way: `rejoin` copies them anew.
+"""
+
+from pgtandem.errors import PgtandemError
+from pgtandem.model.facts import Known, Unknown
+from pgtandem.model.names import NodeName
+from pgtandem.model.observed import Observed
+from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
+from pgtandem.model.restore import RestoreOrder
+from pgtandem.model.topology import Topology
+from pgtandem.plan.desired import Wish, desired_files
+from pgtandem.plan.draft import Draft
+from pgtandem.plan.fencing import fence
+from pgtandem.plan.order import ordered
+from pgtandem.plan.packaged import service_of
+from pgtandem.plan.recovery import RESTORE_FILE, same_target
+from pgtandem.plan.refusals import refuse_foreign
+from pgtandem.plan.rejoin import Apart, how_apart, plan_rejoin
+
+
+def put_back_done(observed: Observed, order: RestoreOrder) -> bool:
+    """Whether the node has the restored data already."""
+    data = observed.nodes[order.like].directory
+    return data is not None and same_target(data.files.get(RESTORE_FILE), order)
+
+
+def plan_put_back(topology: Topology, observed: Observed, order: RestoreOrder, aside: str) -> Plan:
+    """The plan that gives the restored data to the node that it was restored like, and starts it as the primary; empty
+    once it runs. `aside` is where the node's present data goes.
+
+    Raises PgtandemError PT-3008 for a node that cannot be looked at, and PT-3056 for one whose data is spread over
+    several places.
+    """
+    refuse_foreign(topology, observed)
+    name = order.like
+    _refuse(topology, observed, name)
+    draft = Draft(Wish(topology, observed, name))
+    done = put_back_done(observed, order)
+    running = observed.nodes[name].running
+    if done and running is not None and not running.in_recovery:
+        return Plan(primary=name)
+    stops = _stop_everybody(draft, topology, observed, keep=name if done else None)
+    if not done:
+        draft.add(
+            Step(
+                f"{name}.data",
+                StepKind.PUT_BACK,
+                name,
+                f"give the restored data to {name}; what it has now is kept in {aside}",
+                f"The cluster goes back to {order.target}. What came after stays in the archive, on its timeline.",
+                Risk.REPLACE,
+                needs=stops,
+                expects=tuple(Condition("stopped", other) for other in topology.names),
+                proves=(Condition("data_is_ours", name, name),),
+                undo=f"stop everything, and put {aside} back",
+                files=desired_files(draft.wish, name, keep_sync=True),
+                names=(aside,),
+                restore=order,
+            )
+        )
+    draft.add(
+        Step(
+            f"{name}.start",
+            StepKind.START,
+            name,
+            f"start {name} as the primary",
+            "It begins a timeline of its own.",
+            Risk.CREATE,
+            needs=(f"{name}.data", *stops),
+            expects=(Condition("port_free", name),),
+            proves=(Condition("is_primary", name),),
+            service=service_of(observed.nodes[name]),
+        )
+    )
+    others = [other for other in topology.names if other != name]
+    notes = [f"Afterwards {' and '.join(others)} will be copied anew from {name}."] if others else []
+    return Plan(primary=name, steps=ordered(draft.steps), notes=tuple(notes))
+
+
+def plan_follow(topology: Topology, observed: Observed, order: RestoreOrder, name: NodeName) -> Plan:
+    """The plan by which another node follows: copied anew while it holds what the cluster went back from."""
+    top = observed.nodes[order.like].running
+    apart = None if top is None else how_apart(topology, observed, order.like, name)
+    return plan_rejoin(topology, observed, name, copy=isinstance(apart, Apart))
+
+
+def plan_forget_restore(topology: Topology, observed: Observed, order: RestoreOrder) -> Plan:
+    """Once every other node follows: nothing is left to go on with."""
+    if not put_back_done(observed, order):
+        return Plan(primary=order.like)
+    step = Step(
+        f"{order.like}.forget_restore",
+        StepKind.FORGET_RESTORE,
+        order.like,
+        "note that the restore is complete",
+        "The same command again would begin a new one.",
+        Risk.CREATE,
+    )
+    return Plan(primary=order.like, steps=(step,))
+
+
+def _stop_everybody(draft: Draft, topology: Topology, observed: Observed, *, keep: NodeName | None) -> tuple[str, ...]:
+    """Fences first, then the primary stops before its standbys. Returns the steps' ids."""
+    ids: list[str] = []
+    name = draft.wish.primary
+    for other in topology.names:
+        data = observed.nodes[other].directory
+        if other != name and data is not None and not data.standby_signal:
+            ids.append(fence(draft, other, name))
+    primaries = observed.primaries()
+    for other in sorted(topology.names, key=lambda each: each not in primaries):
+        if other == keep or not isinstance(observed.nodes[other].postmaster, Known):
+            continue
+        stop = Step(
+            f"{other}.stop",
+            StepKind.STOP,
+            other,
+            f"stop {other}",
+            "What it has is not what the cluster goes back to.",
+            Risk.STOP,
+            needs=tuple(ids),
+            proves=(Condition("stopped", other),),
+            service=service_of(observed.nodes[other]),
+        )
+        draft.add(stop)
+        ids.append(stop.id)
+    return tuple(ids)
+
+
+def _refuse(topology: Topology, observed: Observed, name: NodeName) -> None:
+    for other in topology.names:
+        node = observed.nodes[other]
+        for fact in (node.reachable, node.data, node.postmaster):
+            if isinstance(fact, Unknown):
+                raise PgtandemError(
+                    "PT-3008",
+                    f"could not look at {other}",
+                    why=f"{fact.sentence} While it may run as a primary, no other one is made.",
+                    next_step="mend that, then run the same command again",
+                )
+    data = observed.nodes[name].directory
+    if topology.node(name).wal_directory or (data is not None and data.tablespaces):
+        raise PgtandemError(
+            "PT-3056",
+            f"{name} cannot be replaced by what was restored",
+            why="Its WAL or its tablespaces lie in folders of their own, which pgtandem does not put back yet.",
+            next_step="restore beside the cluster (--into DIR), and move the data by hand",
+        )

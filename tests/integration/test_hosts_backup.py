@@ -1,0 +1,72 @@
+"""Backups and restores on several hosts: the archive on a host of its own, and on each node's own disk."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.hosts import Hosts, why_no_hosts
+from support.remote import BIN, RemoteCluster
+
+_reason = why_no_hosts() or (None if Path(BIN).is_dir() else f"there is no {BIN}")
+pytestmark = [pytest.mark.skipif(_reason is not None, reason=_reason or "")]
+
+
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[Hosts]:
+    with Hosts(3) as made:
+        yield made
+
+
+@pytest.fixture
+def archive_host(hosts: Hosts) -> Iterator[RemoteCluster]:
+    with RemoteCluster(hosts, 2) as cluster:
+        cluster.know_hosts()
+        home = hosts.srv("h3") / "bob"
+        home.chmod(0o755)
+        url = f"ssh://bob@{hosts.address('h3')}"
+        cluster.tables["archive"] = {"directory": f"/srv/bob/{cluster.folder.name}", "host": url}
+        yield cluster
+        cluster.ok("down", "--destroy", "--yes")
+
+
+def made(cluster: RemoteCluster) -> dict[str, str]:
+    (found,) = json.loads(cluster.ok("backup", "list", "--json").out)["backups"]
+    return dict(found)
+
+
+def test_it_goes_to_the_archives_host_by_the_nodes_key_and_comes_back_from_there(archive_host: RemoteCluster) -> None:
+    hosts = archive_host.hosts
+    archive_host.apply()
+    archive_host.write_row("one")
+    archive_host.ok("backup", "--yes")
+    backup = made(archive_host)
+    assert backup["host"].startswith("ssh://bob@")
+    folder = hosts.srv("h3") / backup["folder"].removeprefix("/srv/")
+    assert {"base.tar", "backup_manifest", "backup.json"} <= {path.name for path in folder.iterdir()}
+    assert (folder / "base.tar").stat().st_mode & 0o077 == 0
+    for node in ("db1", "db2"):
+        beside = Path(archive_host.nodes[node]["data_directory"])
+        there = hosts.srv(archive_host.host_of(node)) / str(beside.parent).removeprefix("/srv/")
+        assert not [path.name for path in there.iterdir() if "pgtandem-backup" in path.name]
+    archive_host.write_row("two")
+    archive_host.psql("db1", "SELECT pg_switch_wal()")
+    archive_host.wait_for("db1", "SELECT last_archived_time > now() - interval '1 min' FROM pg_stat_archiver")
+    done = archive_host.ok("drill", "--query", "SELECT count(*) FROM note", "--yes")
+    assert "the query says" in done.out
+    archive_host.converged()
+
+
+def test_its_key_can_fill_no_other_folder(archive_host: RemoteCluster) -> None:
+    """Nor one that is there already."""
+    hosts = archive_host.hosts
+    archive_host.apply()
+    archive_host.ok("backup", "--yes")
+    label = made(archive_host)["label"]
+    where = "cd ~postgres/.ssh/pgtandem/*/db1 && echo x | ssh -F ssh_config -S none archive"
+    for words in (f"backup {label}", "backup ../../x", "backup 20270115T070000Z-full", f"fetch {label} ../x", "backup"):
+        done = hosts.run("h1", ["sh", "-c", f"{where} '{words}'"], user="postgres")
+        assert done.returncode != 0, words
+        assert "serve-wal:" in done.stderr, words
+    archive_host.ok("backup", "verify")

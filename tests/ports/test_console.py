@@ -8,7 +8,9 @@ import pytest
 from pgtandem.adapters.console import PgbouncerSession
 from pgtandem.adapters.database import PsycopgDatabase
 from pgtandem.model.names import PgbouncerName, Secret
+from pgtandem.model.pooling import PgbouncerConsole
 from pgtandem.ports import ConsoleAccess, DatabaseUnreachable
+from pgtandem.postgres.pgbouncer import database_line, render_databases
 from support.installations import installations
 from support.pgbouncers import ADMIN, ADMIN_PASSWORD, PROGRAM, Pgbouncer
 from support.servers import PASSWORD, RealServer
@@ -61,6 +63,29 @@ class TestRealConsole(ConsoleContract):
             return connection.close
 
         return hold
+
+
+def test_what_is_written_is_what_pgbouncer_reads(server: RealServer) -> None:
+    lines = [
+        database_line("my-shop.2", "127.0.0.1,127.0.0.2", 5001, "it's one", "pool_size=5"),
+        database_line("shop", "db1.example.com", 5002, "shop"),
+    ]
+    owned = server.base / "written.ini"
+    owned.write_text(render_databases("shop", str(owned), lines))
+
+    async def show(pool: Pgbouncer) -> PgbouncerConsole:
+        console = await PsycopgDatabase().console(access(pool))
+        try:
+            return await console.show()
+        finally:
+            await console.close()
+
+    with Pgbouncer(server.base / "written", owned, lambda: PASSWORD) as pool:
+        pool.start()
+        databases = asyncio.run(show(pool)).databases
+    there = {name: (each.host, each.port, each.dbname) for name, each in databases.items()}
+    assert there["my-shop.2"] == ("127.0.0.1,127.0.0.2", 5001, "it's one")
+    assert there["shop"] == ("db1.example.com", 5002, "shop")
 
 
 def test_a_wrong_password_is_told_and_never_shown(pool: Pgbouncer) -> None:

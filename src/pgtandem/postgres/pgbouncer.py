@@ -3,8 +3,9 @@
 import re
 from collections.abc import Mapping, Sequence
 
-#: Names that PgBouncer reads without quotes.
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")
+#: The names of databases that can stand in the file: PgBouncer 1.18 reads none in quotes, and starts with no file that
+#: has one.
+DATABASE_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9_.,:/-]+")
 
 #: The name of the admin console, which can be no database's.
@@ -24,9 +25,8 @@ def render_databases(cluster: str, path: str, lines: Sequence[str]) -> str:
 
 def database_line(name: str, host: str, port: int, dbname: str, options: str = "") -> str:
     """One database. `host` may be several, with commas: PgBouncer takes them in turn."""
-    shown = name if _PLAIN_NAME.fullmatch(name) else '"' + name.replace('"', '""') + '"'
     words = {"host": host, "port": str(port), "dbname": dbname}
-    return f"{shown} = {_words(words)}{f' {options}' if options else ''}"
+    return f"{name} = {_words(words)}{f' {options}' if options else ''}"
 
 
 def _words(words: Mapping[str, str]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from pgtandem.model.names import NodeName, PgbouncerName
 from pgtandem.model.topology import Pgbouncer
-from pgtandem.postgres.pgbouncer import CONSOLE
+from pgtandem.postgres.pgbouncer import CONSOLE, DATABASE_NAME
 from pgtandem.topology.keys import PGBOUNCER
 from pgtandem.topology.places import absolute, read_address, read_host
 from pgtandem.topology.problems import Problems
@@ -74,8 +74,9 @@ def _databases(table: Table, key: str, taken: Sequence[str]) -> Mapping[str, str
             table.report(key, '"*" is not a name of a database', why, "name each database")
         elif name == CONSOLE:
             table.report(key, f'"{name}" is the name of the admin console', "", "name it otherwise")
-        elif re.search(r'[\s"=;]', name):
-            table.report(key, f"{describe(name)} is not a name that PgBouncer would read", "", "name it otherwise")
+        elif not DATABASE_NAME.fullmatch(name):
+            why = "It has letters, digits, dashes, underscores and dots."
+            table.report(key, f"{describe(name)} is not a name that PgBouncer would read", why, "name it otherwise")
         elif name in taken:
             table.report(
                 key, f'"{name}" leads to the primary already', "It stands under databases.", "name it otherwise"

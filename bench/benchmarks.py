@@ -12,6 +12,7 @@ from bench.machine import PGTANDEM, timed
 from bench.pairs import Outcome, run_pairs
 from bench.pooled import pooled_switchover
 from bench.switchover import switchover
+from bench.wal_between_hosts import wal_between_hosts
 
 #: From nothing to streaming may take at most this many times what a plain shell script takes.
 BUILD_TARGET = 1.25
@@ -77,4 +78,5 @@ BENCHMARKS: Mapping[str, Callable[[int], list[Outcome]]] = {
     "switchover": switchover,
     "pooled": pooled_switchover,
     "failover": failover,
+    "wal-between-hosts": wal_between_hosts,
 }

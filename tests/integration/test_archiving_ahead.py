@@ -234,3 +234,23 @@ def test_archive_that_takes_nothing_fails_and_goes_on_when_it_does(one: Archivin
     finally:
         one.end()
         subprocess.run(["umount", "-l", str(mounted)], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
+def test_a_full_disk_with_the_wal_does_not_keep_wal_from_being_archived(one: Archiving) -> None:
+    """Only archiving makes room there."""
+    wal = one.data / "pg_wal"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(wal)], check=True)
+    try:
+        (wal / "archive_status").mkdir()
+        one.finish(*names(range(3)))
+        filled = subprocess.run(
+            ["dd", "if=/dev/zero", f"of={wal / 'filler'}", "bs=4096"], capture_output=True, text=True
+        )
+        assert "No space left" in filled.stderr
+        contents = [one.wal(name).read_bytes() for name in names(range(3))]
+        assert one.archive_all() == names(range(3))
+        assert [one.content(name) for name in names(range(3))] == contents
+    finally:
+        one.end()
+        subprocess.run(["umount", "-l", str(wal)], check=True)

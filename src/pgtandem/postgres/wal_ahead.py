@@ -107,13 +107,14 @@ await() { # until it is archived, or nobody works on it any more
 }
 if [ -n "$run" ]; then
     if [ ! -d "$ahead" ]; then
+        # Where the disk with the WAL is full there is no worker, and the call does its file: that is what makes room.
         rm -rf "${ahead%/*}"
-        mkdir -p "$ahead" || exit 1
+        mkdir -p "$ahead"
     fi
     if [ "$name" = work ]; then begin_work; fi
     if alive; then
         await
-    elif several; then
+    elif [ -d "$ahead" ] && several; then
         sh "$0" - work "$@" </dev/null >/dev/null 2>"$ahead/errors" &
         worker=$!
         echo "$worker" >"$ahead/worker"

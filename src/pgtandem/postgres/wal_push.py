@@ -62,12 +62,12 @@ receive() { # marks what the host says is durable; tells in $1 whether NAME was 
     return "$told"
 }
 single() {
-    if [ "$compression.$path" = "none.pg_wal/$name" ]; then
-        send pg_wal "$name" | (connect) | receive && exit 0
-    else
-        rm -rf "$out"
-        mkdir -p "$out" && pack_as "$path" "$name" || exit 1
+    rm -rf "$out"
+    if [ "$compression.$path" != "none.pg_wal/$name" ] && mkdir -p "$out" && pack_as "$path" "$name"; then
         (cd "$out" && send . *) | (connect) | receive && exit 0
+    elif [ "$path" = "pg_wal/$name" ]; then
+        # As it is, too, where the disk with the WAL has no room to compress it.
+        send pg_wal "$name" | (connect) | receive && exit 0
     fi
     say "could not put $name into the archive on $host"
     exit 1

@@ -143,8 +143,6 @@ class Backlog:
 
 @contextmanager
 def _backlog() -> Iterator[Backlog]:
-    if not (PROGRAMS / "postgres").exists():
-        raise BenchmarkFailed("there is no PostgreSQL 15 of Debian here, which has basic_archive")
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     with fresh_folder() as folder:
         yield Backlog(folder)
@@ -178,6 +176,9 @@ def _pgbackrest(backlog: Backlog, compress: str) -> Mapping[str, str]:
 
 def archiving(pairs: int) -> list[Outcome]:
     """Our archive-wal, uncompressed beside basic_archive and cp, and beside pgBackRest with and without zstd."""
+    if not (PROGRAMS / "postgres").exists():
+        print("archiving is left out: there is no PostgreSQL 15 of Debian here, which has basic_archive")
+        return []
     with _backlog() as backlog:
         place = str(backlog.archive)
         ours = {"archive_command": archive_command(place)}

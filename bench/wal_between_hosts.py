@@ -114,8 +114,6 @@ class Way:
 
 @contextmanager
 def _way() -> Iterator[Way]:
-    if reason := why_no_hosts():
-        raise BenchmarkFailed(reason)
     with Hosts(2) as hosts:
         yield Way(hosts)
 
@@ -123,6 +121,9 @@ def _way() -> Iterator[Way]:
 def wal_between_hosts(pairs: int) -> list[Outcome]:
     """A backlog pushed, beside scp with a kept connection (which syncs nothing); and segments fetched, beside one scp
     for each, as the hand-made recipe does it."""
+    if reason := why_no_hosts():
+        print(f"wal-between-hosts is left out: {reason}")
+        return []
     with _way() as way:
         return [
             run_pairs(

@@ -15,6 +15,7 @@ _PAIRS = {
     "build": 12,
     "copy": 5,
     "copy-small-files": 5,
+    "copy-between-hosts": 5,
     "start-up": 40,
     "status": 30,
     "switchover": 12,

@@ -8,6 +8,7 @@ from bench.archiving import archiving
 from bench.clusters import running_cluster, time_pgtandem, time_plain
 from bench.copying import copy_of_big_files, copy_of_small_files
 from bench.failover import failover
+from bench.hosts_copying import copies_between_hosts
 from bench.machine import PGTANDEM, timed
 from bench.pairs import Outcome, run_pairs
 from bench.pooled import pooled_switchover
@@ -73,6 +74,7 @@ BENCHMARKS: Mapping[str, Callable[[int], list[Outcome]]] = {
     "build": build,
     "copy": copy_of_big_files,
     "copy-small-files": copy_of_small_files,
+    "copy-between-hosts": copies_between_hosts,
     "start-up": start_up,
     "status": status,
     "switchover": switchover,

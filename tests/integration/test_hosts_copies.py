@@ -13,7 +13,7 @@ from support.servers import wait_until
 _missing = why_no_hosts()
 pytestmark = pytest.mark.skipif(_missing is not None, reason=_missing or "")
 
-_SENT = re.compile(r"(\d+) of (\d+) bytes were sent, the rest has the same content in the old data")
+_SENT = re.compile(r"(\d+) of (\d+) bytes were sent, the rest was here with the same content")
 _SMALL_WAL = {"min_wal_size": "32MB", "max_wal_size": "32MB", "shared_buffers": "16MB"}
 
 
@@ -43,10 +43,8 @@ def pair(hosts: Hosts) -> Iterator[RemoteCluster]:
 
 def leave_behind(cluster: RemoteCluster) -> None:
     """db2 is stopped, and loses the WAL that it needs; meanwhile a few rows change, tables come, grow and go."""
-    data = cluster.nodes["db2"]["data_directory"]
     cluster.psql("db2", "CHECKPOINT")
-    done = cluster.hosts.run("h2", [f"{BIN}/pg_ctl", "stop", "-w", "-m", "fast", "-D", data], user="postgres")
-    assert done.returncode == 0, done.stderr
+    stop(cluster, "db2")
     needed = cluster.psql("db1", "SELECT pg_walfile_name(restart_lsn) FROM pg_replication_slots")
     cluster.psql("db1", "SELECT pg_drop_replication_slot('pgtandem_db2')")
     for change in (
@@ -71,14 +69,24 @@ def leave_behind(cluster: RemoteCluster) -> None:
 def is_the_same(cluster: RemoteCluster) -> None:
     """What every table holds, read through the checksums of its pages."""
     cluster.converged()
-    cluster.shows_row("db2", "while db2 was away")
-    for table in ("big", "growing", "new", "note"):
+    tables = (
+        "SELECT string_agg(relname, ' ') FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+    )
+    names = cluster.psql("db1", tables).split()
+    cluster.wait_for("db2", f"SELECT count(*) = {len(names)} FROM pg_class WHERE relname IN {tuple(names)}")
+    for table in names:
         query = f"SELECT count(*), md5(string_agg(md5(t::text), '' ORDER BY t::text)) FROM {table} AS t"
         assert cluster.psql("db1", query) == cluster.psql("db2", query), table
-    assert cluster.psql("db2", "SELECT to_regclass('passing') IS NULL") == "t"
     left = cluster.hosts.run("h2", ["ls", "-A", cluster.base]).stdout.split()
     assert left == ["db2", "db2.log"]
     assert cluster.psql("db1", "SELECT count(*) FROM pg_roles WHERE rolname = 'pgtandem_rewind'") == "0"
+
+
+def stop(cluster: RemoteCluster, node: str) -> None:
+    data = cluster.nodes[node]["data_directory"]
+    argv = [f"{BIN}/pg_ctl", "stop", "-w", "-m", "fast", "-D", data]
+    done = cluster.hosts.run(cluster.host_of(node), argv, user="postgres")
+    assert done.returncode == 0, done.stderr
 
 
 def test_copy_over_old_data_sends_what_differs_alone(pair: RemoteCluster) -> None:
@@ -87,6 +95,34 @@ def test_copy_over_old_data_sends_what_differs_alone(pair: RemoteCluster) -> Non
     sent = _SENT.search(" ".join(said.split()))
     assert sent, said
     assert int(sent[1]) < 0.2 * int(sent[2])
+    pair.shows_row("db2", "while db2 was away")
+    assert pair.psql("db2", "SELECT to_regclass('passing') IS NULL") == "t"
+    is_the_same(pair)
+
+
+def test_copy_whose_connection_was_cut_goes_on_with_what_is_there(pair: RemoteCluster) -> None:
+    stop(pair, "db2")
+    pair.hosts.run("h2", ["rm", "-rf", f"{pair.base}/db2"])
+    pair.tables["replication"] = {"max_copy_rate": "20MB"}
+    running = applying(pair)
+
+    def much_is_there() -> bool:
+        shown = pair.hosts.run("h2", ["sh", "-c", f"du -sm {pair.base}/db2.pgtandem-new.*/"]).stdout.split()
+        return bool(shown) and int(shown[0]) > 90
+
+    wait_until(much_is_there, "more than half of it is there", 60)
+    pair.psql("db1", "SELECT pg_terminate_backend(pid) FROM pg_stat_replication WHERE application_name ~ 'clone'")
+    done = running.end(120)
+    assert done.exit_code == 13, done.said
+    assert "[PT-4006]" in done.err
+    assert half_made(pair)
+    assert not pair.hosts.run("h2", ["sh", "-c", f"ls {pair.base}/*.passfile"]).stdout
+
+    pair.tables["replication"] = {}
+    said = pair.apply().out
+    sent = _SENT.search(" ".join(said.split()))
+    assert sent, said
+    assert int(sent[1]) < 0.5 * int(sent[2])
     is_the_same(pair)
 
 

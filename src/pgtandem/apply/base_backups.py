@@ -5,6 +5,7 @@ pg_basebackup is the way that always works. Which one it was, and what of the co
 """
 
 import asyncio
+from collections.abc import Sequence
 
 from pgtandem.apply.context import Context
 from pgtandem.apply.copies import finish_copy, prepare_staging, tidy
@@ -12,7 +13,8 @@ from pgtandem.apply.difference_copies import NotByDifference, copy_by_difference
 from pgtandem.apply.kernel_copies import NotByKernel, copy_by_kernel
 from pgtandem.apply.streamed_copies import copy_by_stream
 from pgtandem.errors import PgtandemError
-from pgtandem.model.plan import Step
+from pgtandem.model.plan import Step, StepKind
+from pgtandem.observe.places import FILE_ENDINGS
 
 
 async def replace_data(context: Context, step: Step) -> str:
@@ -31,24 +33,36 @@ async def base_backup(context: Context, step: Step) -> str:
 
 async def _copy(context: Context, step: Step, *, set_aside: bool) -> str:
     final, staging = await prepare_staging(context, step)
+    halves = [path for path in step.names if not path.endswith(FILE_ENDINGS)]
     try:
-        remark = await _by_the_best_way(context, step, staging, final if set_aside else None)
+        remark = await _by_the_best_way(context, step, staging, [final] if set_aside else halves)
         await finish_copy(context, step, staging, final, set_aside=set_aside)
-    except (PgtandemError, asyncio.CancelledError):
-        await tidy(context, step, staging)
+    except (PgtandemError, asyncio.CancelledError) as failure:
+        if not _goes_on(context, step, failure):
+            await tidy(context, step, staging)
         raise
     return remark
 
 
-async def _by_the_best_way(context: Context, step: Step, staging: str, old: str | None) -> str:
-    """Ways that cannot be taken have written nothing. What they say for it follows what was done instead."""
+def _on_one_host(context: Context, step: Step) -> bool:
     assert step.upstream is not None
-    one_host = context.node(step.node).host == context.node(step.upstream).host
+    return context.node(step.node).host == context.node(step.upstream).host
+
+
+def _goes_on(context: Context, step: Step, failure: BaseException) -> bool:
+    """Whether what there is of a copy stays, so that the next run sends less (`plan/hosts.py: goes_on`)."""
+    full = isinstance(failure, PgtandemError) and "No space left" in failure.why
+    return step.kind is StepKind.BASE_BACKUP and not (full or step.places or _on_one_host(context, step))
+
+
+async def _by_the_best_way(context: Context, step: Step, staging: str, old: Sequence[str]) -> str:
+    """Ways that cannot be taken have written nothing. What they say for it follows what was done instead."""
+    one_host = _on_one_host(context, step)
     reason: Exception | None = None
     try:
         if one_host:
             return await copy_by_kernel(context, step, staging)
-        if old is not None:
+        if old:
             return await copy_by_difference(context, step, staging, old)
     except (NotByKernel, NotByDifference) as refusal:
         reason = refusal

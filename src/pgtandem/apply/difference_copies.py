@@ -8,7 +8,7 @@ does what happened to it. It needs a Python on both hosts; without, and where mu
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from pgtandem.apply.context import Context
 from pgtandem.apply.copies import failed
@@ -45,8 +45,11 @@ class NotByDifference(Exception):
     written is in the new folder alone."""
 
 
-async def copy_by_difference(context: Context, step: Step, staging: str, old: str) -> str:
-    """Makes the copy in `staging`; returns what was sent. Raises NotByDifference, and PgtandemError PT-4006."""
+async def copy_by_difference(context: Context, step: Step, staging: str, candidates: Sequence[str]) -> str:
+    """Makes the copy in `staging` with what the biggest of these folders has; returns what was sent.
+
+    Raises NotByDifference, and PgtandemError PT-4006.
+    """
     assert step.upstream is not None
     here, there = context.host(step.node), context.host(step.upstream)
     await _refuse_early(context, step)
@@ -62,7 +65,7 @@ async def copy_by_difference(context: Context, step: Step, staging: str, old: st
             raise NotByDifference(f"{reason}") from None
         source = context.node(step.upstream).data_directory
         tree = tree_of(await list_files(there, source))
-        kept = {path: size for path, size in file_sizes(await list_files(here, old)).items() if path in tree.files}
+        old, kept = await _most_of(here, candidates, tree)
         blocks = await _differences(context, step, old, tree, kept)
         await _make(context, step, Way(here, old, staging, tree.umask), tree, kept, blocks)
         end = await session.stop_backup()
@@ -74,7 +77,7 @@ async def copy_by_difference(context: Context, step: Step, staging: str, old: st
         await session.close()
     sent = sum(block.size for block in blocks)
     return (
-        f"{sent} of {tree.total_bytes} bytes were sent, the rest has the same content in the old data; "
+        f"{sent} of {tree.total_bytes} bytes were sent, the rest was here with the same content; "
         f"{len(tree.files)} files, each has its size"
     )
 
@@ -97,6 +100,16 @@ async def _refuse_early(context: Context, step: Step) -> None:
     in_recovery, _ = await (await context.session(step.upstream)).position()
     if in_recovery:
         raise NotByDifference("its upstream is a standby")
+
+
+async def _most_of(host: Host, candidates: Sequence[str], tree: Tree) -> tuple[str, dict[str, int]]:
+    """The folder that has the most of what is wanted, and the sizes of those files in it."""
+    found: dict[str, dict[str, int]] = {}
+    for folder in candidates:
+        sizes = file_sizes(await list_files(host, folder))
+        found[folder] = {path: size for path, size in sizes.items() if path in tree.files}
+    most = max(found, key=lambda folder: sum(found[folder].values()))
+    return most, found[most]
 
 
 async def _differences(context: Context, step: Step, old: str, tree: Tree, kept: dict[str, int]) -> list[Block]:

@@ -61,6 +61,11 @@ class Draft:
             return upstream is None or self.foreseen(upstream)
         return self.wish.seen(name).running is not None
 
+    def foreseen_copy(self, name: NodeName) -> bool:
+        """Whether it is known if the role and the slot are there that a standby is copied with: only then it is."""
+        upstream = self.wish.upstream(name)
+        return upstream is not None and self.foreseen(self.wish.primary) and self.foreseen(upstream)
+
 
 def cascade_order(wish: Wish) -> tuple[NodeName, ...]:
     """The primary, then every standby after its upstream, in the file's order otherwise."""

@@ -8,7 +8,7 @@ from pgtandem.model.topology import Topology
 from pgtandem.plan.desired import Wish
 from pgtandem.plan.draft import Draft
 from pgtandem.plan.order import ordered
-from pgtandem.plan.outside import places_to_empty
+from pgtandem.plan.outside import places_to_empty, places_to_fill
 
 _UNTIL_RESTARTED = " What runs goes on with the older copy until it is restarted."
 
@@ -66,17 +66,36 @@ def reachable_programs(draft: Draft, name: NodeName) -> None:
 
 
 def remove_leftovers(draft: Draft, name: NodeName) -> None:
-    leftovers = draft.wish.seen(name).leftovers
-    if leftovers:
-        draft.add(
-            Step(
-                f"{name}.leftovers",
-                StepKind.REMOVE_LEFTOVERS,
-                name,
-                f"remove what an interrupted run left half made ({len(leftovers)})",
-                "They were never in use: a copy gets its final name only when it is whole.",
-                Risk.CREATE,
-                names=leftovers,
-                places=places_to_empty(draft.wish.topology, draft.wish.observed, name, draft.wish.seen(name)),
-            )
+    """Before anything is made anew, or after a copy that takes what it can from them."""
+    leftovers, again = draft.wish.seen(name).leftovers, goes_on(draft, name)
+    if not leftovers or (again and not draft.foreseen_copy(name)):
+        return
+    why = "They were never in use: a copy gets its final name only when it is whole."
+    draft.add(
+        Step(
+            f"{name}.leftovers",
+            StepKind.REMOVE_LEFTOVERS,
+            name,
+            f"remove what an interrupted run left half made ({len(leftovers)})",
+            f"{why} The new copy takes from them what is the same." if again else why,
+            Risk.CREATE,
+            needs=(f"{name}.data",) if again else (),
+            names=leftovers,
+            places=places_to_empty(draft.wish.topology, draft.wish.observed, name, draft.wish.seen(name)),
         )
+    )
+
+
+def goes_on(draft: Draft, name: NodeName) -> bool:
+    """Whether a copy that was interrupted is of use for the next one: from another host less is sent then. What lies
+    outside of the data directory is emptied first, so there nothing is used again."""
+    wish, upstream = draft.wish, draft.wish.upstream(name)
+    node = wish.seen(name)
+    return (
+        upstream is not None
+        and bool(node.leftovers)
+        and isinstance(node.data, Absent)
+        and not node.claimed
+        and not places_to_fill(wish, name)
+        and wish.node(name).host != wish.node(upstream).host
+    )

@@ -11,6 +11,7 @@ from pgtandem.plan.changes import change, restart, start
 from pgtandem.plan.desired import Wish, delays, desired_files, streams
 from pgtandem.plan.draft import Draft, cascade_order
 from pgtandem.plan.drift import drift_of, unanswered
+from pgtandem.plan.hosts import goes_on
 from pgtandem.plan.outside import places_to_fill
 from pgtandem.plan.packaged import service_of
 from pgtandem.plan.slots import slot
@@ -164,6 +165,8 @@ def _before_a_copy(draft: Draft, name: NodeName, upstream: NodeName) -> tuple[st
 
 
 def _base_backup(draft: Draft, name: NodeName, upstream: NodeName, files: NodeFiles) -> None:
+    needs = _before_a_copy(draft, name, upstream)
+    again = draft.wish.seen(name).leftovers if goes_on(draft, name) else ()
     draft.add(
         Step(
             f"{name}.data",
@@ -172,7 +175,7 @@ def _base_backup(draft: Draft, name: NodeName, upstream: NodeName, files: NodeFi
             f"copy {upstream} to {draft.wish.node(name).data_directory}",
             f"{name} has no data yet; a base backup makes it a standby of {upstream}.",
             Risk.CREATE,
-            needs=_before_a_copy(draft, name, upstream),
+            needs=tuple(need for need in needs if need != f"{name}.leftovers") if again else needs,
             expects=(
                 Condition("data_absent", name),
                 Condition("answers", upstream),
@@ -180,6 +183,7 @@ def _base_backup(draft: Draft, name: NodeName, upstream: NodeName, files: NodeFi
             proves=(Condition("data_is_ours", name, name),),
             undo=f"remove {draft.wish.node(name).data_directory}",
             files=files,
+            names=again,
             upstream=upstream,
             places=places_to_fill(draft.wish, name),
         )

@@ -50,8 +50,10 @@ def taken_over(cluster: ByHand, stays: frozenset[str] = frozenset()) -> None:
         assert topology["adopt"]["replaces_roles"] == [ROLE]
 
         before = doctor(cluster)
-        assert findings(before) >= {"ARC01", "ARC02", "REP01", "REP03", "RST04", "SYN03"}, before
+        assert findings(before) >= {"ARC01", "ARC02", "REP01", "REP03", "REP28", "RST04", "STB04", "SYN03"}, before
+        assert {note["id"] for note in before["notes"]} >= {"ARC12", "REP24", "RST10"}
         assert PASSWORD not in json.dumps(before)
+        assert [node["state"] for node in cluster.status()["nodes"]] == ["running", "streaming"]
 
         plan = cluster.run("plan")
         assert plan.exit_code == 2, plan.said

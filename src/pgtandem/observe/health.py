@@ -17,6 +17,8 @@ from pgtandem.observe.words import size_in_words
 from pgtandem.plan.between_hosts import clocks_apart
 from pgtandem.plan.layout import remarks
 from pgtandem.plan.minor_versions import runs_older
+from pgtandem.postgres.conf import RECOVERY_FILE, parse_settings
+from pgtandem.postgres.conninfo import parse_conninfo
 from pgtandem.postgres.sync_names import confirmations
 from pgtandem.postgres.versions import untested
 
@@ -132,11 +134,25 @@ def _node(topology: Topology, observed: Observed, name: NodeName, primary: NodeN
 
 def _sender(observed: Observed, name: NodeName) -> tuple[NodeName, Sender] | None:
     """Who sends WAL to a node, as the upstreams see it."""
+    called = {name, _foreign_name(observed.nodes[name])}
     for upstream, seen in observed.nodes.items():
         for sender in seen.running.senders if seen.running else ():
-            if sender.application_name == name:
+            if sender.application_name in called:
                 return upstream, sender
     return None
+
+
+def _foreign_name(seen: ObservedNode) -> str:
+    """What a standby that is still to be taken over calls itself; the node's own name where it is pgtandem's."""
+    data, server = seen.directory, seen.running
+    if data is None or server is None or not data.adoptable:
+        return ""
+    told = parse_settings(data.files.get(RECOVERY_FILE) or "").get("primary_conninfo", "")
+    shown = server.settings.get("primary_conninfo")
+    try:
+        return parse_conninfo(told or (shown.value if shown else "")).get("application_name", "walreceiver")
+    except ValueError:
+        return ""
 
 
 def _stages(observed: Observed, upstream: NodeName, sender: Sender) -> Stages | None:

@@ -47,7 +47,7 @@ def plan_converge(topology: Topology, observed: Observed) -> Plan:
 
     Raises PgtandemError of the PLAN family when going on would be unsafe, with every reason.
     """
-    refuse_foreign(topology, observed)
+    refuse_foreign(topology, observed, adopts=True)
     first = missing_programs(topology, observed)
     if first is not None:
         return first

@@ -34,9 +34,11 @@ def refuse_unsafe(wish: Wish) -> None:
     raise_findings(list(_findings(wish)), wish.topology)
 
 
-def refuse_foreign(topology: Topology, observed: Observed) -> None:
-    """Only what must hold before anybody's role is asked for: no data directory of somebody else's."""
-    findings = [finding for name, node in observed.nodes.items() for finding in _foreign_data(topology, name, node)]
+def refuse_foreign(topology: Topology, observed: Observed, *, adopts: bool = False) -> None:
+    """Only what must hold before anybody's role is asked for: no data directory of somebody else's. One that may be
+    taken over is somebody else's until that is done, but for the plan that does it (`adopts`)."""
+    nodes = observed.nodes.items()
+    findings = [finding for name, node in nodes for finding in _foreign_data(topology, name, node, adopts)]
     raise_findings(findings, topology)
 
 
@@ -257,11 +259,21 @@ def _of_another_major(topology: Topology, name: NodeName, version: str) -> Probl
     return Problem(name, what, why, f"{folder}, or write postgresql = {there}{also} under [cluster]")
 
 
-def _foreign_data(topology: Topology, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
+def _foreign_data(topology: Topology, name: NodeName, node: ObservedNode, adopts: bool) -> Iterator[Finding]:
     data = node.directory
     if data is None:
         return
     where = topology.node(name).data_directory
+    if data.adoptable and not adopts:
+        yield (
+            "PT-3003",
+            Problem(
+                name,
+                f"data directory {where} of {name} is not taken over yet",
+                "pgtandem only changes what carries its marker. The topology file gives leave to take it over.",
+                "pgtandem plan   (shows what that means), then pgtandem apply",
+            ),
+        )
     if data.adoptable:
         return
     if data.marker is None:

@@ -190,6 +190,7 @@ def test_a_file_that_is_not_included_and_a_password_that_others_may_read_are_tol
 
 
 @pytest.mark.chaos
+@pytest.mark.timeout(3600)
 def test_killed_at_every_line_of_the_journal_clients_see_no_error_and_go_on_after_the_next_command() -> None:
     with Pooled() as cluster:
         cluster.declare()
@@ -217,6 +218,25 @@ def test_killed_at_every_line_of_the_journal_clients_see_no_error_and_go_on_afte
             if not cut_off:
                 return
             lines += 1
+
+
+def test_a_pgbouncer_that_freezes_in_the_pause_is_told_and_found_paused_when_it_thaws(pooled: Pooled) -> None:
+    before = pooled.primary()
+    assert pooled.pool.process is not None
+    with pooled.pool.connect() as slow, slow.transaction():
+        slow.execute("SELECT 1")
+        running = pooled.start("switchover", "--yes", "--max-pause-seconds", "8")
+        paused(pooled)
+        pooled.pool.process.send_signal(signal.SIGSTOP)
+        try:
+            words = running.end(120).refused("PT-4062", 13)
+        finally:
+            pooled.pool.process.send_signal(signal.SIGCONT)
+        assert f"{before} goes on as the primary. PgBouncer pool1 cannot be asked" in " ".join(words.split())
+    assert "CLIENTS WAIT" in pooled.run("status").out
+    pooled.ok("apply", "--yes")
+    assert pooled.primary() == before
+    pooled.is_well()
 
 
 def test_a_frozen_pgbouncer_is_waited_for_no_longer_than_a_server(pooled: Pooled) -> None:

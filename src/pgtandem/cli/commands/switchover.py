@@ -13,6 +13,7 @@ from pgtandem.cli.named import named_node
 from pgtandem.cli.waiting import wait_until
 from pgtandem.cli.workbench import in_world, read_topology, topology_path
 from pgtandem.errors import Family, PgtandemError
+from pgtandem.model.facts import Unknown
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import Observed
 from pgtandem.model.plan import Plan
@@ -134,6 +135,10 @@ async def _after_failure(topology: Topology, world: World, failure: PgtandemErro
     except PgtandemError:
         return failure
     then = " Clients that waited go on." if waiting else ""
+    for name, seen in observed.pgbouncers.items():
+        if isinstance(seen.console, Unknown):
+            # It may read the PAUSE later than it was sent.
+            then += f" PgBouncer {name} cannot be asked: where its clients wait, pgtandem apply lets them go on."
     return PgtandemError(
         failure.code.text,
         failure.what,

@@ -223,6 +223,7 @@ def test_a_primary_that_its_standbys_do_not_hear_is_not_failed_over(synchronous:
 
 
 @pytest.mark.chaos
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("waits", ["none", "any 1"])
 def test_the_disk_of_the_best_candidate_is_full(hosts: Hosts, waits: str) -> None:
     lines = ["host all postgres 10.231.0.0/24 scram-sha-256"]

@@ -9,6 +9,7 @@ import pytest
 
 from support.hosts import Hosts, why_no_hosts
 from support.remote import BIN, RemoteCluster
+from support.servers import wait_until
 
 _reason = why_no_hosts() or (None if Path(BIN).is_dir() else f"there is no {BIN}")
 pytestmark = [pytest.mark.skipif(_reason is not None, reason=_reason or "")]
@@ -101,3 +102,34 @@ def test_a_primary_that_went_on_alone_is_rewound_from_another_host(
         old, new = part(cluster)
         rejoin(cluster, old)
         is_back(cluster, old, new)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(3600)
+def test_killed_at_some_lines_of_the_journal_it_comes_back_over_hosts(hosts: Hosts) -> None:
+    with RemoteCluster(hosts, 2, cluster={"name": "killed"}) as cluster:
+        cluster.know_hosts()
+        cluster.tables["archive"] = PLACES["every-node"](cluster)
+        cluster.apply()
+        lines, turn, alive = 4, 0, True
+        while alive:
+            old, new = part(cluster)
+            cluster.hosts.heal(cluster.host_of(old))
+            alive = killed_at(cluster, old, lines)
+            again = cluster.run("apply", "--yes") if turn % 2 else cluster.run("rejoin", old, "--yes")
+            if again.exit_code:
+                assert turn % 2, again.said
+                cluster.ok("rejoin", old, "--yes")
+            is_back(cluster, old, new)
+            lines, turn = lines + 3, turn + 1
+
+
+def killed_at(cluster: RemoteCluster, node: str, lines: int) -> bool:
+    """A rejoin, killed (kill -9) once it has written so many lines. False when it was done before."""
+    journal = cluster.folder / ".pgtandem/journal.jsonl"
+    before = journal.read_bytes().count(b"\n")
+    running = cluster.start("rejoin", node, "--yes")
+    wait_until(lambda: journal.read_bytes().count(b"\n") - before >= lines or not running.alive, f"line {lines}", 120)
+    was_alive = running.alive
+    running.kill()
+    return was_alive

@@ -117,7 +117,7 @@ def test_clients_see_no_error_at_a_switchover(pooled: RemoteCluster) -> None:
     assert (pool["state"], pool["databases"][0]["nodes"]) == ("answers", ["db2"])
 
 
-def test_a_failover_leads_clients_on_and_one_whose_pgbouncers_host_is_gone_too(pooled: RemoteCluster) -> None:
+def test_a_failover_leads_clients_on(pooled: RemoteCluster) -> None:
     pooled.hosts.power_off("h2")
     pooled.ok("failover", "--yes", "--the-primary-is-dead")
     *environment, psql = client(pooled)
@@ -125,6 +125,11 @@ def test_a_failover_leads_clients_on_and_one_whose_pgbouncers_host_is_gone_too(p
     pooled.hosts.boot("h2")
     pooled.ok("rejoin", "db2", "--yes")
     pooled.converged()
+
+
+@pytest.mark.chaos
+def test_a_pgbouncers_host_that_is_gone_stops_no_failover(pooled: RemoteCluster) -> None:
+    *environment, psql = client(pooled)
     pooled.hosts.power_off(_POOL)
     pooled.hosts.power_off("h1")
     done = pooled.ok("failover", "--yes", "--the-primary-is-dead")

@@ -220,6 +220,7 @@ def test_killed_at_every_line_of_the_journal_clients_see_no_error_and_go_on_afte
             lines += 1
 
 
+@pytest.mark.chaos
 def test_a_pgbouncer_that_freezes_in_the_pause_is_told_and_found_paused_when_it_thaws(pooled: Pooled) -> None:
     before = pooled.primary()
     assert pooled.pool.process is not None

@@ -62,6 +62,7 @@ VIEWS = {
     "status-cascading": status(values.CASCADE, values.CASCADING),
     "status-delayed": status(values.DELAYED_PAIR, values.HEALTHY),
     "status-slow": status(values.TRIO, values.SLOW),
+    "status-held": status(values.HELD_TRIO, values.HELD),
     "status-standby-stopped": status(values.PAIR, values.STANDBY_STOPPED),
     "status-nothing-built": status(values.PAIR, values.NOTHING_BUILT),
     "status-much-is-wrong": status(values.CASCADE, values.MUCH_IS_WRONG),

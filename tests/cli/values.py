@@ -21,6 +21,7 @@ from pgtandem.model.observed import (
     ObservedNode,
     Postmaster,
     PostmasterState,
+    ReplayHold,
     Sender,
     Server,
     Setting,
@@ -345,6 +346,36 @@ SLOW = Observed(
     }
 )
 TRIO = topology(node("db1", 5432), node("db2", 5433), node("db3", 5434))
+HELD_TRIO = topology(
+    replace(node("db1", 5432), zone="tokyo-a"),
+    replace(node("db2", 5433), zone="tokyo-b"),
+    replace(node("db3", 5434), zone="osaka"),
+    synchronous=Synchronous(Method.ANY, 1),
+)
+#: A query on db2 holds its replay up, db3 is far away, and db1 writes 2 MB of WAL per second.
+HELD = Observed(
+    {
+        DB1: built(
+            *("db1", 5432),
+            primary=True,
+            sends=(
+                replace(behind("db2", 0, 0, 0, 9 * _MB), sync_state="quorum", replay_lag_seconds=41.25),
+                replace(behind("db3", 2 * _MB, 3 * _MB, 3 * _MB, 3 * _MB), sync_state="quorum", write_lag_seconds=1.5),
+            ),
+            settings={"synchronous_standby_names": Setting("ANY 1 (db2, db3)"), **CAPPED},
+            slots={"pgtandem_db2": slot("pgtandem_db2", 9 * _MB), "old": slot("old", 300 * _MB, active=False)},
+            redo_lsn=Lsn(0x25000060 - 120 * _MB),
+            redo_age_seconds=60.0,
+        ),
+        DB2: built(
+            *("db2", 5433),
+            lag_bytes=9 * _MB,
+            replay_age_seconds=4000.0,
+            replay_hold=ReplayHold(4720, "reporting", "psql", 372.0, "snapshot"),
+        ),
+        DB3: built("db3", 5434, lag_bytes=3 * _MB),
+    }
+)
 
 _IDLE = {"old": Slot("old", "physical", False, None, Lsn(0x20000000), "reserved", 83886176)}
 _EXAMINED = Examined(

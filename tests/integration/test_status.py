@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -52,9 +53,72 @@ def test_replay_that_stands_still_is_named(pair: Cluster) -> None:
             return stages["slow"] == "replay" and stages["flush_lag_bytes"] == 0
 
         wait_until(slow, "replay is what is slow", 30)
-        assert "slow:     db2, in replay: 0 B not sent" in pair.run("status").out
+        assert "slow:     db2, in replay: 0 B to send" in pair.run("status").out
     finally:
         pair.sql("db2", "SELECT pg_wal_replay_resume()")
+
+
+def test_a_query_that_holds_replay_up_is_named_and_the_lag_is_not_older_than_what_is_missing(pair: Cluster) -> None:
+    pair.sql("db1", "CREATE TABLE readers AS SELECT 1 AS x")
+    pair.wait_for("db2", "SELECT to_regclass('readers') IS NOT NULL")
+    pair.sql("db1", "CHECKPOINT")
+    began = time.monotonic()
+    with pair.connect("db2", application_name="reports", autocommit=False) as reader:
+        reader.execute("SELECT * FROM readers")
+        pair.sql("db1", "DROP TABLE readers")
+        wait_until(lambda: pair.status()["nodes"][1]["replay_hold"], "replay waits", 30)
+        out = pair.run("status").out
+        (node,) = [node for node in pair.status()["nodes"] if node["name"] == "db2"]
+        assert node["replay_hold"]["pid"] == reader.info.backend_pid
+        reader.rollback()
+    assert f"replay on db2 waits for process {node['replay_hold']['pid']} (reports of user postgres)" in out.replace(
+        "\n          ", " "
+    )
+    assert node["lag_bytes"] > 0
+    assert node["replay_lag_seconds"] <= time.monotonic() - began + 2, "nothing is missing from before the checkpoint"
+
+
+def test_how_long_a_slot_has_room_at_the_rate_of_wal(pair: Cluster) -> None:
+    pair.sql("db1", "CREATE TABLE rate AS SELECT repeat('x', 500) FROM generate_series(1, 20000)")
+    age = "SELECT extract(epoch FROM clock_timestamp() - checkpoint_time) >= 6 FROM pg_control_checkpoint()"
+    pair.wait_for("db1", age)
+    status = pair.status()
+    (slot,) = status["slots"]
+    rate = status["wal_bytes_per_second"]
+    assert rate > 0
+    assert abs(slot["cap_reached_seconds"] * rate / slot["room_bytes"] - 1) < 0.01
+
+
+def test_a_standby_that_gets_nothing_any_more_is_as_late_as_its_last_row(pair: Cluster) -> None:
+    pair.shows_row("db2", _row(pair))
+    began = time.monotonic()
+    pair.sql("db1", "CREATE ROLE nobody; ALTER ROLE pgtandem_replication NOLOGIN")
+    try:
+        pair.sql("db1", "SELECT pg_terminate_backend(pid) FROM pg_stat_replication")
+        wait_until(lambda: pair.states()["db2"][1] == "not streaming", "it does not stream", 30)
+        pair.write_row("that it does not get")
+        late = []
+
+        def is_late() -> bool:
+            late[:] = [node["replay_lag_seconds"] for node in pair.status()["nodes"] if node["name"] == "db2"]
+            return late[0] is not None and late[0] > 1
+
+        wait_until(is_late, "it is late although it has replayed all that it has", 30)
+        assert late[0] <= time.monotonic() - began + 2
+    finally:
+        pair.sql("db1", "ALTER ROLE pgtandem_replication LOGIN; DROP ROLE nobody")
+    wait_until(lambda: pair.states()["db2"][1] == "streaming", "it streams again", 60)
+
+
+def test_zones_are_shown(pair: Cluster) -> None:
+    assert "zone" not in pair.run("status").out
+    pair.nodes["db1"]["zone"] = "tokyo-a"
+    pair.write()
+    try:
+        assert re.search(r"^db1 +primary +running +-? *tokyo-a ", pair.run("status").out, re.MULTILINE)
+    finally:
+        del pair.nodes["db1"]["zone"]
+        pair.write()
 
 
 def test_an_archive_that_is_behind_is_told_with_since_when(pair: Cluster) -> None:

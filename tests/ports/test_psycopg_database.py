@@ -9,14 +9,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from pgtandem.adapters.database import PsycopgDatabase
 from pgtandem.adapters.session import PsycopgSession
 from pgtandem.model.names import NodeName, Secret, SlotName
+from pgtandem.model.observed import ReplayHold
 from pgtandem.ports.database import Access, DatabaseUnreachable
 from support.installations import Installation, installations
-from support.servers import PASSWORD, SUPERUSER, RealServer, free_port
+from support.servers import PASSWORD, SUPERUSER, RealServer, free_port, wait_until
 from support.sessions import access_to, opened
 
 from .database_contract import SessionContract
@@ -117,6 +119,69 @@ def test_replay_age_counts_only_while_there_is_something_to_replay(
         pair.standby.sql("SELECT pg_wal_replay_resume()")
     pair.standby.wait_for("SELECT pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()")
     assert not runner.run(standby_session.observe(None)).replay_paused
+
+
+def test_the_last_checkpoint_is_told_with_its_age(runner: asyncio.Runner, pair: Pair, session: PsycopgSession) -> None:
+    runner.run(session.checkpoint())
+    primary = runner.run(session.observe(None))
+    assert primary.current_lsn is not None
+    assert primary.redo_lsn is not None
+    assert primary.redo_age_seconds is not None
+    assert 0 <= primary.current_lsn - primary.redo_lsn < 1_000_000
+    assert primary.redo_age_seconds < 60
+    assert primary.replay_hold is None
+
+
+def test_who_holds_replay_up_is_named(
+    runner: asyncio.Runner, pair: Pair, session: PsycopgSession, standby_session: PsycopgSession
+) -> None:
+    assert runner.run(standby_session.observe(None)).replay_hold is None
+    pair.primary.sql("CREATE TABLE held AS SELECT 1 AS x")
+    pair.primary.wait_for("SELECT replay_lsn = pg_current_wal_lsn() FROM pg_stat_replication")
+    with psycopg.connect(
+        host="127.0.0.1", port=pair.standby.port, user=SUPERUSER, password=PASSWORD, application_name="reader"
+    ) as reader:
+        reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        reader.execute("SELECT * FROM held")  # which it locks until it ends
+        pair.primary.sql("DROP TABLE held")
+
+        def held() -> ReplayHold | None:
+            return runner.run(standby_session.observe(None)).replay_hold
+
+        wait_until(held, "replay waits for the lock", 20)
+        hold = held()
+        assert hold is not None
+        assert (hold.pid, hold.user, hold.application_name) == (reader.info.backend_pid, SUPERUSER, "reader")
+        assert hold.waits_for == "lock"
+        assert 0 <= hold.transaction_seconds < 60
+        reader.rollback()
+        wait_until(lambda: held() is None, "replay goes on", 20)
+
+
+def test_a_query_that_may_still_read_what_replay_removes_is_named_from_14_on(
+    runner: asyncio.Runner, pair: Pair, session: PsycopgSession, standby_session: PsycopgSession
+) -> None:
+    if pair.standby.installation.major < 14:
+        return  # no wait event tells
+    pair.primary.sql("CREATE TABLE old AS SELECT generate_series(1, 1000) AS x")
+    pair.primary.wait_for("SELECT replay_lsn = pg_current_wal_lsn() FROM pg_stat_replication")
+    with psycopg.connect(
+        host="127.0.0.1", port=pair.standby.port, user=SUPERUSER, password=PASSWORD, application_name="reader"
+    ) as reader:
+        reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        reader.execute("SELECT 1")  # its snapshot
+        pair.primary.sql("DELETE FROM old")
+        pair.primary.sql("VACUUM old")
+
+        def held() -> ReplayHold | None:
+            return runner.run(standby_session.observe(None)).replay_hold
+
+        wait_until(held, "replay waits for the snapshot", 20)
+        hold = held()
+        assert hold is not None
+        assert (hold.pid, hold.waits_for) == (reader.info.backend_pid, "snapshot")
+        reader.rollback()
+    pair.primary.sql("DROP TABLE old")
 
 
 def test_recovery_conf_that_was_written_after_the_start_is_seen_as_not_read(

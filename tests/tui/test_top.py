@@ -98,7 +98,7 @@ def test_one_screen_shows_the_tree_the_plots_and_what_happens() -> None:
         assert re.search(r"^  db1 +primary +running +1 +0 B +0\.0 s$", text, re.MULTILINE)
         assert re.search(r"^> └ db2 +standby +streaming +1 +0 B +0\.0 s$", text, re.MULTILINE), "the standby is chosen"
         assert "lag of db2 by stage, last 60 s" in text
-        for stage in ("not sent", "not written", "not flushed", "not replayed", "WAL written"):
+        for stage in ("to send", "to write", "to flush", "to replay", "WAL written"):
             assert f"\n{stage}" in text
         assert "what happened since the view was opened" in text
         assert "q quit" in text
@@ -126,10 +126,10 @@ def test_what_is_slow_is_high_where_it_is_slow() -> None:
     async def scenario(at: Driver) -> None:
         await at.look(values.SLOW)
         lines = at.lines()
-        row = next(number for number, line in enumerate(lines) if line.startswith("not replayed"))
+        row = next(number for number, line in enumerate(lines) if line.startswith("to replay"))
         assert "118.0 MB" in lines[row + 1]
         assert "█" in lines[row + 1]
-        row = next(number for number, line in enumerate(lines) if line.startswith("not flushed"))
+        row = next(number for number, line in enumerate(lines) if line.startswith("to flush"))
         assert "  0 B" in lines[row + 1]
         assert "█" not in lines[row + 1]
 

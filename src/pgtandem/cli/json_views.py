@@ -9,7 +9,7 @@ from pgtandem.errors import PgtandemError
 from pgtandem.model.observed import Observed
 from pgtandem.model.plan import Plan
 from pgtandem.model.topology import Topology
-from pgtandem.observe.flow import Stages
+from pgtandem.observe.flow import Stages, wal_rate
 from pgtandem.observe.health import cluster_health
 from pgtandem.observe.pgbouncer_health import PgbouncerHealth
 from pgtandem.observe.tls_health import certificate_of, earliest_end
@@ -67,6 +67,7 @@ def status_json(topology: Topology, observed: Observed) -> dict[str, Any]:
                 "lag_bytes": node.lag_bytes,
                 "replay_lag_seconds": node.replay_lag_seconds,
                 "stages": _stages(node.stages),
+                "replay_hold": asdict(node.replay_hold) if node.replay_hold else None,
                 "sync_state": node.sync_state,
                 "apply_delay": node.apply_delay,
                 "port": node.port,
@@ -78,6 +79,7 @@ def status_json(topology: Topology, observed: Observed) -> dict[str, Any]:
         ],
         "synchronous": health.synchronous,
         "slots": [asdict(slot) for slot in health.slots],
+        "wal_bytes_per_second": wal_rate(observed),
         "archive": health.archive,
         "archive_waiting_segments": health.archive_waiting_segments,
         "archive_age_seconds": health.archive_age_seconds,

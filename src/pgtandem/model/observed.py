@@ -276,6 +276,18 @@ class Receiver:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplayHold:
+    """Who holds replay up on a standby right now: a session's process, user and application, how old its transaction is
+    (seconds), and what replay waits for: "snapshot" (rows that it may still read), "lock" or "pin"."""
+
+    pid: int
+    user: str
+    application_name: str
+    transaction_seconds: float
+    waits_for: str
+
+
+@dataclass(frozen=True, slots=True)
 class Archiver:
     """pg_stat_archiver, and how many segments wait in archive_status."""
 
@@ -301,7 +313,8 @@ class Server:
     says that recovery.conf (up to 11) was written after the server started: it is read at a start only. `delaying`
     says that replay waits right now for recovery_min_apply_delay. `libc_locales`
     are the locales of its databases whose order of texts comes from the C library. `oldest_lsn` is where the WAL begins
-    that it still has. `history` are the timelines that a primary's own one came from, oldest first."""
+    that it still has. `history` are the timelines that a primary's own one came from, oldest first. `redo_lsn` is where
+    the last checkpoint began, and `redo_age_seconds` how long ago."""
 
     version_number: int
     system_identifier: str
@@ -327,6 +340,9 @@ class Server:
     archiver: Archiver | None = None
     proof_token: str | None = None
     history: tuple[TimelineSwitch, ...] = ()
+    redo_lsn: Lsn | None = None
+    redo_age_seconds: float | None = None
+    replay_hold: ReplayHold | None = None
 
     @property
     def major(self) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pgtandem.model.facts import Absent, Known, Unknown
 from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import NodeName, slot_name
-from pgtandem.model.observed import Observed, ObservedNode, Sender, Server
+from pgtandem.model.observed import Observed, ObservedNode, ReplayHold, Sender, Server
 from pgtandem.model.plan import WARNING
 from pgtandem.model.topology import Method, Node, Topology
 from pgtandem.model.value import dataclass
@@ -29,7 +29,8 @@ _WAIT_FOR_NOBODY = ("off", "local")
 class NodeHealth:
     """One line of the status table. `lag_bytes` is what the primary has written and this node has not replayed;
     None where it cannot be known. An idle standby that has everything has a lag of 0 seconds.
-    With an `apply_delay` it is behind on purpose. `stages` is its lag by stage, None for who does not stream."""
+    With an `apply_delay` it is behind on purpose. `stages` is its lag by stage, None for who does not stream.
+    `replay_hold` is who holds its replay up."""
 
     name: NodeName
     role: str
@@ -43,6 +44,7 @@ class NodeHealth:
     sync_state: str | None = None
     apply_delay: str | None = None
     stages: Stages | None = None
+    replay_hold: ReplayHold | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +125,13 @@ def _node(topology: Topology, observed: Observed, name: NodeName, primary: NodeN
         upstream=None if is_primary else (sender[0] if sender else upstream),
         timeline=server.timeline if server else (control.timeline if control else None),
         lag_bytes=0 if is_primary else _lag_bytes(observed, seen, primary),
-        replay_lag_seconds=0.0 if is_primary else _lag_seconds(observed, seen, primary),
+        replay_lag_seconds=0.0 if is_primary else _lag_seconds(observed, seen, primary, streams=sender is not None),
         port=seen.postmaster.value.port if isinstance(seen.postmaster, Known) else node.port,
         zone=node.zone,
         sync_state=sender[1].sync_state if sender else None,
         apply_delay=None if is_primary else node.apply_delay,
         stages=_stages(observed, *sender) if sender else None,
+        replay_hold=server.replay_hold if server else None,
     )
 
 
@@ -196,12 +199,27 @@ def _lag_bytes(observed: Observed, seen: ObservedNode, primary: NodeName | None)
     return max(top.current_lsn - seen.running.replay_lsn, 0)
 
 
-def _lag_seconds(observed: Observed, seen: ObservedNode, primary: NodeName | None) -> float | None:
-    if seen.running is None:
+def _lag_seconds(observed: Observed, seen: ObservedNode, primary: NodeName | None, *, streams: bool) -> float | None:
+    """How long what the primary has committed may be missing here. The last commit that was replayed may be old because
+    none came after it for a while: what was written after the primary's last checkpoint cannot be missing for longer
+    than that is ago."""
+    server = seen.running
+    if server is None:
         return None
     if _lag_bytes(observed, seen, primary) == 0:
         return 0.0
-    return seen.running.replay_age_seconds
+    top = observed.nodes[primary].running if primary else None
+    # All that was received may be replayed, and is still not all where nothing is received any more.
+    age = server.replay_age_seconds if streams or top is None else server.last_commit_age_seconds
+    bound = _since_checkpoint(top, server) if top else None
+    return age if bound is None else bound if age is None else min(age, bound)
+
+
+def _since_checkpoint(top: Server, server: Server) -> float | None:
+    """How long ago the primary's last checkpoint began, where this standby has everything from before it."""
+    if top.redo_lsn is None or server.replay_lsn is None or server.timeline != top.timeline:
+        return None
+    return top.redo_age_seconds if server.replay_lsn >= top.redo_lsn else None
 
 
 def _synchronous(topology: Topology, observed: Observed, primary: NodeName | None) -> str:

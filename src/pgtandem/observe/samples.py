@@ -10,8 +10,8 @@ from pgtandem.model.topology import Topology
 from pgtandem.model.value import dataclass
 from pgtandem.observe.health import ClusterHealth, cluster_health
 
-#: The stages that WAL goes through, in their order, with what is still to be done.
-STAGES = ("sent", "written", "flushed", "replayed")
+#: The stages that WAL goes through, in their order: what is still to be done.
+STAGES = ("to send", "to write", "to flush", "to replay")
 
 
 @dataclass(frozen=True, slots=True)

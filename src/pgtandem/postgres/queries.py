@@ -193,6 +193,29 @@ SELECT modification > pg_postmaster_start_time() FROM pg_stat_file('recovery.con
 _DELAYING = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'RecoveryApplyDelay')"
 
 
+# Who keeps replay waiting. For rows that a query may still see, that is the oldest snapshot (up to 13 no wait event
+# tells that replay waits for one); for a lock, who has it. pg_blocking_pids knows nothing of the startup process.
+_REPLAY_HOLD = """
+SELECT json_build_object(
+    'pid', holder.pid, 'user', holder.usename, 'application_name', holder.application_name,
+    'transaction_seconds', extract(epoch FROM clock_timestamp() - coalesce(holder.xact_start, holder.backend_start)),
+    'waits_for', CASE WHEN startup.wait_event_type = 'Lock' THEN 'lock'
+        WHEN startup.wait_event_type = 'BufferPin' THEN 'pin' ELSE 'snapshot' END)
+FROM pg_stat_activity AS startup, pg_stat_activity AS holder
+WHERE startup.backend_type = 'startup' AND holder.pid <> startup.pid AND holder.backend_type = 'client backend'
+  AND CASE WHEN startup.wait_event_type = 'Lock' THEN holder.pid IN (
+          SELECT held.pid FROM pg_locks AS held JOIN pg_locks AS wanted USING (locktype)
+          WHERE wanted.pid = startup.pid AND NOT wanted.granted AND held.granted
+            AND held.database IS NOT DISTINCT FROM wanted.database
+            AND held.relation IS NOT DISTINCT FROM wanted.relation
+            AND held.objid IS NOT DISTINCT FROM wanted.objid)
+      WHEN startup.wait_event IN ('RecoveryConflictSnapshot', 'RecoveryConflictTablespace')
+          OR startup.wait_event_type = 'BufferPin' THEN holder.backend_xmin IS NOT NULL
+      ELSE false END
+ORDER BY holder.xact_start LIMIT 1
+"""
+
+
 def _document(major: int) -> str:
     unread = "NULL" if has_standby_signal(major) else f"({_RECOVERY_UNREAD})"
     return f"""
@@ -211,6 +234,9 @@ SELECT json_build_object(
         THEN greatest(0, extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())) END,
     'replay_paused', CASE WHEN here.in_recovery THEN pg_is_wal_replay_paused() ELSE false END,
     'delaying', CASE WHEN here.in_recovery THEN ({_DELAYING}) END,
+    'replay_hold', CASE WHEN here.in_recovery THEN ({_REPLAY_HOLD}) END,
+    'redo', (SELECT json_build_object('lsn', redo_lsn, 'age_seconds',
+        greatest(0, extract(epoch FROM clock_timestamp() - checkpoint_time))) FROM pg_control_checkpoint()),
     'recovery_unread', CASE WHEN here.in_recovery THEN {unread} END,
     'oldest_wal', ({_OLDEST_WAL}),
     'size_bytes', (SELECT sum(pg_database_size(oid))::bigint FROM pg_database),

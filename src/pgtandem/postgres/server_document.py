@@ -7,7 +7,7 @@ from typing import Any
 
 from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import Secret
-from pgtandem.model.observed import Archiver, HbaRule, Receiver, Role, Sender, Server, Setting, Slot
+from pgtandem.model.observed import Archiver, HbaRule, Receiver, ReplayHold, Role, Sender, Server, Setting, Slot
 from pgtandem.postgres import scram
 from pgtandem.postgres.history import parse_history
 from pgtandem.postgres.segments import segment_number
@@ -52,6 +52,9 @@ def parse_server(
         archiver=_archiver(document["archiver"]) if document["archiver"] else None,
         proof_token=proof_token,
         history=parse_history(document.get("history") or ""),
+        redo_lsn=_lsn(document["redo"]["lsn"]),
+        redo_age_seconds=_seconds(document["redo"]["age_seconds"]),
+        replay_hold=_replay_hold(document["replay_hold"]) if document["replay_hold"] else None,
     )
 
 
@@ -150,6 +153,16 @@ def _sender(row: Document) -> Sender:
         flush_lag_seconds=_seconds(row["flush_lag_seconds"]),
         replay_lag_seconds=_seconds(row["replay_lag_seconds"]),
         user=row["user"],
+    )
+
+
+def _replay_hold(row: Document) -> ReplayHold:
+    return ReplayHold(
+        pid=row["pid"],
+        user=row["user"] or "",
+        application_name=row["application_name"] or "",
+        transaction_seconds=max(float(row["transaction_seconds"]), 0.0),
+        waits_for=row["waits_for"],
     )
 
 

@@ -138,7 +138,7 @@ class Plots(Live):
             lags = [(name, lag_bytes(name)) for name in top.topology.names if name != node.name]
         else:
             title = f"lag of {node.name} by stage"
-            lags = [(f"not {stage}", stage_lag(node.name, at)) for at, stage in enumerate(STAGES)]
+            lags = [(stage, stage_lag(node.name, at)) for at, stage in enumerate(STAGES)]
             if node.stages is None:
                 title += f": it is {node.state}"
         room = self.size.height - 1

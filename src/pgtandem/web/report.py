@@ -122,14 +122,14 @@ def _lag(material: Material, health: ClusterHealth) -> list[Element]:
     times = [sample.at for sample in samples]
     seconds = duration_in_words(times[-1] - times[0])
     parts = [
-        _p(f"{len(samples)} looks in {seconds}. What a standby has not replayed it has not flushed, written or got.")
+        _p(f"{len(samples)} looks in {seconds}. What is to be sent is to be written, flushed and replayed as well.")
     ]
 
     def of(value: Value) -> list[float | None]:
         return [value(sample, samples[at - 1] if at else None) for at, sample in enumerate(samples)]
 
     for node in health.nodes:
-        lines = [(f"not {stage}", of(stage_lag(node.name, at))) for at, stage in enumerate(STAGES)]
+        lines = [(stage, of(stage_lag(node.name, at))) for at, stage in enumerate(STAGES)]
         if all(value is None for _, values in lines for value in values):
             if node.role != "primary":
                 parts.append(_p(f"{node.name} did not stream: it has no lag by stage."))

@@ -59,6 +59,8 @@ def document(**changes: object) -> dict[str, object]:
         "replay_paused": False,
         "delaying": None,
         "recovery_unread": None,
+        "replay_hold": None,
+        "redo": {"lsn": "0/3000028", "age_seconds": 12.5},
         "oldest_wal": {"name": "0000000000000003", "segment_bytes": 16 * 1024 * 1024},
         "size_bytes": 1,
         "libc_locales": ["en_US.utf8"],

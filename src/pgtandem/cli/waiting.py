@@ -26,11 +26,12 @@ def wait_until(
     Raises PgtandemError: PT-4009 at Ctrl-C, PT-3042 where it wakes up too late.
     """
     redraws = can_rewrite(stream)
-    if not redraws:
-        left = time_left_in_words(moment - now())
-        stream.write(f"{what} at {moment_in_words(moment)}, in {left}; Ctrl-C ends this, and changes nothing\n")
-        stream.flush()
     try:
+        # Who reads this may press Ctrl-C at once.
+        if not redraws:
+            left = time_left_in_words(moment - now())
+            stream.write(f"{what} at {moment_in_words(moment)}, in {left}; Ctrl-C ends this, and changes nothing\n")
+            stream.flush()
         while (left_seconds := moment - now()) > 0:
             if redraws:
                 stream.write(f"\r\x1b[K{what} in {time_left_in_words(left_seconds)} (Ctrl-C ends this)")

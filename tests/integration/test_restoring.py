@@ -46,8 +46,17 @@ def test_segments_come_in_order_and_ahead(every: Archiving) -> None:
     assert every.fetch(segment(4099)).returncode == 1
 
 
-@pytest.mark.parametrize("damage", ["flipped", "truncated", "empty"])
-@pytest.mark.parametrize("signal_file", ["standby.signal", "recovery.signal"])
+@pytest.mark.parametrize(
+    ("damage", "signal_file"),
+    [
+        ("flipped", "standby.signal"),
+        ("truncated", "recovery.signal"),
+        *(
+            pytest.param(damage, name, marks=pytest.mark.chaos)
+            for damage, name in (("empty", "standby.signal"), ("flipped", "recovery.signal"))
+        ),
+    ],
+)
 def test_a_damaged_segment_is_never_replayed_but_told(every: Archiving, damage: str, signal_file: str) -> None:
     """1 lets a standby ask again; any other recovery would take that for the end of the WAL."""
     (every.data / "standby.signal").rename(every.data / signal_file)

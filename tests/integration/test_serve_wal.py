@@ -201,7 +201,8 @@ def test_other_content_in_another_form_changes_nothing(served: Served) -> None:
         f"file ../{SEGMENT} 5 1",
     ],
 )
-def test_lines_that_name_no_wal_file_are_refused(served: Served, line: str) -> None:
+def test_lines_that_name_no_wal_file_are_refused(tmp_path: Path, line: str) -> None:
+    served = Served(tmp_path, SHELLS[0])
     done = served.store(f"{line}\n".encode() + b"hello" + COMMIT)
     assert done.returncode == 1
     assert b"refused" in done.stderr

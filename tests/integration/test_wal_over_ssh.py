@@ -280,7 +280,9 @@ def test_a_backlog_is_pushed_ahead_whole_and_with_checksums(link: WalLink, form:
     assert list(link.archived("h1").glob(".incoming/*")) == []
 
 
-@pytest.mark.parametrize("what", ["the worker", "the archive's side", "the host"])
+@pytest.mark.parametrize(
+    "what", ["the worker", *(pytest.param(one, marks=pytest.mark.chaos) for one in ("the archive's side", "the host"))]
+)
 def test_killed_while_a_backlog_is_pushed_everything_comes_in_the_end(link: WalLink, what: str) -> None:
     contents = {segment(number): os.urandom(MEGABYTE) for number in range(30)}
     for name, content in contents.items():

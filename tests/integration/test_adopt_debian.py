@@ -47,6 +47,7 @@ class OnDebian(ByHand):
         self.streams_by_hand()
 
 
+@pytest.mark.chaos
 def test_a_pair_of_debians_tools_is_taken_over_with_its_configuration(hosts: Hosts) -> None:
     with OnDebian(hosts) as cluster:
         cluster.know_hosts()

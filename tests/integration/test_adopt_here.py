@@ -61,6 +61,7 @@ def killed_after(folder: Path, lines: int) -> None:
     running.kill()
 
 
+@pytest.mark.chaos
 def test_a_synchronous_pair_with_a_password_is_taken_over_although_that_is_cut_off_again_and_again(
     folder: Path,
 ) -> None:

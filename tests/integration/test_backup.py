@@ -103,6 +103,21 @@ def test_killed_while_it_copies_the_next_run_clears_that_away(pair: Cluster) -> 
     assert listed(pair)[-1]["label"] not in labels
 
 
+@pytest.mark.chaos
+@pytest.mark.parametrize("line", range(1, 13))
+def test_killed_at_every_line_of_the_journal(pair: Cluster, line: int) -> None:
+    """kill -9 of pgtandem: the next run goes on with what is whole, and clears away what is not."""
+    before = pair.journal_lines()
+    running = pair.start("backup", "--full", "--yes")
+    wait_until(lambda: pair.journal_lines() >= before + line or not running.alive, f"line {line}", 120)
+    running.kill()
+    wait_until(lambda: not any("pg_basebackup" in words for words in pair.processes().values()), "its end", 120)
+    pair.ok("backup", "--full", "--yes")
+    assert not [name for name in os.listdir(folder(pair)) if name.startswith(".")]
+    assert all(made["verified"] and not made["trouble"] for made in listed(pair))
+    pair.converged()
+
+
 def test_the_server_killed_while_it_is_copied_leaves_nothing(pair: Cluster) -> None:
     """kill -9 of the server; the backup before is as it was."""
     before = listed(pair)
@@ -141,7 +156,7 @@ def test_an_archive_that_takes_nothing_stops_it_and_afterwards_it_goes_on(pair: 
     assert len(os.listdir(folder(pair))) == 1
 
 
-@pytest.mark.parametrize("major", [11, 15, 16])
+@pytest.mark.parametrize("major", [11, *(pytest.param(major, marks=pytest.mark.chaos) for major in (15, 16))])
 def test_other_majors(major: int) -> None:
     try:
         on = packaged(major) if major in PACKAGED_MAJORS else installation(major)

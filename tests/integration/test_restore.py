@@ -326,7 +326,7 @@ def _is_back(cluster: Cluster, node: str) -> None:
     assert "00000002.history" in cluster.archived()
 
 
-@pytest.mark.parametrize("node", ["db1", "db2"])
+@pytest.mark.parametrize("node", [pytest.param("db1", marks=pytest.mark.chaos), "db2"])
 def test_a_node_is_replaced_and_the_others_follow(node: str) -> None:
     with Cluster() as cluster:
         cluster.up()

@@ -46,7 +46,7 @@ def plan_destroy(topology: Topology, observed: Observed) -> Plan:
                     "archive.remove",
                     StepKind.REMOVE_ARCHIVE,
                     _order(topology, observed)[0],
-                    f"remove the WAL archive of this cluster in {topology.archive.directory}",
+                    f"remove the WAL archive of this cluster in {topology.archive.directory}{_with_backups(observed)}",
                     "Asked for by --destroy.",
                     Risk.REMOVE,
                     needs=stops,
@@ -108,6 +108,11 @@ def _refuse_adopted(topology: Topology, observed: Observed) -> None:
         ],
         topology,
     )
+
+
+def _with_backups(observed: Observed) -> str:
+    count = len(observed.backups.value.kept) if isinstance(observed.backups, Known) else 0
+    return f", and with it {count} backup{'' if count == 1 else 's'}" if count else ""
 
 
 def _refuse_unseen(topology: Topology, observed: Observed) -> None:

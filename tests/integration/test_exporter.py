@@ -89,6 +89,16 @@ def test_a_scrape_and_health_checks_of_a_pair(pair: Cluster) -> None:
         assert exporter.ask("/metrics", "POST")[0] == 405
 
 
+def test_the_last_base_backup_is_told(pair: Cluster) -> None:
+    pair.ok("backup", "--yes")
+    with Exporter(pair) as exporter:
+        assert exporter.sample("backups") == 1
+        ended = exporter.sample("backup_last_timestamp_seconds")
+        assert ended is not None
+        assert 0 <= time.time() - ended < 120
+        assert exporter.sample("backups") == 1, "from what is kept"
+
+
 def test_a_frozen_standby_holds_up_neither_the_scrape_nor_the_others(pair: Cluster) -> None:
     with Exporter(pair) as exporter:
         assert exporter.sample("node_up", node="db2") == 1

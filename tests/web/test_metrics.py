@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cli import values
 from docs.pages import page, rows, sections
+from pgtandem.model.facts import Known
 from pgtandem.model.observed import Observed
 from pgtandem.model.topology import Topology
 from pgtandem.observe.health import cluster_health
@@ -129,6 +131,13 @@ def test_what_is_not_known_has_no_sample() -> None:
     found = families(values.PAIR, values.NOTHING_BUILT)
     assert value(found, "primaries") == 0
     assert value(found, "writes_waiting") is None
+
+
+def test_the_last_base_backup_is_told_with_its_moment() -> None:
+    found = families(values.PAIR, replace(values.CAUGHT_UP, backups=Known(values.BACKUPS)))
+    assert value(found, "backups") == len(values.BACKUPS.kept)
+    assert value(found, "backup_last_timestamp_seconds") == values.BACKUPS.kept[-1].ended
+    assert value(ALL, "backups") is None, "nobody looked"
 
 
 def test_writes_that_wait_are_told() -> None:

@@ -7,10 +7,11 @@ server says is asked anew for every look; the files around it, which cost more a
 import asyncio
 from dataclasses import dataclass, replace
 
-from pgtandem.model.facts import Known, Unknown
+from pgtandem.model.backup import Backups
+from pgtandem.model.facts import Fact, Known, Unknown
 from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import NodeName
-from pgtandem.model.observed import Observed, ObservedNode
+from pgtandem.model.observed import NOT_LOOKED, Observed, ObservedNode
 from pgtandem.model.topology import Topology
 from pgtandem.observe.cluster import Observer
 from pgtandem.observe.parts import SERVER
@@ -19,6 +20,8 @@ from pgtandem.ports import World
 
 #: How old a look at a server may be, and one at the files around it.
 FRESH_SECONDS, _WHOLE_SECONDS = 1.0, 15.0
+#: Base backups change seldom, and are looked at by reading a folder for each.
+_BACKUPS_SECONDS = 60.0
 #: How long a look is waited for, and how long where the last one found no server that answers.
 PATIENCE_SECONDS, _ONCE_BITTEN_SECONDS = 5.0, 0.2
 #: For so long the last look is remembered when the next one is waited for.
@@ -46,6 +49,9 @@ class Watcher:
         self._whole: dict[NodeName, _Look] = {}
         self._under_way: dict[NodeName, tuple[float, asyncio.Task[ObservedNode]]] = {}
         self._written: Lsn | None = None
+        self._backups: Fact[Backups] = NOT_LOOKED
+        self._backups_at: float | None = None
+        self._looking_at_backups: asyncio.Task[Fact[Backups]] | None = None
 
     @property
     def last_written(self) -> Lsn | None:
@@ -56,11 +62,15 @@ class Watcher:
         """All nodes, each as fresh as it can be had; one that does not answer in time is Unknown. No host is looked at
         for its own sake, and the archive only through its server."""
         names, began = self.topology.names, self._world.clock.monotonic()
-        seen = await asyncio.gather(*(self._node(name, patience_seconds) for name in names))
+        seen, backups = await asyncio.gather(
+            asyncio.gather(*(self._node(name, patience_seconds) for name in names)),
+            self._look_at_backups(patience_seconds),
+        )
         observed = Observed(
             dict(zip(names, seen, strict=True)),
             authority=observe_authority(self.topology, self._world),
             now=self._world.clock.now(),
+            backups=backups,
         )
         primaries = observed.primaries()
         server = observed.nodes[primaries[0]].running if len(primaries) == 1 else None
@@ -70,10 +80,26 @@ class Watcher:
         return observed
 
     async def close(self) -> None:
-        tasks = [task for _, task in self._under_way.values()]
+        tasks: list[asyncio.Task[ObservedNode] | asyncio.Task[Fact[Backups]]] = [
+            task for _, task in self._under_way.values()
+        ]
+        tasks += [self._looking_at_backups] if self._looking_at_backups else []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _look_at_backups(self, patience: float) -> Fact[Backups]:
+        """The first look is waited for; later ones are not, and show from the next question on."""
+        now, task = self._world.clock.monotonic(), self._looking_at_backups
+        if task is None and (self._backups_at is None or now - self._backups_at >= _BACKUPS_SECONDS):
+            task = self._looking_at_backups = asyncio.create_task(Observer(self.topology, self._world).backups())
+        if task is not None:
+            if not task.done() and self._backups_at is None:
+                await asyncio.wait({task}, timeout=patience)
+            self._backups_at = now if self._backups_at is None else self._backups_at
+            if task.done() and self._looking_at_backups is task:
+                self._looking_at_backups, self._backups, self._backups_at = None, task.result(), now
+        return self._backups
 
     async def _node(self, name: NodeName, patience: float) -> ObservedNode:
         now, last = self._world.clock.monotonic(), self._last.get(name)

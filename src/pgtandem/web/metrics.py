@@ -46,6 +46,7 @@ def metrics(topology: Topology, observed: Observed, statistics: LookStatistics) 
     _of_stages(made, observed, health)
     _of_slots(made, health)
     _of_archive(made, observed)
+    _of_backups(made, observed)
     made.gauge("look_timestamp_seconds", "When these values were looked at.", (), [((), observed.now)])
     made.gauge("look_duration_seconds", "How long the last look took.", (), [((), statistics.seconds)])
     made.counter("looks", "Looks at the cluster since the exporter started.", (), [((), statistics.looks)])
@@ -275,6 +276,14 @@ def _of_slots(made: _Families, health: ClusterHealth) -> None:
         labels,
         [((slot.node, slot.name), slot.room_bytes) for slot in slots],
     )
+
+
+def _of_backups(made: _Families, observed: Observed) -> None:
+    backups = value_or_none(observed.backups)
+    kept = backups.kept if backups else ()
+    made.gauge("backups", "Base backups in the archive.", (), [((), len(kept) if backups is not None else None)])
+    last = [((), kept[-1].ended)] if kept else []
+    made.gauge("backup_last_timestamp_seconds", "When the last base backup ended.", (), last)
 
 
 def _of_archive(made: _Families, observed: Observed) -> None:

@@ -203,6 +203,8 @@ def _durability(look: Look, health: ClusterHealth) -> list[Element]:
 
 def _archive(health: ClusterHealth) -> list[Element]:
     parts = [_p(f"WAL archive: {health.archive}.")]
+    if health.backups is not None:
+        parts.append(_p(f"Base backups: {health.backups}."))
     if health.slots:
         rows = [
             [

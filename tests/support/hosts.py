@@ -268,6 +268,7 @@ class Hosts:
         for host in (CONTROL, *self.names):
             self._plug_in(host)
         for host in self.names:
+            self._know_neighbours(host)
             self._make_files(host)
             self._start(host)
         for host in self.names:
@@ -288,7 +289,7 @@ class Hosts:
         self._add_namespace(seat)
         self._ip(
             "sw",
-            f"link add {seat} type veth peer name eth0 netns {self._namespace_name(seat)}",
+            f"link add {seat} type veth peer name eth0 address {_mac(seat)} netns {self._namespace_name(seat)}",
             f"link set {seat} master br0 up",
         )
         self._ip(
@@ -298,6 +299,13 @@ class Hosts:
             f"addr add {self.address6(seat)}/64 dev eth0 nodad",
             "link set eth0 up",
         )
+
+    def _know_neighbours(self, host: str) -> None:
+        """All namespaces share one kernel's table of 1024 learnt neighbours, and fifty hosts have 2450: packets would
+        be lost. Those that are set for good do not count."""
+        others = [other for other in (CONTROL, *self.names) if other != host]
+        known = [f"neigh add {self.address(other)} lladdr {_mac(other)} dev eth0 nud permanent" for other in others]
+        self._ip(host, *known)
 
     def _make_files(self, host: str) -> None:
         own = self.folder / host
@@ -401,6 +409,10 @@ class Hosts:
 
 def _number(host: str) -> int:
     return 254 if host == CONTROL else int(host.removeprefix("h"))
+
+
+def _mac(seat: str) -> str:
+    return f"02:67:74:00:00:{_number(seat):02x}"
 
 
 def _output(*argv: str) -> str:

@@ -13,21 +13,34 @@ from pgtandem.ports import Clock, Host
 #: How long a connection may take before it counts as dropped on the way: a lost SYN is sent again after 1 and 3 s.
 _TRY_SECONDS = 4
 
-#: How long a round over the ports may take, one after the other, and how many rounds there may be: a port that does not
-#: answer ends a round, and the next one begins behind it. What is left then is tried at once.
-_ROUND_SECONDS, _ROUNDS = 3, 4
+#: How long the round over all ports may take at most. It goes on as long as it makes progress.
+_ROUND_SECONDS = 15
 
 # A connection that is refused has reached the host. bash connects without another program, and sends nothing: a server
 # that listens logs nothing of it. Where there is no bash, nothing is tried.
 #
-# Where nothing is in the way a connection takes no time: one process tries them all. With fifty hosts, a process for
-# each of 2450 ways would keep the hosts so busy that ways seemed blocked.
+# Where nothing is in the way a connection takes no time: one process tries them all, one after the other, in place of
+# two processes for each of the 2450 ways between fifty hosts. One that is silent for two seconds is left for later, and
+# after the third of them all that follow are.
 _ROUND = r"""
-while [ $# -gt 2 ]; do
-  { :; } 3<>"/dev/tcp/$2/$3" && code=0 || code=$?
-  printf '%s %s\n' "$1" "$code"
+round() {
+  while [ $# -gt 2 ]; do
+    { :; } 3<>"/dev/tcp/$2/$3" && code=0 || code=$?
+    printf '%s %s\n' "$1" "$code"
+    shift 3
+  done
+}
+for hung in 1 2 3; do
+  exec 4< <(round "$@" 2>&1)
+  while IFS= read -r -t 2 line <&4; do
+    printf '%s\n' "$line"
+    case $line in "$1 "[0-9]*) shift 3 ;; esac
+    [ $# -gt 2 ] || exit 0
+  done
+  kill "$!"
   shift 3
-done
+  [ $# -gt 2 ] || exit 0
+done 2>/dev/null
 """
 # Right after a boot a way that is "no route" may be there a moment later.
 _AT_ONCE = r"""
@@ -63,7 +76,7 @@ async def observe_host(host: Host, clock: Clock, targets: Sequence[Node]) -> Obs
         began = clock.now()
         date, libc, tried = await _ask(host, targets)
         ended = clock.now()
-        left = await _after_rounds(host, targets, tried) if tried.startswith(_TRIED) else []
+        left = [node for node in targets if not _reached(node, tried)] if tried.startswith(_TRIED) else []
         blocked: dict[NodeName, str] = {}
         # A host under load may be late once. What stands in the way does so again.
         for _ in range(2):
@@ -86,19 +99,6 @@ async def _ask(host: Host, targets: Sequence[Node]) -> tuple[str, str, str]:
     date, _, rest = done.text.partition("\n")
     libc, _, tried = rest.partition("\n")
     return date, libc, tried
-
-
-async def _after_rounds(host: Host, targets: Sequence[Node], tried: str) -> list[Node]:
-    """The nodes that rounds over the ways have not shown to be reached; `tried` is what the first one said."""
-    silent: list[Node] = []
-    left = [node for node in targets if not _reached(node, tried)]
-    for _ in range(_ROUNDS - 1):
-        if not left or len(left) == len(targets):
-            break
-        silent, targets = [*silent, left[0]], left[1:]
-        tried = (await _ask(host, targets))[2]
-        left = [node for node in targets if not _reached(node, tried)]
-    return [*silent, *left]
 
 
 async def _try_at_once(host: Host, targets: Sequence[Node]) -> str:

@@ -28,7 +28,7 @@ from pgtandem.postgres.wal_serve import MARK, SERVE_TEXT
 #: Prints the account, its home, its authorized_keys (what a link leads to), and the host keys of this host.
 _HOME = """
 u=$(id -un) || exit 1
-case $u in '' | *[!A-Za-z0-9_.-]*) h=$HOME ;; *) eval "h=~$u" ;; esac
+case $u in '' | *[!A-Za-z0-9_.-]*) h=$(getent passwd "$u" | cut -d: -f6) ;; *) eval "h=~$u" ;; esac
 k=$h/.ssh/authorized_keys
 printf '%s\\n%s\\n%s\\n' "$u" "$h" "$(readlink -f "$k" || printf %s "$k")"
 cat /etc/ssh/ssh_host_*_key.pub 2>/dev/null || ssh-keyscan -T 5 127.0.0.1 2>/dev/null
@@ -40,7 +40,7 @@ _HELLO = 'cd "$1" && exec ssh -F ssh_config -S none -- "$2" hello'
 
 async def ssh_home(host: Host) -> SshHome:
     """Raises HostUnreachable, HostFailure and CommandTimeout."""
-    done = await host.run(["sh", "-c", _HOME], deadline_seconds=30)
+    done = await host.look(["sh", "-c", _HOME])
     account, home, authorized, *keys = [*done.text.splitlines(), "", "", ""]
     return SshHome(account, home, authorized, tuple(sorted(set(filter(None, map(_host_key, keys))))))
 

@@ -82,6 +82,7 @@ def churn(cluster: Cluster) -> Iterator[None]:
                 number += 1
                 for statement in statements:
                     connection.execute(statement.format(number).encode())
+                    end.wait(0.1)  # a standby must be able to keep up, also on a busy machine
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()

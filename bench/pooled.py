@@ -64,8 +64,9 @@ def _owned(folder: Path) -> Path:
 
 def _console(port: int) -> "psycopg.Connection[tuple[Any, ...]]":
     return psycopg.connect(
-        host="127.0.0.1", port=port, user=_ADMIN, password=_PASSWORD, dbname="pgbouncer", autocommit=True
-    )
+        host="127.0.0.1", port=port, user=_ADMIN, password=_PASSWORD, dbname="pgbouncer", autocommit=True,
+        prepare_threshold=None,
+    )  # fmt: skip
 
 
 @contextmanager

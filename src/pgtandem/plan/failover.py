@@ -224,7 +224,23 @@ def _settled(topology: Topology, observed: Observed, to: NodeName) -> Plan:
         left = [problem.what for problem in refusal.problems] or [refusal.what]
         steps = [problem.next_step for problem in refusal.problems] or [refusal.next_step]
         said = [f"Left: {what}; {then}" if then else f"Left: {what}" for what, then in zip(left, steps, strict=True)]
-        return Plan(primary=to, notes=tuple(said))
+        steps_left = _followers(topology, observed, to, refusal)
+        return Plan(primary=to, steps=steps_left, notes=tuple(said), look_again=bool(steps_left))
+
+
+def _followers(topology: Topology, observed: Observed, to: NodeName, refusal: PgtandemError) -> tuple[Step, ...]:
+    """A failover that was cut off may have left standbys behind: those that can simply follow do, whatever stands in
+    the way of others. Commits may wait for them."""
+    draft, concerned = Draft(Wish(topology, observed, to)), {problem.where for problem in refusal.problems}
+    for name in cascade_order(draft.wish)[1:]:
+        server, upstream = observed.nodes[name].running, draft.wish.upstream(name)
+        if server is None or not server.in_recovery or name in concerned or upstream is None:
+            continue
+        if how_apart(topology, observed, to, name) is not None or observed.nodes[upstream].running is None:
+            continue
+        slot(draft, upstream, name)
+        plan_standby(draft, name)
+    return ordered(draft.steps)
 
 
 def _is_astray(topology: Topology, observed: Observed, to: NodeName, name: NodeName) -> bool:

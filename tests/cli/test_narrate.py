@@ -10,7 +10,7 @@ from cli import values
 from cli.streams import Pipe, Terminal
 from pgtandem.cli.narrate import Narrator, progress_in_words
 from pgtandem.errors import PgtandemError
-from pgtandem.observe.words import duration_in_words, size_in_words
+from pgtandem.model.words import duration_in_words, size_in_words
 
 
 def told(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO) -> str:

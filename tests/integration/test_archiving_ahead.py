@@ -64,6 +64,17 @@ def test_what_is_archived_ahead_is_only_seen_by_the_call(one: Archiving) -> None
     assert one.call(segment(5)).returncode == 0, "it was durable when that was noted"
 
 
+def test_what_is_in_the_archive_s_former_place_is_not_taken_for_archived_in_the_new_one(one: Archiving) -> None:
+    one.finish(*names(range(4)))
+    assert one.call(segment(0)).returncode == 0
+    wait_until(lambda: len(one.stored()) == 4 and not one.working(), "all are there")
+    before, one.archive = one.archive, one.archive.parent.with_name("moved") / one.archive.name
+    one.archive.mkdir(parents=True)
+    assert one.call(segment(1)).returncode == 0
+    assert one.content(segment(1)) == one.wal(segment(1)).read_bytes()
+    assert sorted(path.name for path in before.glob("0*")) == names(range(4))
+
+
 def test_nothing_is_answered_before_it_is_durable(one: Archiving, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = pause_syncs(one, monkeypatch)
     one.finish(*names(range(4)))

@@ -5,7 +5,6 @@ the name of a half-made copy meanwhile: cut off, it is one, and the next run rem
 """
 
 import posixpath
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -27,6 +26,7 @@ from pgtandem.postgres.conf import RECOVERY_FILE
 from pgtandem.postgres.conninfo import render_conninfo, render_passfile
 from pgtandem.postgres.scram import verifier
 from pgtandem.postgres.segments import segment_number, segment_of
+from pgtandem.postgres.wal_shown import committed_in_words
 
 _REWIND_SECONDS = 24 * 3600.0
 _COPY_SECONDS = 3600.0
@@ -72,13 +72,7 @@ async def _committed(context: Context, step: Step, folder: str, timeline: int, s
         done = await context.host(step.node).run(argv, deadline_seconds=_COPY_SECONDS)
     except HostFailure:
         return "what was committed in it is not known without pg_waldump"
-    # It ends with an error where the WAL ends, whatever it has shown before.
-    ends = re.findall(r"lsn: ([0-9A-F]+/[0-9A-F]+)", done.text)
-    commits = len(re.findall(r"desc: COMMIT\b", done.text))
-    if not ends:
-        return f"no transaction was committed after {since}"
-    written = max(Lsn.parse(ends[-1]) - Lsn.parse(since), 0)
-    return f"{commits} transactions were committed after {since}, about {written} bytes of WAL"
+    return committed_in_words(done.text, done.stderr.decode(errors="replace").strip(), Lsn.parse(since))
 
 
 async def tell_loss(context: Context, step: Step) -> str:

@@ -8,7 +8,7 @@ from pgtandem.cli.show_plan import names_width
 from pgtandem.cli.terminal import Paint, can_rewrite, text_width, width
 from pgtandem.errors import PgtandemError
 from pgtandem.model.plan import Plan, Step
-from pgtandem.observe.words import duration_in_words, size_in_words
+from pgtandem.model.words import duration_in_words, size_in_words
 
 _EVERY_SECONDS_PIPED = 10.0
 _EVERY_SECONDS_TERMINAL = 0.2

@@ -5,7 +5,7 @@ import textwrap
 from pgtandem.cli.terminal import Paint
 from pgtandem.model.archive_report import ArchiveReport
 from pgtandem.model.topology import Topology
-from pgtandem.observe.words import size_in_words
+from pgtandem.model.words import size_in_words
 from pgtandem.postgres.segments import segment_name
 
 _SHOWN = 20

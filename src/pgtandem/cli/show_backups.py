@@ -5,8 +5,8 @@ import time
 from pgtandem.cli.terminal import Paint
 from pgtandem.model.backup import Backup, Backups
 from pgtandem.model.topology import Topology
+from pgtandem.model.words import size_in_words
 from pgtandem.observe.backup_health import age_in_words
-from pgtandem.observe.words import size_in_words
 
 _HEADING = ("backup", "from", "size", "age", "verified", "drill", "restores from")
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from pgtandem.apply.history import PastRun, PastStep, Result, run_of
 from pgtandem.cli.terminal import Paint
+from pgtandem.model.words import duration_in_words
 from pgtandem.observe.promotions import Promotion, Promotions
-from pgtandem.observe.words import duration_in_words
 
 #: Where no host was asked.
 NOT_LOOKED = Promotions((), ())

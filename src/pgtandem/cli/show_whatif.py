@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterator
 
 from pgtandem.cli.terminal import Paint
-from pgtandem.observe.words import duration_in_words, size_in_words
+from pgtandem.model.words import duration_in_words, size_in_words
 from pgtandem.plan.whatif import Becomes, Loss, Outcome, Retention, WalRate, Writes
 
 _INDENT = " " * 10

@@ -8,7 +8,7 @@ so that two clusters can never mix; what lies in it says docs/decisions/0024.
 import shlex
 from collections.abc import Sequence
 
-from pgtandem.postgres.wal_ahead import ANSWER, BEGIN, WORKER
+from pgtandem.postgres.wal_ahead import ANSWER, BEGIN, FAST, WORKER
 from pgtandem.postgres.wal_fetch import RESTORE_SCRIPT
 from pgtandem.postgres.wal_shell import IS_WAL_FILE, STORE, THERE
 
@@ -22,7 +22,10 @@ ARCHIVE_TEXT = (
 # under the same name is an error and stays untouched. What else is ready goes along, ahead of the calls for it.
 """
     + BEGIN
-    + r"""archive=$3 compression=${4-none} level=${5-1}
+    + r"""archive=$3 to=$3 compression=${4-none} level=${5-1}
+"""
+    + FAST
+    + r"""
 shift 2
 say() { echo "archive-wal: $1" >&2; }
 read -r system <pgtandem/system_identifier || { say "no system identifier"; exit 1; }

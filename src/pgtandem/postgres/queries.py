@@ -278,7 +278,7 @@ SET_PASSWORD = "ALTER ROLE {role} WITH PASSWORD {verifier}"
 END_SENDER = "SELECT pg_terminate_backend(pid) FROM pg_stat_replication WHERE application_name = %s"
 RESET_ROLE = "ALTER ROLE {role} RESET ALL"
 IS_SUPERUSER = "SELECT rolsuper FROM pg_authid WHERE rolname = %s"
-SET_PASSWORD = "ALTER ROLE {role} PASSWORD {verifier}"
+
 DISABLE_ROLE = "ALTER ROLE {role} WITH NOLOGIN NOREPLICATION"
 
 # What pg_rewind reads another server with (manual, pg_rewind, Notes; 11 and later), in the one database that it uses.

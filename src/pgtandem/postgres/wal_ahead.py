@@ -2,19 +2,20 @@
 
 The server calls archive_command for one file after the other and waits for each. Where several are ready, one worker
 in the background takes them in batches, and leaves a file of the same name in `AHEAD/RUN` for each that is durable in
-the archive; the call for it then only sees that. Everything else is done by the call itself, and so every failure is
-a failure of archive_command: a worker that fails ends, and the call that waited for it tries once more and says why
-not. docs/decisions/0025.
+the archive, with the archive's place in it; the call for it then only sees that. Everything else is done by the call
+itself, and so every failure is a failure of archive_command: a worker that fails ends, and the call that waited for it
+tries once more and says why not. docs/decisions/0025.
 
-A script defines `say`, `single` (archives the one file that it was called for, and tells why not) and `work` (archives
-what is ready, batch by batch, by `next_batch`, and `mark`s it), and ends with `ANSWER`.
+A script sets `to`, where the archive is, between `BEGIN` and `FAST`. It defines `say`, `single` (archives the one file
+that it was called for, and tells why not) and `work` (archives what is ready, batch by batch, by `next_batch`, and
+`mark`s it), and ends with `ANSWER`.
 """
 
 #: Below the data directory. RUN is the postmaster's process and start: what is known to be durable ends with the run,
 #: so that neither a copy of the data directory nor a machine that crashed takes it over.
 AHEAD = "pg_wal/pgtandem_archived"
 
-#: The whole way of a call for what is archived already: a few words read by the shell itself, and no other process.
+#: With FAST the whole way of a call for what is archived already: words that the shell itself reads, no other process.
 BEGIN = rf"""set -u
 LC_ALL=C
 export LC_ALL
@@ -22,7 +23,14 @@ umask 077
 path=$1 name=$2 run=
 {{ read -r pid && read -r _ && read -r begun && run=$pid.$begun; }} 2>/dev/null <postmaster.pid
 ahead={AHEAD}/$run
-[ -n "$run" ] && [ -e "$ahead/$name" ] && exit 0
+"""
+
+FAST = r"""marked() { # whether $1 is known to be durable where the archive is now, which may have moved since
+    where=
+    [ -n "$run" ] && [ -e "$ahead/$1" ] && { IFS= read -r where; } 2>/dev/null <"$ahead/$1"
+    [ -n "$where" ] && [ "$where" = "$to" ]
+}
+marked "$name" && exit 0
 """
 
 WORKER = r"""
@@ -32,12 +40,12 @@ still_mine() { # whether the server is the one that it was, and no other worker 
     { read -r worker; } 2>/dev/null <"$ahead/worker"
     [ "$now" = "$run" ] && [ "$worker" = $$ ]
 }
-waits() { [ -e "pg_wal/archive_status/$1.ready" ] && [ ! -e "$ahead/$1" ]; }
+waits() { [ -e "pg_wal/archive_status/$1.ready" ] && ! marked "$1"; }
 find_ready() { # sets ready: the first that wait, in the server's order; forgets what the server was told
     ready= gone= count=0
     for at in pg_wal/archive_status/*.ready; do
         at=${at##*/} at=${at%.ready}
-        [ ! -e "$ahead/$at" ] && is_wal_file "$at" && [ -f "pg_wal/$at" ] || continue
+        ! marked "$at" && is_wal_file "$at" && [ -f "pg_wal/$at" ] || continue
         ready="$ready $at" count=$((count + 1))
         [ "$count" -lt 128 ] || break
     done
@@ -58,7 +66,7 @@ next_batch() { # sets batch: up to $1 files that wait; fails when there are none
     ready=$*
     [ -n "$batch" ]
 }
-mark() { : >"$ahead/$1"; }
+mark() { printf '%s\n' "$to" >"$ahead/$1"; }
 share() { # does "$1 FILES" for these files, in as many processes as there are processors, up to 4
     doing=$1 failed=0 turn=0 pids= one= two= three= four=
     shift
@@ -98,12 +106,12 @@ alive() { # whether the worker lives; it may be dead and not reaped, and another
 await() { # until it is archived, or nobody works on it any more
     polls=0
     while kill -0 "$worker" 2>/dev/null; do
-        [ ! -e "$ahead/$name" ] || exit 0
+        ! marked "$name" || exit 0
         sleep 0.04 || sleep 1
         polls=$((polls + 1))
         [ $((polls % 25)) != 0 ] || alive || break
     done
-    [ ! -e "$ahead/$name" ] || exit 0
+    ! marked "$name" || exit 0
 }
 if [ -n "$run" ]; then
     if [ ! -d "$ahead" ]; then

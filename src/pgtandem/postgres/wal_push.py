@@ -1,6 +1,6 @@
 """The program that puts WAL into the archive on another host, called by archive_command."""
 
-from pgtandem.postgres.wal_ahead import ANSWER, BEGIN, WORKER
+from pgtandem.postgres.wal_ahead import ANSWER, BEGIN, FAST, WORKER
 from pgtandem.postgres.wal_shell import IS_WAL_FILE, SSH_FOLDER
 
 PUSH_SCRIPT = "pgtandem/push-wal"
@@ -13,9 +13,12 @@ PUSH_TEXT = (
 """
     + BEGIN
     + r"""compression=${3-none} level=${4-1}
-shift 2
-say() { echo "push-wal: $1" >&2; }
 { read -r place && read -r host; } <pgtandem/wal-hosts || exit 1
+to=ssh:$host
+"""
+    + FAST
+    + r"""shift 2
+say() { echo "push-wal: $1" >&2; }
 out=$ahead/out.$$ mark=$(printf '\036pgtandem-wal')
 trap 'rm -rf "$out"' EXIT
 trap 'exit 1' HUP INT TERM

@@ -13,8 +13,8 @@ from textual.widgets import Footer, Static
 from pgtandem.model.facts import Unknown, value_or_none
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import ObservedNode
+from pgtandem.model.words import duration_in_words, size_in_words
 from pgtandem.observe.settings_shown import changed_settings
-from pgtandem.observe.words import duration_in_words, size_in_words
 
 if TYPE_CHECKING:
     from pgtandem.tui.app import Top

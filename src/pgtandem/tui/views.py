@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, cast
 from rich.text import Text
 from textual.widget import Widget
 
+from pgtandem.model.words import size_in_words
 from pgtandem.observe.health import NodeHealth
 from pgtandem.observe.samples import STAGES, Series, Value, lag_bytes, stage_lag, wal_rate
 from pgtandem.observe.scale import round_top
 from pgtandem.observe.tree import tree_of
-from pgtandem.observe.words import size_in_words
 from pgtandem.tui.bars import bars
 
 if TYPE_CHECKING:

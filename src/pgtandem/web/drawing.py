@@ -3,9 +3,9 @@
 from xml.etree.ElementTree import Element
 
 from pgtandem.model.topology import Topology
+from pgtandem.model.words import size_in_words
 from pgtandem.observe.health import ClusterHealth, NodeHealth
 from pgtandem.observe.tree import tree_of
-from pgtandem.observe.words import size_in_words
 from pgtandem.web.elements import el
 
 _BOX_WIDE, _BOX_HIGH = 232, 92

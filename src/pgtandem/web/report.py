@@ -12,13 +12,13 @@ from pgtandem.doctor.diagnose import unseen
 from pgtandem.doctor.look import Look
 from pgtandem.doctor.rules import Finding, Severity
 from pgtandem.model.value import dataclass
+from pgtandem.model.words import duration_in_words, size_in_words
 from pgtandem.observe.events import Event
 from pgtandem.observe.health import ClusterHealth, cluster_health
 from pgtandem.observe.samples import STAGES, Sample, Value, replay_lag, stage_lag, wal_rate
 from pgtandem.observe.scale import round_top
 from pgtandem.observe.settings_shown import settings_that_matter
 from pgtandem.observe.tree import tree_of
-from pgtandem.observe.words import duration_in_words, size_in_words
 from pgtandem.plan.durability import durability_in_words, single_failures
 from pgtandem.web.charts import chart
 from pgtandem.web.drawing import drawing

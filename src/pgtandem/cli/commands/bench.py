@@ -13,8 +13,8 @@ from pgtandem.cli.workbench import in_world, read_topology, topology_path
 from pgtandem.errors import PgtandemError
 from pgtandem.model.facts import Absent
 from pgtandem.model.topology import Topology
+from pgtandem.model.words import size_in_words
 from pgtandem.observe.cluster import Observer
-from pgtandem.observe.words import size_in_words
 from pgtandem.ports import World
 from pgtandem.postgres.pgbench import SCRATCH
 

@@ -9,12 +9,12 @@ from pgtandem.cli.workbench import in_world, read_topology, topology_path
 from pgtandem.doctor.diagnose import diagnose
 from pgtandem.doctor.look import Look
 from pgtandem.model.topology import Topology
+from pgtandem.model.words import duration_in_words
 from pgtandem.observe.cluster import Observer
 from pgtandem.observe.events import Chronicle
 from pgtandem.observe.examination import examine_cluster
 from pgtandem.observe.samples import Sample, sample_of
 from pgtandem.observe.watching import Watcher
-from pgtandem.observe.words import duration_in_words
 from pgtandem.ports import World
 
 _APART_SECONDS = 1.0

@@ -75,6 +75,19 @@ def test_what_is_in_the_archive_s_former_place_is_not_taken_for_archived_in_the_
     assert sorted(path.name for path in before.glob("0*")) == names(range(4))
 
 
+def test_what_was_archived_ahead_is_answered_for_once(one: Archiving) -> None:
+    """A server that asks again may mean another content: then the file itself counts."""
+    one.finish(*names(range(3)))
+    assert one.call(segment(0)).returncode == 0
+    wait_until(lambda: len(one.stored()) == 3 and not one.working(), "all are there")
+    assert one.call(segment(1)).returncode == 0
+    assert one.call(segment(1)).returncode == 0, "the same content again is fine"
+    one.wal(segment(1)).write_bytes(bytes(1 << 20))
+    again = one.call(segment(1))
+    assert again.returncode == 1
+    assert "exists with other content" in again.stderr
+
+
 def test_nothing_is_answered_before_it_is_durable(one: Archiving, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = pause_syncs(one, monkeypatch)
     one.finish(*names(range(4)))

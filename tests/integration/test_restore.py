@@ -333,6 +333,12 @@ def test_a_node_is_replaced_and_the_others_follow(node: str) -> None:
         moment = _went_wrong(cluster)
         cluster.ok("restore", "--to", moment, "--node", node, "--yes", seconds=300)
         _is_back(cluster, node)
+        # What the restored server archived is whole, and what was written before and since comes back from it.
+        cluster.sql(node, "CREATE TABLE since AS SELECT generate_series(1, 100)")
+        ((finished,),) = cluster.rows(node, "SELECT pg_walfile_name(pg_switch_wal())")
+        wait_until(lambda: finished in cluster.archived(), f"{finished} is archived", 60)
+        cluster.ok("drill", "--query", "SELECT count(*) FROM since", "--yes", seconds=300)
+        cluster.ok("archive", "verify")
         cluster.ok("backup", "--full", "--yes")
 
 

@@ -6,15 +6,15 @@ from pgtandem.apply.context import Context
 from pgtandem.apply.node_files import write_node_files
 from pgtandem.errors import PgtandemError
 from pgtandem.model.facts import Known
-from pgtandem.model.lsn import Timeline
-from pgtandem.model.observed import Marker
+from pgtandem.model.observed import ControlData, Marker
 from pgtandem.model.plan import Step
 from pgtandem.model.restore import RESTORED
 from pgtandem.observe.directory import observe_marker, observe_postmaster
 from pgtandem.plan.recovery import RESTORE_FILE, same_target
 from pgtandem.ports import Host
 from pgtandem.postgres.controldata import parse_control_data
-from pgtandem.postgres.history import is_segment, segment_timeline
+from pgtandem.postgres.history import segment_timeline
+from pgtandem.postgres.segments import segment_number, segment_of
 
 _STOP_SECONDS = 600.0
 
@@ -34,7 +34,7 @@ async def put_back(context: Context, step: Step) -> str:
     if marker not in (Marker(context.topology.cluster, RESTORED), Marker(context.topology.cluster, step.node)):
         raise _gone(f"{order.directory} holds no restored server")
     await _stop(context, step, host, order.directory)
-    await _have_it_archived(host, order.directory, await _timeline(context, step, host, order.directory))
+    await _have_it_archived(host, order.directory, await _end_of(context, step, host, order.directory))
     await write_node_files(context, step, order.directory)
     await host.sync_tree(order.directory)
     if await host.list_directory(final):
@@ -70,23 +70,30 @@ async def _stop(context: Context, step: Step, host: Host, directory: str) -> Non
         raise PgtandemError("PT-4005", f"the restored server in {directory} did not stop")
 
 
-async def _timeline(context: Context, step: Step, host: Host, directory: str) -> Timeline:
+async def _end_of(context: Context, step: Step, host: Host, directory: str) -> ControlData:
     """Raises PgtandemError PT-4002 for data whose recovery has not ended."""
     done = await host.run([context.program(step, "pg_controldata"), directory], deadline_seconds=20)
     control = parse_control_data(done.text) if done.exit_code == 0 else None
     if control is None or control.state != "shut down":
         state = control.state if control else done.complaint
         raise _gone(f"the restored server in {directory} has not ended its recovery: {state}")
-    return control.timeline
+    return control
 
 
-async def _have_it_archived(host: Host, directory: str, timeline: Timeline) -> None:
-    """It archived nothing while it stood beside the cluster; from now on its timeline is the cluster's. What it
-    wrote is marked as a server that archives would have marked it."""
-    wal = posixpath.join(directory, "pg_wal")
-    names = await host.list_directory(wal) or ()
-    written = sorted(name for name in names if is_segment(name) and segment_timeline(name) == timeline)
-    for name in (f"{timeline:08X}.history", *written[:-1]):
+async def _have_it_archived(host: Host, directory: str, control: ControlData) -> None:
+    """It archived nothing while it stood beside the cluster; from now on its timeline is the cluster's. What it has
+    finished is marked as a server that archives would have marked it: not the segment in which it stopped, which it
+    goes on with, and not those behind, which are prepared and have the names but nothing of theirs."""
+    wal, size = posixpath.join(directory, "pg_wal"), control.wal_segment_bytes
+    names, stopped = sorted(await host.list_directory(wal) or ()), segment_of(control.checkpoint_lsn, size)
+    finished = [
+        name
+        for name in names
+        if (number := segment_number(name, size)) is not None
+        and number < stopped
+        and segment_timeline(name) == control.timeline
+    ]
+    for name in (f"{control.timeline:08X}.history", *finished):
         done = posixpath.join(wal, "archive_status", f"{name}.done")
         if name in names and await host.read_file(done) is None:
             await host.write_file(posixpath.join(wal, "archive_status", f"{name}.ready"), b"")

@@ -245,13 +245,13 @@ def _not_reached(order: RestoreOrder, lines: list[str]) -> PgtandemError:
     last = [
         line.rpartition("last completed transaction was at log time ")[2] for line in lines if "last completed" in line
     ]
-    when = f"The last transaction that it has is of {last[-1]}." if last else "It has no transaction after the backup."
-    return PgtandemError(
-        "PT-4054",
-        f"the archive ends before {order.target}",
-        why=f"{when} The restored server has stopped, or stands at the archive's end, in {order.directory}.",
-        next_step=f"rm -r {order.directory}, then pgtandem restore --to latest",
-    )
+    why = f"The last transaction that it has is of {last[-1]}." if last else "It has no transaction after the backup."
+    next_step = "pgtandem archive verify   (shows where the archive breaks off)"
+    if order.drill is None:
+        why += f" The restored server has stopped, or stands at the archive's end, in {order.directory}."
+    if order.drill is None and order.target.kind is not TargetKind.LATEST:
+        next_step = f"rm -r {order.directory}, then pgtandem restore --to latest"
+    return PgtandemError("PT-4054", f"the archive ends before {order.target}", why=why, next_step=next_step)
 
 
 def _where(server: Server, at: Lsn | None, lines: list[str]) -> str:

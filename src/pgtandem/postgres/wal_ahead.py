@@ -30,8 +30,10 @@ FAST = r"""marked() { # whether $1 is known to be durable where the archive is n
     [ -n "$run" ] && [ -e "$ahead/$1" ] && { IFS= read -r where; } 2>/dev/null <"$ahead/$1"
     [ -n "$where" ] && [ "$where" = "$to" ]
 }
-# Once: should the server ever ask again, the file itself is looked at.
-marked "$name" && : >"$ahead/$name" && exit 0
+told() { # what is noted is told once: should the server ever ask again, the file itself is looked at
+    marked "$name" && : >"$ahead/$name"
+}
+told && exit 0
 """
 
 WORKER = r"""
@@ -107,12 +109,12 @@ alive() { # whether the worker lives; it may be dead and not reaped, and another
 await() { # until it is archived, or nobody works on it any more
     polls=0
     while kill -0 "$worker" 2>/dev/null; do
-        ! marked "$name" || exit 0
+        ! told || exit 0
         sleep 0.04 || sleep 1
         polls=$((polls + 1))
         [ $((polls % 25)) != 0 ] || alive || break
     done
-    ! marked "$name" || exit 0
+    ! told || exit 0
 }
 if [ -n "$run" ]; then
     if [ ! -d "$ahead" ]; then

@@ -4,8 +4,8 @@ A host has its own network, process, mount and UTS namespace, its own /etc/passw
 /etc/os-release, /run, /tmp and /srv, its own folders of Debian's PostgreSQL (/etc/postgresql, /var/lib/postgresql,
 /var/log/postgresql) and of programs that it alone has (/usr/local/sbin), and a real sshd as process 1: kill it and the
 whole host is gone. All hosts and the control seat "ctl" are plugged into one bridge. All but /run and /tmp outlives a
-power cycle. The rest of the file system is this machine's. Needs root; nothing of this machine's network is touched,
-and everything goes when the tests end.
+power cycle. The rest of the file system is this machine's; of its /tmp only the environment that the tests run in, should
+that lie there. Needs root; nothing of this machine's network is touched, and everything goes when the tests end.
 
 Accounts of every host: "postgres" (who servers run as, and who may log in), "alice" (who has sudo to postgres, and
 whose shell chatters when it starts), "bob" (who has no sudo).
@@ -18,6 +18,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -52,7 +53,9 @@ mount --bind "$own/programs" /usr/local/sbin
 """
 
 _SSHD_FIRST = """
+case $3 in /tmp/*) mkdir /run/environment && mount --bind "$3" /run/environment ;; esac
 mount -t tmpfs -o mode=1777 tmpfs /tmp
+case $3 in /tmp/*) mkdir -p "$3" && mount --bind /run/environment "$3" ;; esac
 exec /usr/sbin/sshd -D -e
 """
 
@@ -352,7 +355,7 @@ class Hosts:
         console.touch()
         self._consoles[host] = console.stat().st_size
         namespaces = ["--pid", "--fork", "--kill-child=KILL", "--mount", "--uts", "--ipc", "--mount-proc"]
-        inside = ["sh", "-c", _BOOT + self.first_process, "boot", str(own), host]
+        inside = ["sh", "-c", _BOOT + self.first_process, "boot", str(own), host, sys.prefix]
         with console.open("ab") as log:
             self._outer[host] = subprocess.Popen(
                 ["nsenter", f"--net={self._namespace(host)}", "unshare", *namespaces, *inside],

@@ -26,6 +26,8 @@ from pgtandem.postgres.conf import RECOVERY_FILE
 from pgtandem.postgres.conninfo import render_conninfo, render_passfile
 from pgtandem.postgres.scram import verifier
 from pgtandem.postgres.segments import segment_number, segment_of
+from pgtandem.postgres.wal_ahead import AHEAD
+from pgtandem.postgres.wal_fetch import SPOOL
 from pgtandem.postgres.wal_shown import committed_in_words
 
 _REWIND_SECONDS = 24 * 3600.0
@@ -93,6 +95,10 @@ async def rewind(context: Context, step: Step) -> str:
     # starts it.
     for name in ("standby.signal", RECOVERY_FILE):
         await host.remove_file(posixpath.join(staging, name))
+    # pg_rewind lists all files first, and fails where one is gone when it comes to it: what a process that the server
+    # left behind still fetches or archives ahead must have no place any more.
+    for folder in (SPOOL, AHEAD):
+        await host.remove_tree(posixpath.join(staging, folder))
     begun = False
     try:
         async with rewind_source(context, step, staging) as conninfo:

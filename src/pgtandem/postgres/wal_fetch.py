@@ -208,7 +208,13 @@ case $name in *.history) [ -f "pg_wal/$name" ] && exit 1 ;; esac
 run=none was=
 { read -r pid && read -r _ && read -r begun && run="$pid $begun"; } 2>/dev/null <postmaster.pid
 { IFS= read -r was; } 2>/dev/null <"$spool/run"
-if [ "$was" != "$run" ]; then
+if [ "$run" = none ]; then
+    # No server: pg_rewind asks, or a person. Nothing comes ahead, and nothing changes or stays behind their back.
+    spool=$spool.$$ count=1
+    mkdir "$spool" || exit 1
+    trap 'wait; rm -rf "$spool"' EXIT
+    trap 'exit 1' HUP INT TERM
+elif [ "$was" != "$run" ]; then
     rm -rf "$spool"
     mkdir -p "$spool" && echo "$run" >"$spool/run" || exit 1
 fi

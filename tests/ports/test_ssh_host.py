@@ -247,6 +247,17 @@ class TestFiles:
             finish(host.read_file(f"{place}/fifo"))
         assert caught.value.why == "It is not a regular file."
 
+    def test_file_that_goes_and_comes_back_is_read_or_absent(self, hosts: Hosts, host: Host, place: str) -> None:
+        """As postmaster.pid does while a server starts after a crash."""
+        path = f"{place}/file"
+        comes_and_goes = 'while :; do echo x >"$1.new"; mv "$1.new" "$1"; rm "$1"; done'
+
+        async def scenario() -> set[bytes | None]:
+            await host.run(["sh", "-c", '(timeout 5 sh -c "$0" sh "$1") >/dev/null 2>&1 &', comes_and_goes, path])
+            return {await host.read_file(path) for _ in range(300)}
+
+        assert finish(scenario()) == {None, b"x\n"}
+
     def test_nothing_is_moved_between_file_systems(self, host: Host, place: str) -> None:
         finish(host.write_file(f"{place}/a", b"x"))
         with pytest.raises(HostFailure) as caught:

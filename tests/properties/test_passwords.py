@@ -9,7 +9,7 @@ from pgtandem.errors import PgtandemError
 from pgtandem.model.names import NodeName
 from pgtandem.observe.passwords import observe_passwords
 from pgtandem.plan.passwords import plan_rotation
-from pgtandem.plan.rejoin import plan_rejoin
+from pgtandem.plan.rejoin import rejoin_question
 from pgtandem.ports import REPLICATION_SECRET, SUPERUSER_SECRET, former_of, next_of
 from pgtandem.testing.probe import Call, Killed
 
@@ -88,7 +88,7 @@ def test_a_primary_that_dies_in_the_middle_leaves_a_cluster_that_is_completed() 
             simulation.apply(CASCADE, question=failover(simulation, CASCADE))
         except PgtandemError:
             continue  # nobody is seen to have everything; others test that
-        simulation.apply(CASCADE, question=partial(plan_rejoin, name=NodeName("db1"), copy=True))
+        simulation.apply(CASCADE, question=rejoin_question(NodeName("db1"), copy=True))
         simulation.apply(CASCADE)
         if begun:
             require_changed(simulation, before)

@@ -17,7 +17,7 @@ from pgtandem.model.topology import Topology
 from pgtandem.plan.candidates import Limits
 from pgtandem.plan.converge import plan_converge
 from pgtandem.plan.failover import choose_for_failover, plan_failover
-from pgtandem.plan.rejoin import plan_rejoin
+from pgtandem.plan.rejoin import rejoin_question
 from pgtandem.plan.switchover import plan_switchover
 from pgtandem.testing.checkers import rows_of
 from pgtandem.testing.pgbouncer import SimPgbouncer
@@ -286,7 +286,7 @@ def _command(simulation: Simulation, topology: Topology, what: str, number: int)
         "apply": plan_converge,
         "failover": failover(simulation, topology),
         "switchover": switchover(node),
-        "rejoin": partial(plan_rejoin, name=NodeName(node), copy=number % 2 == 0),
+        "rejoin": rejoin_question(NodeName(node), copy=number % 2 == 0),
     }
     with contextlib.suppress(Killed, PgtandemError):
         simulation.apply(topology, kill_at(number, "after", changes_only=False), questions[name])

@@ -4,8 +4,8 @@ A host has its own network, process, mount and UTS namespace, its own /etc/passw
 /etc/os-release, /run, /tmp and /srv, its own folders of Debian's PostgreSQL (/etc/postgresql, /var/lib/postgresql,
 /var/log/postgresql) and of programs that it alone has (/usr/local/sbin), and a real sshd as process 1: kill it and the
 whole host is gone. All hosts and the control seat "ctl" are plugged into one bridge. All but /run and /tmp outlives a
-power cycle. The rest of the file system is this machine's; of its /tmp only the environment that the tests run in, should
-that lie there. Needs root; nothing of this machine's network is touched, and everything goes when the tests end.
+power cycle. The rest of the file system is this machine's; of its /tmp only the environment that the tests run in, if
+that lies there. Needs root; nothing of this machine's network is touched, and everything goes when the tests end.
 
 Accounts of every host: "postgres" (who servers run as, and who may log in), "alice" (who has sudo to postgres, and
 whose shell chatters when it starts), "bob" (who has no sudo).

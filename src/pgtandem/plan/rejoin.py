@@ -4,6 +4,7 @@ It simply follows where its WAL is a part of the primary's; pg_rewind takes back
 work, a new base backup takes the place of its data. What it alone has is kept aside first, and reported.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from pgtandem.errors import PgtandemError
@@ -115,6 +116,20 @@ def plan_rejoin(topology: Topology, observed: Observed, name: NodeName, *, copy:
         consequences=single_failures(topology, primary),
         look_again=True,
     )
+
+
+def rejoin_question(name: NodeName, *, copy: bool) -> Callable[[Topology, Observed], Plan]:
+    """What `rejoin` asks in every round: a copy that was asked for is planned until it is made, and not once more.
+
+    What was replaced lies beside the new copy until that is proven: where it is seen, the copy was made.
+    """
+
+    def question(topology: Topology, observed: Observed) -> Plan:
+        nonlocal copy
+        copy = copy and not observed.nodes[name].replaced
+        return plan_rejoin(topology, observed, name, copy=copy)
+
+    return question
 
 
 def how_apart(topology: Topology, observed: Observed, primary: NodeName, name: NodeName) -> Apart | Unknown | None:

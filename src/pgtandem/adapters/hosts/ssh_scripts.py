@@ -115,11 +115,16 @@ o_hello() {
 o_read() {
   there "$1" || return
   if [ -d "$1" ]; then no 'It is a folder.'; return; fi
-  if [ ! -f "$1" ]; then no 'It is not a regular file.'; return; fi
-  if ! m=$(cat "$1" 2>&1 >&3); then
-    gone "$1" && return 44 # it went away meanwhile
-    no "$m"
+  if [ -b "$1" ] || [ -c "$1" ] || [ -p "$1" ] || [ -S "$1" ] || { [ -h "$1" ] && [ ! -e "$1" ]; }; then
+    no 'It is not a regular file.'
+    return
   fi
+  if m=$(cat "$1" 2>&1 >&3); then return; fi
+  case $m in
+  # It went away meanwhile, or another one is taking its place: nothing of it was read.
+  *': No such file or directory' | *': Not a directory') o_read "$1" ;;
+  *) no "$m" ;;
+  esac
 } 3>&1
 o_list() {
   there "$1" || return

@@ -7,10 +7,7 @@ from pgtandem.cli.changing import change, write_client_passfile
 from pgtandem.cli.invocation import spelled
 from pgtandem.cli.named import named_node
 from pgtandem.cli.workbench import in_world, read_topology, topology_path
-from pgtandem.model.observed import Observed
-from pgtandem.model.plan import Plan
-from pgtandem.model.topology import Topology
-from pgtandem.plan.rejoin import plan_rejoin
+from pgtandem.plan.rejoin import rejoin_question
 from pgtandem.ports import World
 
 
@@ -20,13 +17,7 @@ def run(options: argparse.Namespace) -> int:
     topology = read_topology(path)
     node = named_node(topology, options.node)
     assert node is not None
-    copy = options.copy
-
-    def question(topology: Topology, observed: Observed) -> Plan:
-        """What was replaced lies beside the new copy until that is proven: then it was copied."""
-        nonlocal copy
-        copy = copy and not observed.nodes[node].replaced
-        return plan_rejoin(topology, observed, node, copy=copy)
+    question = rejoin_question(node, copy=options.copy)
 
     async def work(world: World) -> Outcome:
         outcome = await change(topology, world, question, yes=options.yes, command="rejoin")

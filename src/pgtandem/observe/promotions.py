@@ -53,7 +53,8 @@ async def _on_node(world: World, node: Node) -> Sequence[Promotion] | str:
         if not names:
             return ()
         paths = [posixpath.join(folder, name) for name in names]
-        said = await host.run(["stat", "-c", "%Y", "--", *paths], deadline_seconds=30)
+        # To the nanosecond: a standby may have its copy within the second of the promotion.
+        said = await host.run(["stat", "-c", "%.9Y", "--", *paths], deadline_seconds=30)
         times = said.text.split()
         contents = await asyncio.gather(*(host.read_file(path) for path in paths))
     except (HostFailure, HostUnreachable) as failure:

@@ -179,6 +179,7 @@ def backups(cluster: Cluster) -> int:
     return int(cluster.sql("db1", f"SELECT count(*) FROM {_BACKUPS}"))
 
 
+@pytest.mark.chaos
 def test_limit_is_kept_and_a_pipe_gets_plain_lines(large: Cluster) -> None:
     large.replication["max_copy_rate"] = "5MB"
     add(large, "db2")

@@ -34,7 +34,7 @@ def finish(coroutine: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(coroutine)
 
 
-async def becomes_true(condition: Callable[[], Awaitable[bool]], seconds: float = 10) -> bool:
+async def becomes_true(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> bool:
     """Waits for a condition, with a deadline."""
     deadline = time.monotonic() + seconds
     while not await condition():

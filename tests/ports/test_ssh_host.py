@@ -250,11 +250,19 @@ class TestFiles:
     def test_file_that_goes_and_comes_back_is_read_or_absent(self, hosts: Hosts, host: Host, place: str) -> None:
         """As postmaster.pid does while a server starts after a crash."""
         path = f"{place}/file"
-        comes_and_goes = 'while :; do echo x >"$1.new"; mv "$1.new" "$1"; rm "$1"; done'
+        comes_and_goes = 'while [ -e "$1.go" ]; do echo x >"$1.new"; mv "$1.new" "$1"; rm "$1"; done; : >"$1.over"'
 
         async def scenario() -> set[bytes | None]:
-            await host.run(["sh", "-c", '(timeout 5 sh -c "$0" sh "$1") >/dev/null 2>&1 &', comes_and_goes, path])
-            return {await host.read_file(path) for _ in range(300)}
+            await host.write_file(f"{path}.go", b"")
+            await host.run(["sh", "-c", '(timeout 60 sh -c "$0" sh "$1") >/dev/null 2>&1 &', comes_and_goes, path])
+            try:
+                return {await host.read_file(path) for _ in range(300)}
+            finally:
+                await host.remove_file(f"{path}.go")
+                assert await becomes_true(is_over)
+
+        async def is_over() -> bool:
+            return await host.read_file(f"{path}.over") is not None
 
         assert finish(scenario()) == {None, b"x\n"}
 

@@ -22,6 +22,7 @@ _PAIRS = {
     "wal-between-hosts": 5,
     "pooled": 12,
     "failover": 10,
+    "many-hosts": 3,
 }
 
 

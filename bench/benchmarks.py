@@ -10,6 +10,7 @@ from bench.copying import copy_of_big_files, copy_of_small_files
 from bench.failover import failover
 from bench.hosts_copying import copies_between_hosts
 from bench.machine import PGTANDEM, timed
+from bench.many_hosts import many_hosts
 from bench.pairs import Outcome, run_pairs
 from bench.pooled import pooled_switchover
 from bench.switchover import switchover
@@ -80,5 +81,6 @@ BENCHMARKS: Mapping[str, Callable[[int], list[Outcome]]] = {
     "switchover": switchover,
     "pooled": pooled_switchover,
     "failover": failover,
+    "many-hosts": many_hosts,
     "wal-between-hosts": wal_between_hosts,
 }

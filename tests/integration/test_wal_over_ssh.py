@@ -180,6 +180,18 @@ def test_a_standby_does_not_wait_for_a_silent_host(link: WalLink, how: str) -> N
     wait_until(lambda: link.fetch(segment(0)).returncode == 0, "it comes when the host is back", 60)
 
 
+def test_a_standby_waits_for_a_silent_host_at_its_first_question_only(link: WalLink) -> None:
+    """A promotion has several, one after the other: each would make the time without a primary longer."""
+    link.hosts.block("h3", "h1")
+    link.hosts.block("h3", "h2")
+    for asked_for in (segment(0), "00000002.history"):  # h1 is silent, then h2
+        assert link.fetch(asked_for).returncode == 1
+    began = time.monotonic()
+    for number in range(3, 6):
+        assert link.fetch(f"0000000{number}.history").returncode == 1
+    assert time.monotonic() - began < 3, "each host's silence takes a second at least"
+
+
 def test_a_host_that_failed_is_left_alone_for_a_while(link: WalLink) -> None:
     link.hosts.block("h3", "h1")
     link.store("h2", segment(0), b"x" * MEGABYTE)

@@ -23,7 +23,8 @@ FETCH_TEXT = (
 #
 # Sources are hosts of pgtandem/wal-hosts, and "." for the archive here. In the spool: NAME a file that came whole;
 # NAME.wanted somebody is fetching it now; per kind (segment, other) token, pid, errors, failed of the fetch in the
-# background; data.TOKEN what comes in; resting.HOST when a host last failed.
+# background, and asking, the host that it waits for; data.TOKEN what comes in; resting.HOST when a host last failed,
+# or was silent.
 set -u
 LC_ALL=C
 export LC_ALL
@@ -135,17 +136,19 @@ fetch() {
         if [ "$host" = . ]; then
             receive
         else
+            echo "$host" >"$spool/asking.$kind"
             (cd "$home" && exec ssh -F ssh_config -- "$host" "get $name $count") | receive
         fi
         case $? in
         0)
             failed=
+            rm -f "$spool/resting.$host"
             echo "$host" >"$spool/source"
             break ;;
         2)
+            [ "$host" = . ] || date +%s >"$spool/resting.$host"
             mine || break
-            failed="$failed $host"
-            [ "$host" = . ] || date +%s >"$spool/resting.$host" ;;
+            failed="$failed $host" ;;
         3) failed="$failed $host" ;;
         esac
     done
@@ -180,7 +183,13 @@ await() { # 0: taken; 1: the fetch is over; 2: a standby has better things to do
             break
         fi
         size=$(wc -c 2>/dev/null <"$spool/data.$at")
-        if [ "$patient" = no ] && [ "$size" = "$before" ]; then return 2; fi
+        if [ "$patient" = no ] && [ "$size" = "$before" ]; then
+            # Nor does it wait for that host at its next questions: a promotion has several.
+            silent=
+            { read -r silent; } 2>/dev/null <"$spool/asking.$kind"
+            [ -z "$silent" ] || date +%s >"$spool/resting.$silent"
+            return 2
+        fi
         before=$size
     done
     take

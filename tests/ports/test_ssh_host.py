@@ -76,6 +76,7 @@ class Seat:
         accept_new_host_keys: bool = False,
         ask: Callable[[UnknownHostKey], object] | None = None,
         alive_seconds: int = 1,
+        connect_seconds: int = 2,
         address: str | None = None,
     ) -> SshHost:
         async def asked(key: UnknownHostKey) -> bool:
@@ -88,7 +89,7 @@ class Seat:
             accept_new_host_keys=accept_new_host_keys,
             ask=asked if ask else None,
             config=str(self.config),
-            connect_seconds=2,
+            connect_seconds=connect_seconds,
             alive_seconds=alive_seconds,
         )
         self._made.append(made)
@@ -525,6 +526,18 @@ class TestTrouble:
         hosts.block(CONTROL, "h2")
         try:
             failure = _failure(seat.host(name="h2"))
+        finally:
+            hosts.unblock("h2")
+        assert "does not answer on port 22" in failure.why
+
+    def test_a_host_that_answers_nothing_is_not_waited_for_as_long_as_a_slow_one(
+        self, hosts: Hosts, seat: Seat
+    ) -> None:
+        hosts.block(CONTROL, "h2")
+        try:
+            began = time.monotonic()
+            failure = _failure(seat.host(name="h2", connect_seconds=60))
+            assert time.monotonic() - began < 30
         finally:
             hosts.unblock("h2")
         assert "does not answer on port 22" in failure.why

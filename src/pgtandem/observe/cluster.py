@@ -171,12 +171,14 @@ class Observer:
             looks = []
             if len(addresses) > 1:
                 for address in addresses:
-                    others = [node for node in self.topology.nodes if node.host != address]
-                    targets = others if self._try_paths else []
-                    looks.append(observe_host(self.world.host(address), self.world.clock, targets))
+                    others = [node for node in self.topology.nodes if node.host != address and self._try_paths]
+                    looks.append(observe_host(self.world.host(address), self.world.clock, others, self._behind))
             seen = await asyncio.gather(*looks)
             self._hosts = {address.url: host for address, host in zip(addresses, seen, strict=False)}
         return self._hosts
+
+    def _behind(self, node: Node) -> Host:
+        return self.world.host(node.host)
 
     async def _with_wal(self, name: NodeName, seen: ObservedNode) -> ObservedNode:
         node, control = self.topology.node(name), seen.control

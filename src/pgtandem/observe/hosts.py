@@ -1,14 +1,15 @@
 """What hosts are like to each other: their clocks, their C libraries, and who reaches whom."""
 
+import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pgtandem.errors import PgtandemError
 from pgtandem.model.facts import Fact, Known, Unknown
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import ObservedHost
 from pgtandem.model.topology import Node
-from pgtandem.ports import Clock, Host
+from pgtandem.ports import Clock, Host, HostUnreachable
 
 #: How long a connection may take before it counts as dropped on the way: a lost SYN is sent again after 1 and 3 s.
 _TRY_SECONDS = 4
@@ -68,21 +69,25 @@ timeout "$seconds" bash -c "$try" bash "$@" 2>&1 || :
 _TRIED = "tried\n"
 
 
-async def observe_host(host: Host, clock: Clock, targets: Sequence[Node]) -> ObservedHost:
-    """One look; `targets` are the nodes on other hosts that this one tries to reach. Unknown where it cannot be asked:
-    the nodes there tell why."""
+async def observe_host(
+    host: Host, clock: Clock, targets: Sequence[Node], behind: Callable[[Node], Host]
+) -> ObservedHost:
+    """One look; `targets` are the nodes that this one tries to reach, `behind` tells their hosts. Unknown where it
+    cannot be asked: the nodes there tell why."""
     try:
         await host.account()  # connects: what that takes says nothing about its clock
         began = clock.now()
         date, libc, tried = await _ask(host, targets)
         ended = clock.now()
         left = [node for node in targets if not _reached(node, tried)] if tried.startswith(_TRIED) else []
-        blocked: dict[NodeName, str] = {}
+        # What is between this host and one that answers nobody does not matter today, and takes long to tell.
+        silent = await _silent([behind(node) for node in left])
+        blocked = {node.name: "its host does not answer" for node in left if behind(node) in silent}
+        left = [node for node in left if node.name not in blocked]
         # A host under load may be late once. What stands in the way does so again.
-        for _ in range(2):
-            if left:
-                blocked = _blocked(await _try_at_once(host, left), left)
-                left = [node for node in left if node.name in blocked]
+        if left and (late := _blocked(await _try_at_once(host, left), left)):
+            left = [node for node in left if node.name in late]
+            blocked |= _blocked(await _try_at_once(host, left), left)
     except PgtandemError as failure:
         reason = Unknown(failure.why or failure.what)
         return ObservedHost(reason, reason)
@@ -91,6 +96,21 @@ async def observe_host(host: Host, clock: Clock, targets: Sequence[Node]) -> Obs
         libc=Known(" ".join(libc.split())) if libc.strip() else Unknown("the host does not tell its C library"),
         blocked=blocked,
     )
+
+
+async def _silent(hosts: Sequence[Host]) -> list[Host]:
+    """Those that do not answer us either."""
+    different = list(dict.fromkeys(hosts))
+    answers = await asyncio.gather(*(_answers(host) for host in different))
+    return [host for host, answer in zip(different, answers, strict=True) if not answer]
+
+
+async def _answers(host: Host) -> bool:
+    try:
+        await host.account()
+    except HostUnreachable:
+        return False
+    return True
 
 
 async def _ask(host: Host, targets: Sequence[Node]) -> tuple[str, str, str]:

@@ -18,6 +18,7 @@ from pgtandem.adapters.hosts.account import current_account
 from pgtandem.adapters.hosts.processes import DeadlinePassed, execute
 from pgtandem.adapters.hosts.ssh_address import SshCommand, ssh_environment
 from pgtandem.adapters.hosts.ssh_helper import Helper
+from pgtandem.adapters.hosts.ssh_silence import KNOCKING_SECONDS, knocks_in_vain
 from pgtandem.ports.host import Completed, HostUnreachable
 
 #: sshd allows 10 sessions on a connection by default (MaxSessions); the helper has one. Beyond what the host allows ssh
@@ -29,7 +30,7 @@ _LOGIN_SECONDS = 30
 
 #: A host that let a connection wait for so long in vain is not tried again for a while: a failover must not wait for
 #: a dead primary at every look.
-_SLOW_SECONDS, _SILENT_SECONDS = 5.0, 20.0
+_SLOW_SECONDS, _SILENT_SECONDS = 4.0, 20.0
 
 #: How long the shared connection may take to answer a request of its own.
 _MUX_SECONDS = 10
@@ -195,6 +196,7 @@ class SshConnection:
             options = ("-M", "-S", self._socket())
             argv = self._command.argv(*options, command=ssh_scripts.START, checking=self._checking)
             helper = self._start(argv)
+            unheard = asyncio.get_running_loop().call_later(KNOCKING_SECONDS, _end_if_unheard, helper)
             try:
                 async with asyncio.timeout(self._command.connect_seconds + _LOGIN_SECONDS):
                     await helper.begin()
@@ -206,6 +208,8 @@ class SshConnection:
                 helper.kill()
                 if not isinstance(error, ConnectionError):
                     raise
+            finally:
+                unheard.cancel()
             if ssh_errors.UNKNOWN_KEY.search(helper.said) is None:
                 break
             self._checking = await ssh_keys.settle_unknown_key(self._command, helper.said, self._ask)
@@ -237,3 +241,8 @@ class SshConnection:
         if self._helper is not None:
             self._helper.kill()
             self._helper = None
+
+
+def _end_if_unheard(helper: Helper) -> None:
+    if knocks_in_vain(helper.pid):
+        helper.give_up(f"{ssh_errors.UNHEARD}\n")

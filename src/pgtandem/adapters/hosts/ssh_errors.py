@@ -12,6 +12,9 @@ from pgtandem.ports.host import HostUnreachable
 #: ssh's own words when it does not know the host's key.
 UNKNOWN_KEY = re.compile(r"No (?P<type>\S+) host key is known for (?P<host>\S+) and you have requested strict")
 
+#: Our own word where ssh was ended before it said anything, since the host answered nothing.
+UNHEARD = "no attempt to connect was answered"
+
 #: sudo's and runuser's own words when there is no such account.
 _NO_ACCOUNT = re.compile(r"sudo: unknown user|runuser: user \S+ does not exist")
 
@@ -131,7 +134,8 @@ _RULES: list[tuple[re.Pattern[str], Words]] = [
             ),
         ),
         (
-            r"connect to host \S+ port \S+: ((?:Connection|Operation) timed out)|(timed out during banner exchange)",
+            r"connect to host \S+ port \S+: ((?:Connection|Operation) timed out)|(timed out during banner exchange)"
+            rf"|({UNHEARD})",
             _plain("{host} does not answer on port {port}: it is off, cut off, or a firewall drops the packets."),
         ),
         (r"connect to host \S+ port \S+: (.+)", _plain("{host} cannot be reached: {found}.")),

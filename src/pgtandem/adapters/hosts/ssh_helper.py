@@ -67,6 +67,11 @@ class Helper:
         self._process.feed(start)
 
     @property
+    def pid(self) -> int:
+        """The ssh process."""
+        return self._process.pid
+
+    @property
     def said(self) -> str:
         """ssh's own words: those before the helper began, and those that follow its last answer."""
         return (self._said + self._complaint).decode(errors="replace")
@@ -113,6 +118,11 @@ class Helper:
         self.lost = self.lost or "it was ended"
         self._process.kill()
         self._fail_all()
+
+    def give_up(self, why: str) -> None:
+        """Ends an ssh that said nothing yet; `why` counts as its words."""
+        self._said += why.encode()
+        self.kill()
 
     async def close(self) -> None:
         """Lets the helper end by itself, so that everything that was posted is done."""

@@ -51,6 +51,10 @@ class SshProcess:
         for descriptor in self._open:
             os.set_blocking(descriptor, False)
 
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Serves the pipes in this loop from now on; the one before is closed."""
         if loop is self._loop:

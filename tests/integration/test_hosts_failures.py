@@ -223,6 +223,31 @@ def test_a_primary_that_its_standbys_do_not_hear_is_not_failed_over(synchronous:
 
 
 @pytest.mark.chaos
+def test_a_primary_that_is_said_to_be_dead_and_only_hidden_from_pgtandem_acknowledges_nothing_more(
+    synchronous: RemoteCluster,
+) -> None:
+    """Its standbys stream from it, and a client writes to it, all through the failover."""
+    old = primary(synchronous)
+    host = synchronous.host_of(old)
+    with RemoteWriter(synchronous, old) as writer:
+        synchronous.hosts.block(host, CONTROL)
+        try:
+            assert "--the-primary-is-dead" in synchronous.run("failover", "--yes").refused("PT-3043", 12)
+            done = synchronous.ok("failover", "--yes", "--the-primary-is-dead")
+            assert "The old primary may go on after all" in " ".join(done.out.split()), done.said
+            new = primary(synchronous)
+            assert new != old
+            refuses_to_acknowledge(synchronous, old)
+        finally:
+            synchronous.hosts.unblock(CONTROL)
+        synchronous.ok("rejoin", old, "--yes")
+        writer.goes_on()
+        synchronous.apply()
+    assert writer.missing(new) == []
+    agree(synchronous)
+
+
+@pytest.mark.chaos
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("waits", ["none", "any 1"])
 def test_the_disk_of_the_best_candidate_is_full(hosts: Hosts, waits: str) -> None:

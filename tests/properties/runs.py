@@ -54,8 +54,8 @@ class Simulation:
     checker: Checker
 
     @classmethod
-    def new(cls, **options: int) -> "Simulation":
-        world = SimWorld(disk_bytes=options.get("disk_bytes", 8 * 1024**3))
+    def new(cls, *, disk_bytes: int = 8 * 1024**3, addresses: tuple[str, ...] = ()) -> "Simulation":
+        world = SimWorld(disk_bytes=disk_bytes, addresses=addresses)
         hand = Hand(world)
         simulation = cls(world, hand, Checker(world, hand))
         world.probe.watchers.append(simulation._write_sometimes)

@@ -56,7 +56,7 @@ while [ $# -gt 2 ]; do
 done
 wait
 """
-_SCRIPT = """
+WHAT_A_HOST_IS = """
 date +%s.%N
 getconf GNU_LIBC_VERSION 2>/dev/null || { ldd --version 2>&1 | head -n 2 | tr '\\n' ' '; echo; }
 try=$1 seconds=$2; shift 2
@@ -115,14 +115,14 @@ async def _answers(host: Host) -> bool:
 
 async def _ask(host: Host, targets: Sequence[Node]) -> tuple[str, str, str]:
     """The host's time, its C library, and what became of a round over its ways."""
-    done = await host.look(["sh", "-c", _SCRIPT, "sh", _ROUND, str(_ROUND_SECONDS), *_named(targets)])
+    done = await host.look(["sh", "-c", WHAT_A_HOST_IS, "sh", _ROUND, str(_ROUND_SECONDS), *_named(targets)])
     date, _, rest = done.text.partition("\n")
     libc, _, tried = rest.partition("\n")
     return date, libc, tried
 
 
 async def _try_at_once(host: Host, targets: Sequence[Node]) -> str:
-    done = await host.run(["sh", "-c", _SCRIPT, "sh", _AT_ONCE, str(_TRY_SECONDS), *_named(targets)])
+    done = await host.run(["sh", "-c", WHAT_A_HOST_IS, "sh", _AT_ONCE, str(_TRY_SECONDS), *_named(targets)])
     return done.text.partition("\n")[2].partition("\n")[2]
 
 

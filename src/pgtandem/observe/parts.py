@@ -10,7 +10,7 @@ from enum import Enum
 
 from pgtandem.model.names import NodeName
 from pgtandem.model.plan import Condition
-from pgtandem.plan.conditions import BACKUPS, POOLING, STREAMING
+from pgtandem.plan.conditions import BACKUPS, COMPARING, POOLING, STREAMING
 
 
 class Part(Enum):
@@ -48,6 +48,8 @@ _READ: Mapping[str, Parts] = {
     "is_primary": SERVER,
     "is_standby": SERVER,
     "setting_is": SERVER,
+    "follows_only": SERVER,
+    COMPARING: SERVER,
     "role_ready": SERVER,
     "superuser_ready": SERVER,
     "runs_version": SERVER,
@@ -69,6 +71,9 @@ def parts_read_by(conditions: Sequence[Condition]) -> dict[NodeName, Parts]:
         if condition.kind in POOLING:
             continue
         streams = condition.kind in STREAMING
+        if condition.kind == COMPARING:
+            other = NodeName(condition.argument)
+            parts[other] = parts.get(other, _NOTHING) | SERVER
         if condition.kind == "streams_or_delays":
             parts[condition.node] = parts.get(condition.node, _NOTHING) | SERVER
         node = NodeName(condition.argument) if streams else condition.node

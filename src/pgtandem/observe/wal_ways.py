@@ -26,7 +26,7 @@ from pgtandem.postgres.archive_scripts import SYSTEM_FILE
 from pgtandem.postgres.wal_serve import MARK, SERVE_TEXT
 
 #: Prints the account, its home, its authorized_keys (what a link leads to), and the host keys of this host.
-_HOME = """
+WHOSE_HOME = """
 u=$(id -un) || exit 1
 case $u in '' | *[!A-Za-z0-9_.-]*) h=$(getent passwd "$u" | cut -d: -f6) ;; *) eval "h=~$u" ;; esac
 k=$h/.ssh/authorized_keys
@@ -40,7 +40,7 @@ _HELLO = 'cd "$1" && exec ssh -F ssh_config -S none -- "$2" hello'
 
 async def ssh_home(host: Host) -> SshHome:
     """Raises HostUnreachable, HostFailure and CommandTimeout."""
-    done = await host.look(["sh", "-c", _HOME])
+    done = await host.look(["sh", "-c", WHOSE_HOME])
     account, home, authorized, *keys = [*done.text.splitlines(), "", "", ""]
     return SshHome(account, home, authorized, tuple(sorted(set(filter(None, map(_host_key, keys))))))
 

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 
 from pgtandem.model.facts import Absent, Known, Unknown
 from pgtandem.model.lsn import Lsn
-from pgtandem.model.names import PgbouncerName
+from pgtandem.model.names import NodeName, PgbouncerName
 from pgtandem.model.observed import Observed, ObservedNode, Server
 from pgtandem.model.plan import Condition
 from pgtandem.model.pooling import PgbouncerConsole
+from pgtandem.plan.candidates import received_lsn
 
 Verdict = bool | Unknown
 
@@ -20,6 +21,9 @@ POOLING = ("console_answers", "resumed")
 
 #: The kinds that are read from the upstream, which their argument names.
 STREAMING = ("streams_from", "streams_or_delays", "streams_encrypted")
+
+#: The kind that is read from two standbys, the one of the condition and the one that its argument names.
+COMPARING = "has_received_all_of"
 
 #: The kinds that are read from the archive's backups; their argument is a label.
 BACKUPS = ("backup_taken", "backup_kept", "backup_gone")
@@ -37,6 +41,8 @@ def judge(condition: Condition, observed: Observed) -> Verdict:
         return True
     if condition.kind in STREAMING:
         return _streams_from(condition, observed)
+    if condition.kind == COMPARING:
+        return _has_received_all_of(condition, observed)
     if condition.kind == "archive_ready":
         return isinstance(observed.archive, Known) or (
             observed.archive if isinstance(observed.archive, Unknown) else False
@@ -175,6 +181,25 @@ def _streams_from(condition: Condition, observed: Observed) -> Verdict:
     )
 
 
+def _has_received_all_of(condition: Condition, observed: Observed) -> Verdict:
+    found = []
+    for name in (condition.node, NodeName(condition.argument)):
+        node = observed.nodes.get(name, ObservedNode())
+        if isinstance(node.server, Unknown):
+            return node.server
+        received = received_lsn(node)
+        if received is None:
+            return Unknown(f"how far {name} has WAL is not known")
+        found.append(received)
+    return found[0] >= found[1]
+
+
+def _follows_only(server: Server, argument: str) -> bool:
+    """The argument is the address and the port of the one that it may stream from."""
+    receiver = server.receiver
+    return receiver is None or f"{receiver.sender_host} {receiver.sender_port}" == argument
+
+
 def _serves_certificate(node: ObservedNode, _: str) -> Verdict:
     """Whether a server shows the certificate in its file to who connects."""
     if not isinstance(node.tls, Known):
@@ -215,6 +240,7 @@ _KINDS: Mapping[str, Callable[[ObservedNode, str], Verdict]] = {
     "is_primary": _server(lambda server, _: not server.in_recovery),
     "is_standby": _server(lambda server, _: server.in_recovery),
     "setting_is": _server(_setting_is),
+    "follows_only": _server(_follows_only),
     "role_ready": _server(_role_ready),
     "runs_version": _server(lambda server, argument: server.version_number >= int(argument)),
     "superuser_ready": _server(_superuser_ready),

@@ -20,6 +20,7 @@ from pgtandem.plan.desired import Wish, settings_in_place
 from pgtandem.plan.draft import Draft, cascade_order
 from pgtandem.plan.durability import single_failures
 from pgtandem.plan.fencing import fence
+from pgtandem.plan.leaving import leave_first, without_upstreams
 from pgtandem.plan.order import ordered
 from pgtandem.plan.pgbouncers import lead_to_new_primary
 from pgtandem.plan.promotion import promote, settle_wal
@@ -80,8 +81,10 @@ def plan_failover(topology: Topology, observed: Observed, to: NodeName, *, dead:
     problems = [*_unfenced(topology, observed, (*lost, *others), dead)]
     if problems:
         raise PgtandemError("PT-3043", "the old primary may still be at work", problems=tuple(problems))
-    draft = Draft(Wish(topology, observed, to))
-    for below in topology.standbys_of(to, to):
+    unsure = any(not _looked_at(observed.nodes[name]) for name in lost)
+    for_now = without_upstreams(topology, lost) if unsure else topology
+    draft = Draft(Wish(for_now, observed, to))
+    for below in for_now.standbys_of(to, to):
         slot(draft, to, below)
     settle_wal(draft, to)
     for name in lost:
@@ -89,6 +92,8 @@ def plan_failover(topology: Topology, observed: Observed, to: NodeName, *, dead:
     promote(draft, to, tuple(step.id for step in draft.steps), "It has received the most.")
     lead_to_new_primary(draft, lost)
     _follow(draft, to, lost, candidates)
+    if unsure:
+        leave_first(draft, to)
     return Plan(
         primary=to,
         steps=ordered(draft.steps),
@@ -110,6 +115,10 @@ def _surely_standby(node: ObservedNode) -> bool:
         return False
     # One that lives and cannot be asked: its control file tells what it runs as.
     return node.control.was_standby or node.directory.backup_label
+
+
+def _looked_at(node: ObservedNode) -> bool:
+    return not any(isinstance(fact, Unknown) for fact in (node.reachable, node.data, node.postmaster))
 
 
 def _was_chosen(node: ObservedNode) -> bool:

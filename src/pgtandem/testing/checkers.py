@@ -18,7 +18,7 @@ class Checker:
     """A watcher of the probe: looks after every call that may have changed something.
 
     `found` keeps what was found, so that a test sees it even where somebody caught the exception. `leaving` are the
-    nodes that a new topology no longer has.
+    nodes that a new topology no longer has. `two_allowed` says that somebody said of a primary that it is dead.
     """
 
     def __init__(self, world: SimWorld, hand: Hand) -> None:
@@ -26,13 +26,15 @@ class Checker:
         self.hand = hand
         self.found: list[str] = []
         self.leaving: set[str] = set()
+        self.two_allowed = False
         self._known: set[str] = set()
         self._copies = False
         world.probe.watchers.append(self.watch)
 
     def watch(self, call: Call) -> None:
         self.hand.hear()
-        troubles = [*_two_primaries(self.world), *_homeless(self.world), *_touched(self.hand)]
+        two = [] if self.two_allowed else _two_primaries(self.world)
+        troubles = [*two, *_homeless(self.world), *_touched(self.hand)]
         troubles = [trouble for trouble in troubles + self._by_servers() if trouble not in self._known]
         removes = call.method in _REMOVING and not _looks(call)
         if call.method == "resume":

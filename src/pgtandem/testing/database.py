@@ -1,6 +1,7 @@
 """The ports Database and Session over simulated servers."""
 
 from dataclasses import replace
+from typing import NoReturn
 
 from pgtandem.model.examined import Examination
 from pgtandem.model.lsn import Lsn, Timeline
@@ -14,7 +15,7 @@ from pgtandem.postgres.conninfo import parse_conninfo
 from pgtandem.postgres.settings import setting_spec
 from pgtandem.testing.configuration import AUTO_FILE, parse_hba, password_fits
 from pgtandem.testing.files import SimFile
-from pgtandem.testing.network import SimMachine, SimNetwork
+from pgtandem.testing.network import CONTROL, SimMachine, SimNetwork
 from pgtandem.testing.pgbouncer import SimConsole, SimPgbouncer, open_console
 from pgtandem.testing.probe import Probe, port_call
 from pgtandem.testing.programs import MINOR
@@ -44,17 +45,19 @@ class SimDatabase:
     @port_call(changes=False)
     async def connect(self, access: Access, *, deadline_seconds: float = 5) -> "SimSession":
         node = f"node {access.node}"
-        server = self.network.listener(self.machine, access.address, access.port)
+        # A server on another host is reached by way of that host, as ssh forwards it.
+        client = self.network.machine_at(access.address) or self.machine
+        server = self.network.listener(client, access.address, access.port)
         if server is None:
             raise DatabaseUnreachable(node, "Connection refused.")
-        if server.frozen:
+        if server.frozen or not self.network.reaches(CONTROL, client.url):
             await self.network.clock.sleep(deadline_seconds)
             raise DatabaseUnreachable(node, f"It did not answer within {deadline_seconds:g} seconds.")
         encrypted = server.certificate is not None
         if access.encryption is Encryption.REQUIRED and not encrypted:
             raise DatabaseUnreachable(node, "Server does not support SSL, but SSL was required.")
         password = access.password.reveal() if access.password else None
-        refusal = self.network.refusal(server, self.machine, "postgres", access.user, password, encrypted=encrypted)
+        refusal = self.network.refusal(server, client, "postgres", access.user, password, encrypted=encrypted)
         if refusal:
             raise DatabaseUnreachable(node, f"{refusal[:1].upper()}{refusal[1:]}.")
         return SimSession(node, server, self.probe)
@@ -301,13 +304,22 @@ class SimSession:
     async def close(self) -> None:
         self._open = False
 
+    async def answer(self) -> None:
+        """Where nothing comes back, what was asked for may be done all the same."""
+        network = self.server.network
+        if not network.carries(self.server.machine.url, CONTROL):
+            await self._no_answer()
+
+    async def _no_answer(self) -> NoReturn:
+        self._open = False
+        await self.server.network.clock.sleep(_CALL_SECONDS)
+        raise DatabaseUnreachable(self.node, f"It did not answer within {_CALL_SECONDS:g} seconds.")
+
     async def _reach(self) -> SimServer:
         if not self._open:
             raise DatabaseUnreachable(self.node, "The connection is closed.")
-        if self.server.frozen:
-            await self.server.network.clock.sleep(_CALL_SECONDS)
-            self._open = False
-            raise DatabaseUnreachable(self.node, f"It did not answer within {_CALL_SECONDS:g} seconds.")
+        if self.server.frozen or not self.server.network.carries(CONTROL, self.server.machine.url):
+            await self._no_answer()
         if not self.server.answers:
             self._open = False
             raise DatabaseUnreachable(self.node, "Server closed the connection unexpectedly.")
@@ -352,7 +364,7 @@ def _slot(server: SimServer, name: str, slot: SimSlot) -> Slot:
 
 
 def _sender(standby: SimServer, name: str, sync_state: str) -> Sender:
-    end = Lsn(standby.storage.end)
+    end = Lsn(standby.told)
     return Sender(
         application_name=name,
         pid=standby.sender_pid,
@@ -362,7 +374,7 @@ def _sender(standby: SimServer, name: str, sync_state: str) -> Sender:
         sent_lsn=end,
         write_lsn=end,
         flush_lsn=end,
-        replay_lsn=Lsn(standby.storage.replay_lsn),
+        replay_lsn=Lsn(standby.told_replayed),
         encrypted=standby.encrypted,
         user=parse_conninfo(standby.source("primary_conninfo")).get("user"),
     )

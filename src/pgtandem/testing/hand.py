@@ -31,6 +31,10 @@ class Hand:
         primary = next((server for server in self.world.servers if server.is_primary and server.answers), None)
         if primary is None:
             return None
+        return self.insert_into(primary)
+
+    def insert_into(self, primary: SimServer) -> str:
+        """Commits a row on this primary."""
         self._rows += 1
         row = f"row {self._rows}"
         record = primary.storage.write("row", row, size=200)
@@ -155,7 +159,7 @@ class Hand:
 
     def start(self, path: str, major: int) -> None:
         """pg_ctl start, to its end."""
-        SimServer(self.world.network, self.world.machine, path, major, f"{path}.log").launch()
+        SimServer(self.world.network, self.world.machine_of(path), path, major, f"{path}.log").launch()
         self.world.pass_time(1)
 
     def promote(self, path: str) -> None:

@@ -5,12 +5,13 @@ import os
 import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import NoReturn
 
 from pgtandem.model.facts import ABSENT, Fact, Known
 from pgtandem.model.observed import DiskSpace, Obstacle
 from pgtandem.ports.host import CommandTimeout, Completed, HostFailure, HostUnreachable
 from pgtandem.testing.files import SimFile, SimFolder
-from pgtandem.testing.network import SimMachine, SimNetwork
+from pgtandem.testing.network import CONTROL, SimMachine, SimNetwork
 from pgtandem.testing.probe import Probe, port_call
 from pgtandem.testing.programs import PROGRAMS, Program, Running
 from pgtandem.testing.wal_files import wal_files
@@ -26,6 +27,7 @@ class SimHost:
         self.machine = machine
         self.probe = probe
         self.unreachable = ""
+        self.connected = False
         self.account_name: str | None = "postgres"
 
     @property
@@ -228,12 +230,24 @@ class SimHost:
                 server.quit()
 
     async def close(self) -> None:
-        return None
+        self.connected = False
 
     async def _reach(self) -> None:
-        if self.unreachable:
-            await self.network.clock.sleep(_ANSWER_SECONDS)
-            raise HostUnreachable(self.name, self.unreachable)
+        """Over a connection that is open already a request arrives even where no answer comes back."""
+        back = self.network.carries(self.machine.url, CONTROL)
+        arrives = self.network.carries(CONTROL, self.machine.url) and (back or self.connected)
+        if self.unreachable or not arrives:
+            await self._no_answer()
+        self.connected = True
+
+    async def answer(self) -> None:
+        if not self.network.carries(self.machine.url, CONTROL):
+            await self._no_answer()
+
+    async def _no_answer(self) -> NoReturn:
+        self.connected = False
+        await self.network.clock.sleep(_ANSWER_SECONDS)
+        raise HostUnreachable(self.name, self.unreachable or "It does not answer.")
 
     def _program(self, name: str) -> Program | None:
         if "/" not in name:

@@ -15,6 +15,10 @@ from pgtandem.testing.files import SimFileSystem
 from pgtandem.testing.servers import Phase, SimServer
 from pgtandem.testing.storage import SEGMENT, Record, Storage, segment_name
 
+#: Where pgtandem runs, as one end of a cut: a seat of its own.
+CONTROL = "control"
+#: After so long both ends of a stream notice that nothing comes from the other (wal_sender_timeout and its kin).
+SILENT_SECONDS = 2.5
 _SYNC_NAMES = re.compile(r"(FIRST|ANY) (\d+) \((.*)\)")
 _ARCHIVE_PAUSE = 1.0
 
@@ -46,6 +50,8 @@ class SimNetwork:
         self.machines: list[SimMachine] = []
         self.servers: list[SimServer] = []
         self.violations: list[str] = []
+        #: Pairs of machines (their urls, or CONTROL): nothing gets from the first to the second.
+        self.cuts: set[tuple[str, str]] = set()
         self._pids = 1000
 
     def new_pid(self) -> int:
@@ -69,7 +75,19 @@ class SimNetwork:
             else:
                 self._archive(server)
 
+    # --- the way from one machine to another
+
+    def carries(self, source: str, target: str) -> bool:
+        return source == target or (source, target) not in self.cuts
+
+    def reaches(self, one: str, other: str) -> bool:
+        """Whether a connection can be made: both ways are needed for it."""
+        return self.carries(one, other) and self.carries(other, one)
+
     # --- connections
+
+    def machine_at(self, address: str) -> SimMachine | None:
+        return next((machine for machine in self.machines if address in machine.addresses), None)
 
     def listener(self, machine: SimMachine, address: str, port: int) -> SimServer | None:
         """Who answers at an address, as seen from a machine."""
@@ -125,7 +143,7 @@ class SimNetwork:
         server = self.listener(machine, host, port)
         if server is None:
             return f'connection to server at "{host}", port {port} failed: Connection refused'
-        if server.frozen:
+        if server.frozen or not self.reaches(machine.url, server.machine.url):
             return f'connection to server at "{host}", port {port} failed: timeout expired'
         trouble = self._verify(server, host, root or "") if parameters.get("sslmode") == "verify-full" else ""
         if trouble:
@@ -169,6 +187,11 @@ class SimNetwork:
 
     def _receive(self, server: SimServer) -> None:
         now = self.clock.monotonic()
+        upstream = server.upstream
+        if upstream is None or self.reaches(server.machine.url, upstream.machine.url):
+            server.heard_at = now
+        elif now - server.heard_at > SILENT_SECONDS:
+            server.hang_up()
         if server.upstream is None and now >= server.next_try:
             server.next_try = now + int(server.value("wal_retrieve_retry_interval")) / 1000
             self._restore(server)
@@ -210,17 +233,22 @@ class SimNetwork:
                 f"could not receive data from WAL stream: ERROR:  requested WAL segment {name} has already been removed"
             )
         server.upstream, server.slot, server.encrypted = found, name or None, found.certificate is not None
-        server.sender_pid = self.new_pid()
+        server.sender_pid, server.heard_at = self.new_pid(), self.clock.monotonic()
+        server.told, server.told_replayed = mine.end, mine.replay_lsn
         if slot:
             slot.holder = server
         return ""
 
     def flow(self, server: SimServer) -> None:
-        """What the upstream has goes to the standby; the slot follows."""
+        """What the upstream has goes to the standby, and how far it is goes back; the slot follows."""
         upstream = server.upstream
         if upstream is None or upstream.frozen or server.frozen:
             return
-        server.storage.receive(upstream.storage.wal[len(server.storage.wal) :])
+        if self.carries(upstream.machine.url, server.machine.url):
+            server.storage.receive(upstream.storage.wal[len(server.storage.wal) :])
+        if not self.carries(server.machine.url, upstream.machine.url):
+            return
+        server.told, server.told_replayed = server.storage.end, server.storage.replay_lsn
         slot = upstream.storage.slots.get(server.slot or "")
         if slot is not None:
             slot.restart_lsn = server.storage.end
@@ -306,7 +334,7 @@ class SimNetwork:
         having = [
             below
             for below, _, state in self.senders(server)
-            if state in ("sync", "quorum") and (below.storage.replay_lsn if replayed else below.storage.end) >= lsn
+            if state in ("sync", "quorum") and (below.told_replayed if replayed else below.told) >= lsn
         ]
         return len(having) >= int(match.group(2))
 

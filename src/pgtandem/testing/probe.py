@@ -120,6 +120,9 @@ def port_call(*, changes: bool) -> Callable[[Method[S, P, T]], Method[S, P, T]]:
                 if self.probe.dead:
                     raise Killed
             self.probe.at(call, Moment.AFTER)
+            answer: Callable[[], Coroutine[Any, Any, None]] | None = getattr(self, "answer", None)
+            if answer is not None:  # what was done is done, whether anybody hears of it or not
+                await answer()
             return result
 
         return guarded

@@ -6,6 +6,8 @@ import posixpath
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
+from pgtandem.observe.hosts import WHAT_A_HOST_IS
+from pgtandem.observe.wal_ways import WHOSE_HOME
 from pgtandem.ports.host import Completed
 from pgtandem.postgres import scram
 from pgtandem.postgres.conninfo import parse_conninfo
@@ -72,6 +74,9 @@ class Running:
         self.probe.at(call, Moment.MIDDLE)
         await self.network.clock.sleep(seconds / 2)
         self.network.settle()
+
+    def reaches(self, server: SimServer) -> bool:
+        return self.network.reaches(self.machine.url, server.machine.url)
 
     def option(self, *names: str) -> str:
         """An option's value: "-D X" or "--pgdata=X"."""
@@ -186,7 +191,7 @@ async def _pg_basebackup(running: Running) -> Completed:
         copied = [(name, copy.copy(file)) for name, file in found.folder.files() if name not in _NOT_COPIED]
         await _copy(running, folder, copied[: len(copied) // 2], 0)
         await running.take(1.0)
-        if not found.alive or found.frozen:
+        if not found.alive or found.frozen or not running.reaches(found):
             return _failed("pg_basebackup: error: could not read COPY data: server closed the connection unexpectedly")
         await _copy(running, folder, copied[len(copied) // 2 :], 50)
     except OSError as error:
@@ -200,7 +205,7 @@ async def _pg_rewind(running: Running) -> Completed:
     path, files = running.option("-D", "--target-pgdata"), running.machine.files
     parameters = parse_conninfo(running.option("--source-server"))
     source = running.network.listener(running.machine, parameters["host"], int(parameters["port"]))
-    if source is None or source.frozen:
+    if source is None or source.frozen or not running.reaches(source):
         return _failed("pg_rewind: error: could not connect to server: Connection refused")
     user, passfile = parameters["user"], (files.read(parameters["passfile"]) or b"").decode()
     password = password_for(passfile, parameters["host"], int(parameters["port"]), user)
@@ -219,7 +224,7 @@ async def _pg_rewind(running: Running) -> Completed:
     copied = [(name, copy.copy(file)) for name, file in source.folder.files() if name not in _NOT_COPIED]
     await _copy(running, folder, copied[: len(copied) // 2], 0)
     await running.take(1.0)
-    if not source.alive or source.frozen:
+    if not source.alive or source.frozen or not running.reaches(source):
         return Completed(1, b"", said + b"pg_rewind: error: server closed the connection unexpectedly\n")
     await _copy(running, folder, copied[len(copied) // 2 :], 50)
     folder.entries.pop("postmaster.pid", None)
@@ -269,11 +274,27 @@ async def _rmdir(running: Running) -> Completed:
 
 
 async def _sh(running: Running) -> Completed:
-    """A program in a folder: sh -c SCRIPT sh FOLDER PROGRAM ARGUMENT... No other script is understood here."""
+    """A program in a folder: sh -c SCRIPT sh FOLDER PROGRAM ARGUMENT... Beside it what looks at hosts."""
+    script = running.argv[2]
+    if script == WHAT_A_HOST_IS:
+        return _what_a_host_is(running)
+    if script == WHOSE_HOME:
+        return Completed(0, b"postgres\n/home/postgres\n/home/postgres/.ssh/authorized_keys\n")
     found = running.machine.files.find(running.argv[5]) if len(running.argv) > 5 else None
     if not isinstance(found, SimFile) or not isinstance(found.payload, Program):
         return Completed(127, b"", b"sh: 1: not found\n")
     return await PROGRAMS[found.payload.name](replace(running, program=found.payload, argv=running.argv[5:]))
+
+
+def _what_a_host_is(running: Running) -> Completed:
+    """Its clock, its C library, and which of these it reaches: NAME ADDRESS PORT..."""
+    network, words = running.network, running.argv[6:]
+    lines = [f"{network.clock.now():.9f}", "glibc 2.36", "tried"]
+    for name, address in zip(words[::3], words[1::3], strict=True):
+        there = network.machine_at(address)
+        if there is not None and network.reaches(running.machine.url, there.url):
+            lines.append(f"{name} 0")
+    return Completed(0, "\n".join(lines).encode() + b"\n")
 
 
 async def _cp(running: Running) -> Completed:

@@ -55,6 +55,9 @@ class SimServer:
         self.encrypted = False
         self.upstream: SimServer | None = None
         self.sender_pid = 0
+        #: How far its upstream knows that it is; and when it last heard of it.
+        self.told = self.told_replayed = 0
+        self.heard_at = 0.0
         self.slot: str | None = None
         self.next_try = 0.0
         self.next_archiving = 0.0

@@ -23,7 +23,8 @@ GIGABYTE = 1024**3
 
 
 class SimWorld:
-    """One machine ("local") with PostgreSQL installed, and nothing else yet.
+    """One machine ("local") with PostgreSQL installed, and nothing else yet; or several by their addresses ("10.0.0.1"
+    is the host ssh://10.0.0.1), and pgtandem on a seat of its own.
 
     `ports` gives what a fresh pgtandem process sees; `run` runs a coroutine in virtual time. What befalls the world
     between two runs, or from a hook of the probe at any call, are the methods below; what a person would do by hand is
@@ -31,7 +32,11 @@ class SimWorld:
     """
 
     def __init__(
-        self, *, majors: tuple[int, ...] = (11, 12, 13, 14, 15, 16, 17, 18), disk_bytes: int = 100 * GIGABYTE
+        self,
+        *,
+        majors: tuple[int, ...] = (11, 12, 13, 14, 15, 16, 17, 18),
+        disk_bytes: int = 100 * GIGABYTE,
+        addresses: tuple[str, ...] = (),
     ) -> None:
         self.clock = SimClock()
         self.network = SimNetwork(self.clock)
@@ -40,18 +45,25 @@ class SimWorld:
         self.workspace = MemoryWorkspace(self.probe)
         self.machine = SimMachine("local", SimFileSystem(disk_bytes, "disk1"))
         self.network.machines.append(self.machine)
-        for major in majors:
-            install(self.machine, f"/usr/lib/postgresql/{major}/bin", major)
+        for number, address in enumerate(addresses, 2):
+            files = SimFileSystem(disk_bytes, f"disk{number}")
+            self.network.machines.append(SimMachine(f"ssh://{address}", files, (address,)))
+        for machine in self.network.machines:
+            for major in majors:
+                install(machine, f"/usr/lib/postgresql/{major}/bin", major)
         self.certificates = SimCertificates()
         self.pgbouncers: list[SimPgbouncer] = []
-        self.host = SimHost(self.network, self.machine, self.probe)
+        self.hosts = {machine.url: SimHost(self.network, machine, self.probe) for machine in self.network.machines}
+        self.host = self.hosts["local"]
 
     def ports(self) -> World:
         """A new process of pgtandem: nothing is left of one before but what the workspace has."""
         self.probe.reset()
         self.workspace.locked_by = None
+        for host in self.hosts.values():
+            host.connected = False
         database = SimDatabase(self.network, self.machine, self.probe, self.pgbouncers)
-        return World({"local": self.host}, database, self.workspace, self.clock, self.certificates)
+        return World(dict(self.hosts), database, self.workspace, self.clock, self.certificates)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Raises Killed where the hook killed pgtandem."""
@@ -72,8 +84,13 @@ class SimWorld:
 
     def server(self, path: str) -> SimServer | None:
         """The living server of a data directory."""
-        folder = self.machine.files.find(path)
+        folder = self.machine_of(path).files.find(path)
         return next((server for server in self.network.servers if server.folder is folder), None)
+
+    def machine_of(self, path: str) -> SimMachine:
+        """The machine on which something stands at a path; the first one where that is nowhere."""
+        machines = self.network.machines
+        return next((machine for machine in machines if machine.files.find(path) is not None), machines[0])
 
     def storages(self) -> list[tuple[str, Storage]]:
         """Every whole data directory on every machine, by its path."""
@@ -84,7 +101,7 @@ class SimWorld:
         return dict(self.storages())[path]
 
     def folder(self, path: str) -> SimFolder:
-        return self.machine.files.folder(path)
+        return self.machine_of(path).files.folder(path)
 
     # --- what may befall it
 
@@ -114,10 +131,18 @@ class SimWorld:
             self.pass_time(1)
 
     def power_off(self) -> None:
-        """Every server of the machine is gone at once, and with them what was never made durable."""
+        """Every server is gone at once, and with them what was never made durable."""
         for server in self.servers:
             server.kill()
-        self.machine.files.lose_power()
+        for machine in self.network.machines:
+            machine.files.lose_power()
+
+    def cut(self, source: str, target: str) -> None:
+        """Nothing gets from one machine (its url, or CONTROL) to another, until `heal`. One way: cut both for both."""
+        self.network.cuts.add((source, target))
+
+    def heal(self) -> None:
+        self.network.cuts.clear()
 
     def fill_disk(self, free_bytes: int) -> None:
         """Something else takes the room."""

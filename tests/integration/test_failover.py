@@ -11,6 +11,8 @@ from support.clusters import Cluster
 from support.servers import wait_until
 from support.writer import Writer
 
+from .conftest import TellLines
+
 
 @pytest.fixture(scope="module")
 def trio() -> Iterator[Cluster]:
@@ -176,9 +178,9 @@ def test_after_a_clean_stop_nothing_is_lost_and_the_old_primary_simply_follows(p
     pair.shows_row(old, "the last one")
 
 
-def holds(cluster: Cluster, first: int, every: int) -> None:
-    """kill -9 of the primary, and of pgtandem at some line of the failover; then the same command again."""
-    lines = first
+def holds(cluster: Cluster, first: int, every: int) -> int:
+    """kill -9 of the primary, and of pgtandem at some line of the failover; then the same command again. How often."""
+    lines, kills = first, 0
     while True:
         old = primary_of(cluster)
         with Writer(cluster) as writer:
@@ -205,8 +207,8 @@ def holds(cluster: Cluster, first: int, every: int) -> None:
             rejoin(cluster, old)
         cluster.converged()
         if not cut_off:
-            return
-        lines += every
+            return kills
+        lines, kills = lines + every, kills + 1
 
 
 def test_killed_at_some_lines_of_the_journal_it_is_completed(trio: Cluster) -> None:
@@ -214,7 +216,7 @@ def test_killed_at_some_lines_of_the_journal_it_is_completed(trio: Cluster) -> N
 
 
 @pytest.mark.chaos
-def test_killed_at_every_line_of_the_journal_it_is_completed() -> None:
+def test_killed_at_every_line_of_the_journal_it_is_completed(tell_lines: TellLines) -> None:
     with Cluster(standbys=2, replication={"synchronous": "any 1"}) as cluster:
         cluster.up()
-        holds(cluster, first=1, every=1)
+        tell_lines(holds(cluster, first=1, every=1))

@@ -11,6 +11,8 @@ from support.hosts import Hosts, why_no_hosts
 from support.remote import BIN, RemoteCluster
 from support.servers import wait_until
 
+from .conftest import TellLines
+
 _reason = why_no_hosts() or (None if Path(BIN).is_dir() else f"there is no {BIN}")
 pytestmark = [pytest.mark.skipif(_reason is not None, reason=_reason or "")]
 
@@ -106,7 +108,7 @@ def test_a_primary_that_went_on_alone_is_rewound_from_another_host(
 
 @pytest.mark.chaos
 @pytest.mark.timeout(3600)
-def test_killed_at_some_lines_of_the_journal_it_comes_back_over_hosts(hosts: Hosts) -> None:
+def test_killed_at_some_lines_of_the_journal_it_comes_back_over_hosts(hosts: Hosts, tell_lines: TellLines) -> None:
     with RemoteCluster(hosts, 2, cluster={"name": "killed"}) as cluster:
         cluster.know_hosts()
         cluster.tables["archive"] = PLACES["every-node"](cluster)
@@ -122,6 +124,7 @@ def test_killed_at_some_lines_of_the_journal_it_comes_back_over_hosts(hosts: Hos
                 cluster.ok("rejoin", old, "--yes")
             is_back(cluster, old, new)
             lines, turn = lines + 3, turn + 1
+        tell_lines(turn - 1)
 
 
 def killed_at(cluster: RemoteCluster, node: str, lines: int) -> bool:

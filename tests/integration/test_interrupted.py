@@ -12,6 +12,8 @@ from support.clusters import Cluster
 from support.processes import alive
 from support.servers import wait_until
 
+from .conftest import TellLines
+
 
 def kill_at(cluster: Cluster, line: int) -> bool:
     """Builds, and kills pgtandem (kill -9) once the journal has that many lines. False when it was done before."""
@@ -55,9 +57,11 @@ def test_killed_at_some_journal_lines_and_run_again(part: int) -> None:
 
 
 @pytest.mark.chaos
-def test_killed_at_every_journal_line_and_run_again() -> None:
-    for line in range(lines_of_a_whole_build() + 1):
+def test_killed_at_every_journal_line_and_run_again(tell_lines: TellLines) -> None:
+    whole = lines_of_a_whole_build()
+    for line in range(whole + 1):
         holds_after_a_kill_at(line)
+    tell_lines(whole + 1)
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ from support.clusters import Cluster
 from support.servers import wait_until
 from support.writer import Writer
 
+from .conftest import TellLines
+
 
 @pytest.fixture(scope="module")
 def trio() -> Iterator[Cluster]:
@@ -69,8 +71,9 @@ def test_passwords_are_changed_under_a_writer(trio: Cluster) -> None:
     writer.everything_is_on(*trio.nodes)
 
 
-def holds(cluster: Cluster, first: int, every: int) -> None:
-    lines = first
+def holds(cluster: Cluster, first: int, every: int) -> int:
+    """The number of kills."""
+    lines, kills = first, 0
     while True:
         secrets, before = cluster.secrets(), cluster.journal_lines()
         running = cluster.start("apply", "--rotate-passwords", "--yes")
@@ -95,11 +98,11 @@ def holds(cluster: Cluster, first: int, every: int) -> None:
             assert cluster.secrets() == secrets
             cluster.converged()
         if not cut_off:
-            return
-        lines += every
+            return kills
+        lines, kills = lines + every, kills + 1
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(3600)
-def test_killed_at_every_line_of_the_journal_apply_completes_it(trio: Cluster) -> None:
-    holds(trio, first=1, every=1)
+def test_killed_at_every_line_of_the_journal_apply_completes_it(trio: Cluster, tell_lines: TellLines) -> None:
+    tell_lines(holds(trio, first=1, every=1))

@@ -9,6 +9,9 @@ import pytest
 from support.clusters import Cluster
 from support.processes import within
 from support.servers import wait_until
+from support.writer import Writer
+
+from .conftest import TellLines
 
 
 @pytest.fixture(scope="module")
@@ -131,21 +134,25 @@ def killed_at(cluster: Cluster, node: str, lines: int) -> bool:
     return was_alive
 
 
-def holds(cluster: Cluster, first: int, every: int) -> None:
+def holds(cluster: Cluster, first: int, every: int) -> int:
+    """The number of kills. A client writes to the new primary all along."""
     lines, turn = first, 0
     while True:
         old, new = part(cluster)
-        cut_off = killed_at(cluster, old, lines)
-        # A program that outlived pgtandem ends by itself.
-        within(10, lambda: not any("pg_rewind" in words for words in cluster.processes().values()))
-        again = cluster.run("apply", "--yes") if turn % 2 else cluster.run("rejoin", old, "--yes")
-        if again.exit_code:
-            assert turn % 2, again.said
-            cluster.ok("rejoin", old, "--yes")
+        with Writer(cluster, primary=new) as writer:
+            cut_off = killed_at(cluster, old, lines)
+            # A program that outlived pgtandem ends by itself.
+            within(10, lambda: not any("pg_rewind" in words for words in cluster.processes().values()))
+            again = cluster.run("apply", "--yes") if turn % 2 else cluster.run("rejoin", old, "--yes")
+            if again.exit_code:
+                assert turn % 2, again.said
+                cluster.ok("rejoin", old, "--yes")
+            writer.goes_on()
+        writer.everything_is_on(old, new)
         is_back(cluster, old, new)
         assert kept(cluster, old)
         if not cut_off:
-            return
+            return turn
         lines, turn = lines + every, turn + 1
 
 
@@ -154,8 +161,7 @@ def test_killed_at_some_lines_of_the_journal_it_comes_back(pair: Cluster) -> Non
 
 
 @pytest.mark.chaos
-def test_killed_at_every_line_of_the_journal_it_comes_back() -> None:
+def test_killed_at_every_line_of_the_journal_it_comes_back(tell_lines: TellLines) -> None:
     with Cluster() as cluster:
         cluster.up()
-        for first in (1, 2):
-            holds(cluster, first=first, every=1)
+        tell_lines(holds(cluster, first=1, every=1))

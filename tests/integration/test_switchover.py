@@ -12,6 +12,8 @@ from support.installations import Installation, installations, packaged
 from support.servers import wait_until
 from support.writer import Writer
 
+from .conftest import TellLines
+
 
 @pytest.fixture(scope="module")
 def trio() -> Iterator[Cluster]:
@@ -206,9 +208,9 @@ def killed_at(cluster: Cluster, to: str, lines: int) -> bool:
     return was_alive
 
 
-def holds(cluster: Cluster, first: int, every: int) -> None:
-    """Killed at line `first`, and every so many further, and completed: by the same command, or by apply."""
-    lines, turn = first, 0
+def holds(cluster: Cluster, first: int, every: int, turn: int = 0) -> int:
+    """Killed at line `first`, and every so many further, and completed: by the same command, or by apply. How often."""
+    lines, kills = first, 0
     while True:
         old = primary_of(cluster)
         to = "db2" if old == "db1" else "db1"
@@ -224,8 +226,8 @@ def holds(cluster: Cluster, first: int, every: int) -> None:
         assert writer.warnings == []
         writer.everything_is_on(*cluster.nodes)
         if not cut_off:
-            return
-        lines, turn = lines + every, turn + 1
+            return kills
+        lines, turn, kills = lines + every, turn + 1, kills + 1
 
 
 def test_killed_at_some_lines_of_the_journal_it_is_completed(trio: Cluster) -> None:
@@ -233,12 +235,14 @@ def test_killed_at_some_lines_of_the_journal_it_is_completed(trio: Cluster) -> N
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize("synchronous", ["none", "any 1"])
-def test_killed_at_every_line_of_the_journal_it_is_completed(synchronous: str) -> None:
+@pytest.mark.parametrize(("synchronous", "turn"), [("none", 0), ("any 1", 1)])
+def test_killed_at_every_line_of_the_journal_it_is_completed(
+    synchronous: str, turn: int, tell_lines: TellLines
+) -> None:
+    """Of the two, one completes it at a line by the same command, and the other one by apply."""
     with Cluster(standbys=2, replication={"synchronous": synchronous}) as cluster:
         cluster.up()
-        for first in (1, 2):  # so that each line is followed by the same command once, and by apply once
-            holds(cluster, first=first, every=1)
+        tell_lines(holds(cluster, first=1, every=1, turn=turn))
 
 
 def test_a_primary_that_was_stopped_by_a_cut_off_switchover_goes_on_even_after_a_crash(trio: Cluster) -> None:

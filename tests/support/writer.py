@@ -21,11 +21,11 @@ _RETRY_SECONDS = 0.003
 class Writer:
     """Use it as a context manager: it writes from the beginning of the block to its end."""
 
-    def __init__(self, cluster: Cluster, uri: str = "") -> None:
-        """Over the URI that pgtandem prints, unless another one is given."""
+    def __init__(self, cluster: Cluster, uri: str = "", primary: str = "") -> None:
+        """Over the URI that pgtandem prints, unless another one is given; of two primaries to the one that is named."""
         self._cluster = cluster
-        self._uri = uri or cluster.ok("uri").out.strip()
-        primary = next(name for name, (role, _) in cluster.states().items() if role == "primary")
+        self._uri = uri or cluster.ok("uri", *(("--node", primary) if primary else ())).out.strip()
+        primary = primary or next(name for name, (role, _) in cluster.states().items() if role == "primary")
         cluster.sql(primary, "CREATE TABLE IF NOT EXISTS written (id bigint PRIMARY KEY)")
         self._next = int(cluster.sql(primary, "SELECT coalesce(max(id), 0) + 1000000 FROM written"))
         self._end = threading.Event()

@@ -110,3 +110,17 @@ def test_a_node_per_host(tmp_path: Path) -> None:
 def test_hosts_that_are_none_are_refused(options: list[str], tmp_path: Path) -> None:
     assert main(["-f", str(tmp_path / "pgtandem.toml"), "init", *options]) == 10
     assert not (tmp_path / "pgtandem.toml").exists()
+
+
+@pytest.mark.parametrize("words", [["ssh://a@10.0.0.1"], ["shop", "ssh://a@10.0.0.1"], ["ssh://a@10.0.0.1", "ssh://b"]])
+def test_a_host_in_the_folders_place_makes_no_folder(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in ("init", "adopt"):
+        assert main([command, *words]) == 10
+        told = capsys.readouterr().err
+        assert '"ssh://a@10.0.0.1" is no folder' in told
+        assert f"pgtandem {command} --host ssh://a@10.0.0.1" in told
+    assert main(["plan", "ssh://a@10.0.0.1"]) == 10
+    assert list(tmp_path.iterdir()) == []

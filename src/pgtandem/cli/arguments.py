@@ -57,6 +57,11 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         raise _mistyped(f'there is no command "{command}"', command, COMMANDS, "pgtandem ", "pgtandem --help")
     own, rest = _split_psql(after) if command == "psql" else (after, [])
     options, unknown = top.parse_known_args([*before, command, *own])
+    # What looks like a host is no folder, and none is made of it.
+    hosts = [word for word in (getattr(options, "directory", None), *unknown) if word and "://" in word]
+    if hosts:
+        hint = f"pgtandem {command} --host {hosts[0]}" if hasattr(options, "hosts") else f"{subs[command].prog} --help"
+        raise _wrong(f'{command}: "{hosts[0]}" is no folder', hint)
     if unknown:
         _refuse_unknown(command, unknown[0], subs[command])
     options.file = getattr(options, "file_after", None) or options.file

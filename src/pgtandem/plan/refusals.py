@@ -7,7 +7,7 @@ from dataclasses import replace
 from pgtandem.errors import CODES, PgtandemError, Problem
 from pgtandem.model.facts import Absent, Known, Unknown
 from pgtandem.model.names import NodeName
-from pgtandem.model.observed import DataDirectory, Observed, ObservedNode, Obstacle, PostmasterState
+from pgtandem.model.observed import ControlData, DataDirectory, Observed, ObservedNode, Obstacle, PostmasterState
 from pgtandem.model.topology import HostAddress, Topology
 from pgtandem.plan.adopting import adoption_findings
 from pgtandem.plan.between_hosts import library_findings, path_findings
@@ -323,14 +323,14 @@ def _existing_data(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[F
     unreadable = list(_unreadable_data(wish.topology, name, node))
     if unreadable:
         yield from unreadable
-    elif name != wish.primary:
-        yield from _existing_standby(wish, name, node)
+    elif name != wish.primary and node.control is not None:  # without programs, which is told, there is none
+        yield from _existing_standby(wish, name, node, node.control)
 
 
 def _unreadable_data(topology: Topology, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
     """What the programs of the topology's major version cannot read."""
     data = node.directory
-    if data is None or isinstance(node.programs, Absent):
+    if data is None:
         return
     where = topology.node(name).data_directory
     if isinstance(data.major, Known) and data.major.value != topology.postgresql:
@@ -344,7 +344,7 @@ def _unreadable_data(topology: Topology, name: NodeName, node: ObservedNode) -> 
             ),
         )
         return
-    if node.control is None:
+    if node.control is None and not isinstance(node.programs, Absent):
         reason = data.control if isinstance(data.control, Unknown) else Unknown("its control file is missing")
         copied = f", or move it away so that {name} is copied anew" if data.standby_signal else " from a backup"
         yield (
@@ -358,10 +358,8 @@ def _unreadable_data(topology: Topology, name: NodeName, node: ObservedNode) -> 
         )
 
 
-def _existing_standby(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
-    primary, control = wish.seen(wish.primary), node.control
-    where = wish.node(name).data_directory
-    assert control is not None
+def _existing_standby(wish: Wish, name: NodeName, node: ObservedNode, control: ControlData) -> Iterator[Finding]:
+    primary, where = wish.seen(wish.primary), wish.node(name).data_directory
     anew = f"stop {name}, move {where} away and run pgtandem apply: it is copied anew"
     if primary.control and control.system_identifier != primary.control.system_identifier:
         yield (

@@ -50,7 +50,8 @@ synchronous = "any 1"
 """
 FOREIGN = PAIR.replace('directory = "archive"', 'command = "pgbackrest archive-push %p"\nrestore = "get %f %p"')
 LATE = PAIR + '[nodes.db3]\nport = 5434\napply_delay = "1h"\n'
-FILES = {"foreign": FOREIGN, "late": LATE, "pair": PAIR, "trio": TRIO, "hosts": HOSTS}
+POOLED = PAIR + '[pgbouncers.pool1]\nport = 6432\nfile = "/etc/pool.ini"\ndatabases.shop = "postgres"\n'
+FILES = {"pooled": POOLED, "foreign": FOREIGN, "late": LATE, "pair": PAIR, "trio": TRIO, "hosts": HOSTS}
 _BIG = DiskSpace(1 << 43, 1 << 42, "disk2")
 
 

@@ -99,6 +99,11 @@ def backups(**facts: Any) -> Differences:
     return {"backups": {"found": [{**GOOD_BACKUP, **facts}]}}
 
 
+def pool(**facts: Any) -> Differences:
+    row = {"name": "shop", "host": "127.0.0.1", "port": 5432, "dbname": "postgres", **facts}
+    return {"pgbouncers": {"pool1": {"console": {"databases": {"shop": row}}}}}
+
+
 PROVOKED: list[tuple[str, str, int, Differences]] = [
     ("ARC01", "pair", 18, command("cp %p /archive/%f")),
     ("ARC01", "pair", 18, command("test ! -f /archive/%f && /bin/cp %p /archive/%f")),
@@ -275,6 +280,11 @@ PROVOKED: list[tuple[str, str, int, Differences]] = [
     ),
     ("HST02", "hosts", 18, {"hosts": {"ssh://postgres@10.0.0.2": CLOCK}}),
     ("HST03", "pair", 18, server(version_number=180005)),
+    ("HST16", "pair", 18, server(version_number=180003)),
+    ("HST17", "pair", 18, server("db2", version_number=180005)),
+    ("POL01", "pooled", 18, pool(paused=True)),
+    ("POL02", "pooled", 18, pool(port=5433)),
+    ("POL03", "pooled", 18, {"pgbouncers": {"pool1": {"console": "unknown: connection refused"}}}),
     ("HST04", "pair", 18, {"db2": {"data": {"control": {"wal_segment_bytes": 1 << 20}}}}),
     ("HST05", "pair", 18, detail(extensions=["plpgsql", "postgis"], available_extensions=["plpgsql", "postgis"])),
     ("HST07", "pair", 18, settings(shared_buffers="1048576") | {"around": {"memory_bytes": 8 << 30}}),

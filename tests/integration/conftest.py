@@ -4,15 +4,28 @@ The long chaos tests run only when asked for: `pytest tests/integration -m chaos
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
+
+from support.provoking import Looks
 
 #: Tells at how many lines of the journal a test cut something off.
 TellLines = Callable[[int], None]
 
 #: A chaos test that says nothing else may take so long.
 _CHAOS_SECONDS = 3600
+
+
+@pytest.fixture
+def looks(request: pytest.FixtureRequest) -> Iterator[Looks]:
+    """What doctor finds, look by look: in the end the rules that the test is said to provoke must be among it."""
+    taken = Looks()
+    failed = request.session.testsfailed
+    yield taken
+    if request.session.testsfailed == failed:
+        for mark in request.node.iter_markers("provokes"):
+            taken.prove(mark.args, **mark.kwargs)
 
 
 def pytest_configure(config: pytest.Config) -> None:

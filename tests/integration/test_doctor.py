@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from pgtandem.doctor.diagnose import RULES
 from support.clusters import Cluster
 from support.processes import within
+from support.provoking import Looks, ids, provokes
 
 pytestmark = pytest.mark.real
 
@@ -40,7 +42,7 @@ SQL_ON_PRIMARY = (
     "CREATE UNLOGGED TABLE fleeting (i int)",
 )
 EXPECTED = {
-    *("ARC01", "ARC02", "ARC03", "ARC07", "ARC08", "ARC13", "ARC15", "RST02", "RST04", "RST07", "RST09"),
+    *("ARC01", "ARC02", "ARC03", "ARC07", "ARC08", "ARC15", "RST02", "RST04", "RST07", "RST08", "RST09"),
     *("REP01", "REP02", "REP03", "REP04", "REP06", "REP12", "REP13", "REP15", "REP16", "REP21", "REP22", "REP23"),
     *("REP27", "REP31", "REP32", "REP33", "SYN03", "SYN04", "SYN09", "STB05", "STB10", "STB11", "STB17", "STB20"),
 }
@@ -53,15 +55,15 @@ def pair() -> Iterator[Cluster]:
         yield cluster
 
 
+#: Only while a server does not run.
+STOPPED = {"STB21"}
+
+
 def doctor(cluster: Cluster, code: int) -> dict[str, Any]:
     done = cluster.run("doctor", "--json")
     assert done.exit_code == code, done.said
     document: dict[str, Any] = json.loads(done.out)
     return document
-
-
-def ids(document: dict[str, Any]) -> set[str]:
-    return {finding["id"] for finding in (*document["findings"], *document["notes"])}
 
 
 def test_a_cluster_that_was_just_built_has_no_findings(pair: Cluster) -> None:
@@ -86,7 +88,12 @@ def test_it_changes_nothing(pair: Cluster) -> None:
         pair.ok("doctor")
 
 
-def test_traps_that_were_set_are_found(pair: Cluster) -> None:
+@provokes(*EXPECTED, *STOPPED)
+@provokes(*(rule for rule in EXPECTED if RULES[rule].by_sql), over_sql=True)
+def test_traps_that_were_set_are_found(pair: Cluster, looks: Looks) -> None:
+    looks.take(ids(doctor(pair, 0)))
+    dsns = [f"postgres://postgres:{pair.password()}@127.0.0.1:{pair.port(node)}/postgres" for node in pair.nodes]
+    looks.over_sql(*dsns)
     with pair.connect("db1") as primary, pair.connect("db2") as standby:
         for connection, values in ((primary, ON_PRIMARY), (standby, ON_STANDBY)):
             for name, value in values.items():
@@ -110,6 +117,7 @@ def test_traps_that_were_set_are_found(pair: Cluster) -> None:
     pair.edit(pair.data("db1") / "pg_hba.conf", lambda text: text + "host replication all 0.0.0.0/0 trust\nhost what\n")
     pair.edit(pair.data("db2") / "pgtandem" / "passfile", lambda text: "#" + text)
     pair.edit(pair.data("db2") / "postgresql.conf", lambda text: text + "no_such_setting = 1\n")
+    (pair.data("db2") / "standby.signal").unlink()
     for path in (pair.data("db1") / "recovery.conf", pair.data("db1") / "backup_label"):
         path.write_text("")
         pair.own(path)
@@ -121,7 +129,7 @@ def test_traps_that_were_set_are_found(pair: Cluster) -> None:
 
     def all_found() -> bool:
         document.update(doctor(pair, 2))
-        return ids(document) >= EXPECTED
+        return looks.take(ids(document)) >= EXPECTED
 
     within(20, all_found)
     assert EXPECTED - ids(document) == set()
@@ -132,10 +140,45 @@ def test_traps_that_were_set_are_found(pair: Cluster) -> None:
     assert password not in json.dumps(document)
     assert password not in pair.run("doctor").said
 
+    looks.over_sql(*dsns)
+
     pair.stop_server("db2")
     document = doctor(pair, 2)
-    assert "STB21" in ids(document)
+    assert looks.take(ids(document)) >= STOPPED
     assert document["unseen"] == [{"name": "db2", "why": "Its server does not run."}]
+
+
+@provokes("ARC13", "ARC14", "RST10", "RST13", "ARC12", "ARC19", "SYN05")
+def test_traps_of_backups_and_of_the_topology_file_are_found(looks: Looks) -> None:
+    with Cluster(replication={"synchronous": "first 1"}) as cluster:
+        for node in cluster.nodes.values():
+            node["zone"] = "cellar"
+        cluster.write()
+        cluster.up()
+        assert looks.take(ids(doctor(cluster, 2))) >= {"RST10", "ARC12", "SYN05"}
+        cluster.nodes["db2"]["zone"] = "attic"
+        cluster.topology["parameters"]["archive_timeout"] = "5min"
+        cluster.replication["synchronous"] = "none"
+        cluster.apply()
+        cluster.ok("backup", "--yes")
+        cluster.ok("drill", "--yes")
+        assert not {"ARC14", "RST10", "RST13", "ARC12", "SYN05"} & looks.take(ids(doctor(cluster, 0)))
+
+        (system,) = [path for path in cluster.archive.iterdir() if path.name.isdigit()]
+        (backup,) = (system / "backups").iterdir()
+        base = backup / "base.tar"
+        content = bytearray(base.read_bytes())
+        content[5_000_000] ^= 1
+        base.write_bytes(content)
+        cluster.run("backup", "verify").refused("PT-4053", 13)
+        made = json.loads(cluster.run("backup", "list", "--json").out)["backups"][0]
+        start = cluster.sql("db1", f"SELECT pg_walfile_name('{made['start_lsn']}')")
+        (system / start).rename(system / f"{start}.partial")
+        assert looks.take(ids(doctor(cluster, 2))) >= {"ARC13", "ARC14", "RST13"}
+
+        cluster.topology["archive"] = {"command": "pgbackrest archive-push %p", "restore": "pgbackrest get %f %p"}
+        cluster.write()
+        assert "ARC19" in looks.take(ids(doctor(cluster, 0)))
 
 
 def test_explain_needs_no_cluster(pair: Cluster) -> None:

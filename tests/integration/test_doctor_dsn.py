@@ -16,11 +16,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from pgtandem.cli.doctor_by_sql import look_at_dsns
-from pgtandem.doctor.diagnose import diagnose
-from support.installations import Installation, installations, packaged
+from support.installations import Installation, installations, older, packaged
 from support.program import PROGRAM, Done
+from support.provoking import Looks, provokes
+from support.relay import Relay
 from support.servers import PASSWORD, RealServer, wait_until
+from support.transactions import age_prepared_transaction, pass_transactions, spend_transactions
 
 pytestmark = pytest.mark.real
 
@@ -47,16 +48,17 @@ def _dsns(*servers: RealServer) -> list[str]:
     return [word for each in servers for word in ("--dsn", f"postgres://postgres@127.0.0.1:{each.port}/postgres")]
 
 
-def found(*servers: RealServer) -> set[str]:
+def found(looks: Looks, *servers: RealServer) -> set[str]:
     """The ids of what doctor finds; the same as the program does, without starting it each time."""
-    dsns = [dsn.replace("postgres@", f"postgres:{PASSWORD}@") for dsn in _dsns(*servers)[1::2]]
-    return {finding.rule.id for finding in diagnose(look_at_dsns(dsns))}
+    return looks.over_sql(*(dsn.replace("postgres@", f"postgres:{PASSWORD}@") for dsn in _dsns(*servers)[1::2]))
 
 
 @dataclass
 class Pair:
     primary: RealServer
     standby: RealServer
+    looks: Looks
+    stack: ExitStack
     threads: list[threading.Thread] = field(default_factory=list)
 
     def set(self, server: RealServer, **settings: str) -> None:
@@ -155,7 +157,11 @@ def _a_page_is_damaged(pair: Pair) -> None:
 
 
 def _starts_with_other_limits(pair: Pair) -> None:
-    pair.restart(pair.standby, max_connections=150, archive_mode="off", recovery_target_timeline="current")
+    outside = pair.standby.base / "pg_hba.conf"
+    (pair.standby.data / "pg_hba.conf").rename(outside)
+    pair.restart(
+        pair.standby, max_connections=150, archive_mode="off", recovery_target_timeline="current", hba_file=outside
+    )
     pair.restart(
         pair.primary, hot_standby="off", recovery_target_name="yesterday", max_wal_senders=2, max_replication_slots=0
     )
@@ -169,17 +175,41 @@ def _nothing_keeps_wal(pair: Pair) -> None:
     pair.set(pair.standby, archive_command="cp %p /dev/null")
 
 
+def _catches_up_slowly(pair: Pair) -> None:
+    """The network lets little through of what was written while the standby was away."""
+    pair.standby.stop()
+    pair.set(pair.primary, synchronous_standby_names="standby", synchronous_commit="local")
+    pair.fill_segments(40)
+    relay = pair.stack.enter_context(Relay(pair.primary.port, 1024**2))
+    usual = f"host=127.0.0.1 port={pair.primary.port} user=postgres password={PASSWORD} application_name=standby"
+    pair.standby.configure({"primary_conninfo": usual.replace(str(pair.primary.port), str(relay.port))})
+    pair.standby.start()
+
+
+def _has_caught_up(pair: Pair) -> None:
+    usual = f"host=127.0.0.1 port={pair.primary.port} user=postgres password={PASSWORD} application_name=standby"
+    pair.set(pair.primary, synchronous_standby_names="", synchronous_commit="on")
+    pair.set(pair.standby, primary_conninfo=usual)
+    pair.primary.wait_streaming()
+
+
 #: In this order: what one state leaves behind the next one may need.
 TRAPS: tuple[tuple[str, Callable[[Pair], None], set[str]], ...] = (
     (
         "limits and leftovers",
         _starts_with_other_limits,
-        {"ARC10", "REP09", "REP10", "REP19", "REP20", "RST03", "RST05"},
+        {"ARC10", "REP09", "REP10", "REP19", "REP20", "REP30", "RST03", "RST05"},
     ),
     ("archived by the standby too", _nothing_keeps_wal, {"ARC11", "ARC01"}),
+    ("a standby that is far behind", _catches_up_slowly, {"SYN10"}),
+    ("and no more", _has_caught_up, set()),
     ("archive falls behind", _archive_falls_behind, {"ARC06"}),
     ("archive fails", _archive_fails, {"ARC05"}),
-    ("two archivers", lambda pair: pair.set(pair.primary, archive_library="nonesuch"), {"ARC17"}),
+    (
+        "two archivers",
+        lambda pair: pair.set(pair.primary, archive_library="nonesuch", archive_timeout="0"),
+        {"ARC12", "ARC17"},
+    ),
     ("a slot that lost its WAL", _slot_is_lost, {"REP14", "REP11"}),
     (
         "a logical slot",
@@ -199,10 +229,11 @@ TRAPS: tuple[tuple[str, Callable[[Pair], None], set[str]], ...] = (
 )
 
 
-def _made(stack: ExitStack, installation: Installation) -> Pair:
+def _made(stack: ExitStack, installation: Installation, looks: Looks) -> Pair:
     settings: dict[str, object] = {
         "wal_level": "logical",
         "archive_mode": "on",
+        "archive_timeout": "5min",
         "archive_command": "/bin/sh pgtandem/none %p",
         "synchronous_commit": "on",
         "wal_keep_size": "2GB",
@@ -217,15 +248,16 @@ def _made(stack: ExitStack, installation: Installation) -> Pair:
     standby = stack.enter_context(RealServer(installation)).base_backup(primary)
     standby.start()
     primary.wait_streaming()
-    return Pair(primary, standby)
+    return Pair(primary, standby, looks, stack)
 
 
+@provokes("RST01", *(rule for _, _, rules in TRAPS for rule in rules), over_sql=True)
 @pytest.mark.skipif(NEWEST is None, reason="there is no embedded PostgreSQL 18")
-def test_each_trap_that_is_set_on_a_foreign_pair_is_found_and_was_silent_before() -> None:
+def test_each_trap_that_is_set_on_a_foreign_pair_is_found_and_was_silent_before(looks: Looks) -> None:
     assert NEWEST is not None
     with ExitStack() as stack:
-        pair = _made(stack, NEWEST)
-        before = found(pair.primary, pair.standby)
+        pair = _made(stack, NEWEST, looks)
+        before = found(looks, pair.primary, pair.standby)
         # What the recipe of these tests has by itself: a superuser streams, with its password in primary_conninfo.
         assert before >= {"REP01", "REP22", "RST01"}
         for name, arrange, expected in TRAPS:
@@ -243,11 +275,11 @@ def _found_soon(pair: Pair, expected: set[str]) -> set[str]:
 
     def all_found() -> bool:
         now.clear()
-        now.update(found(pair.primary, pair.standby))
+        now.update(found(pair.looks, pair.primary, pair.standby))
         return expected <= now
 
     with suppress(AssertionError):
-        wait_until(all_found, "", 20)
+        wait_until(all_found, "", 60)
     return now
 
 
@@ -257,43 +289,134 @@ def _commits_end(pair: Pair) -> None:
         thread.join(30)
 
 
+@provokes("ARC09", "HST04", "REP08", "STB01", "STB02", "STB03", "STB04", "STB07", "STB09", "STB21", over_sql=True)
 @pytest.mark.skipif(NEWEST is None, reason="there is no embedded PostgreSQL 18")
-def test_clusters_that_are_none_and_servers_that_parted_are_found() -> None:
+def test_clusters_that_are_none_and_servers_that_parted_are_found(looks: Looks) -> None:
     assert NEWEST is not None
+    archiving = {"archive_mode": "on", "archive_command": "put %p"}
     with ExitStack() as stack:
-        primary = stack.enter_context(RealServer(NEWEST)).initdb("--no-data-checksums")
+        primary = stack.enter_context(RealServer(NEWEST)).initdb("--no-data-checksums", settings=archiving)
         primary.start()
         copy = stack.enter_context(RealServer(NEWEST)).base_backup(primary)
         copy.start()
         primary.wait_streaming()
-        assert {"STB01", "STB02", "STB03", "STB09", "HST04", "REP08"} & found(primary, copy) == set()
-        assert "STB04" in found(primary, copy)
+        assert "STB04" in found(looks, primary, copy)
+        # What replay has changed in memory the checkpoint after a promotion writes at its leisure.
+        primary.sql("CREATE TABLE many AS SELECT i, repeat('x', 500) AS filler FROM generate_series(1, 12000) AS i")
+        copy.wait_for("SELECT to_regclass('many') IS NOT NULL")
         copy.promote()
         copy.wait_for("SELECT NOT pg_is_in_recovery()")
-        assert "STB01" in found(primary, copy)
+        assert found(looks, primary, copy) >= {"STB01", "STB07"}
         copy.stop()
         copy.follow(primary)
         copy.start()
         # It asks again and again, and is refused each time.
-        wait_until(lambda: found(primary, copy) >= {"STB03", "STB09", "STB21"}, "the parted standby is found")
+        wait_until(lambda: found(looks, primary, copy) >= {"STB03", "STB09", "STB21"}, "the parted standby is found")
         lone = stack.enter_context(RealServer(NEWEST)).initdb(
             "--wal-segsize=1", settings={"wal_level": "minimal", "max_wal_senders": 0, "fsync": "on"}
         )
         lone.start()
-        assert found(primary, lone) >= {"STB02", "HST04", "REP08"}
-        assert "STB20" not in found(lone)
+        assert found(looks, primary, lone) >= {"STB02", "HST04", "REP08"}
+        assert not {"STB20", "STB04"} & found(looks, lone)
+        lone.stop()
+        lone.configure({"wal_level": "replica", **archiving})
+        lone.start()
+        assert "ARC09" in found(looks, primary, lone)
 
 
-def test_an_exclusive_backup_and_a_version_past_its_last_day_are_found() -> None:
+@provokes("RST12", "HST15", over_sql=True)
+def test_an_exclusive_backup_and_a_version_past_its_last_day_are_found(looks: Looks) -> None:
+    """On a pair of the age of recovery.conf, whose settings SQL does not show: nothing is said of them."""
     try:
-        old = packaged(13)
+        old = packaged(11)
     except LookupError as reason:
         pytest.skip(str(reason))
-    with RealServer(old) as server:
-        server.initdb().start()
-        assert "RST12" not in found(server)
+    with RealServer(old) as server, RealServer(old) as standby:
+        server.initdb(settings={"archive_mode": "on", "archive_command": "put %p"}).start()
+        standby.base_backup(server).start()
+        server.wait_streaming()
+        assert not {"RST12", "RST01", "RST03", "STB09"} & found(looks, server, standby)
         server.sql("SELECT pg_start_backup('by hand', true)")
-        assert found(server) >= {"RST12", "HST15"}
+        assert found(looks, server, standby) >= {"RST12", "HST15"}
+        with RealServer(installations()[0]) as new:
+            new.initdb().start()
+            assert "HST15" not in found(looks, new)
+
+
+@provokes("STB14", "STB18", over_sql=True)
+@pytest.mark.skipif(NEWEST is None, reason="there is no embedded PostgreSQL 18")
+def test_what_has_kept_rows_for_long_is_found(looks: Looks) -> None:
+    """An hour and a hundred million transactions are put in place: see support/transactions.py."""
+    assert NEWEST is not None
+    with RealServer(NEWEST) as server:
+        server.initdb(settings={"max_prepared_transactions": 5, "wal_level": "logical"}).start()
+        server.sql("SELECT pg_create_logical_replication_slot('old', 'pgoutput')")
+        with server.connect(autocommit=False) as connection:
+            connection.execute("CREATE TABLE prepared (i int)")
+            connection.execute("PREPARE TRANSACTION 'forgotten'")
+        server.sql("CHECKPOINT")  # which writes it to its file
+        assert not {"STB14", "STB18"} & found(looks, server)
+        server.stop()
+        age_prepared_transaction(server, hours=3)
+        server.start()
+        assert "STB18" in found(looks, server)
+        server.sql("ROLLBACK PREPARED 'forgotten'")
+        server.stop()
+        pass_transactions(server, 150_000_000)
+        server.start()
+        assert "STB14" in found(looks, server)
+
+
+@provokes("STB13", over_sql=True)
+@pytest.mark.chaos
+@pytest.mark.skipif(NEWEST is None, reason="there is no embedded PostgreSQL 18")
+def test_a_query_on_a_standby_that_keeps_rows_of_ten_million_transactions_is_found(looks: Looks) -> None:
+    assert NEWEST is not None
+    with RealServer(NEWEST) as primary, RealServer(NEWEST) as standby:
+        primary.initdb(settings={"autovacuum": "off", "max_wal_size": "4GB"}).start()
+        standby.base_backup(primary, settings={"hot_standby_feedback": "on"})
+        standby.configure({"wal_receiver_status_interval": "1s"})
+        standby.start()
+        primary.wait_streaming()
+        with standby.connect(autocommit=False) as reader:
+            reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            reader.execute("SELECT count(*) FROM pg_class")
+            primary.wait_for("SELECT backend_xmin IS NOT NULL FROM pg_stat_replication")
+            assert "STB13" not in found(looks, primary, standby)
+            spend_transactions(primary, 10_100_000)
+            assert "STB13" in found(looks, primary, standby)
+            reader.rollback()
+        wait_until(lambda: "STB13" not in found(looks, primary, standby), "the query is over")
+
+
+@provokes("HST01", over_sql=True)
+def test_texts_that_another_library_has_ordered_are_found(looks: Looks) -> None:
+    """Two releases of an operating system are not to be had here: the version that the database was made with is put
+    into the catalogue, as pg_upgrade or a new release of ICU leaves it."""
+    debian = next((each for each in installations() if each.name.startswith("system")), None)
+    if debian is None or debian.major < 15:
+        pytest.skip("Debian's PostgreSQL, which has ICU, is not installed")
+    with RealServer(debian) as server:
+        server.initdb("--locale-provider=icu", "--icu-locale=en").start()
+        assert "HST01" not in found(looks, server)
+        server.sql("UPDATE pg_database SET datcollversion = '58.0.6.50' WHERE datname = 'postgres'")
+        assert "HST01" in found(looks, server)
+
+
+@provokes("HST03", "HST17", over_sql=True)
+@pytest.mark.chaos
+def test_minor_versions_that_differ_are_found(looks: Looks) -> None:
+    try:
+        before, after = older(17), packaged(17)
+    except LookupError as reason:
+        pytest.skip(str(reason))
+    with RealServer(after) as primary, RealServer(before) as standby, RealServer(after) as same:
+        primary.initdb().start()
+        for each in (standby, same):
+            each.base_backup(primary).start()
+        primary.wait_streaming(2)
+        assert not {"HST03", "HST17"} & found(looks, primary, same)
+        assert {"HST03", "HST17"} <= found(looks, primary, standby)
 
 
 def test_it_says_what_it_could_not_see_and_who_did_not_answer() -> None:
@@ -303,6 +426,7 @@ def test_it_says_what_it_could_not_see_and_who_did_not_answer() -> None:
         document = doctor(server, gone)
         unseen = {row["name"]: row["why"] for row in document["unseen"]}
         assert "Only SQL was asked" in unseen[f"127.0.0.1:{server.port}"]
+        assert "ARC07" in unseen["rules"], "they say nothing without a host"
         assert "refused" in unseen[f"127.0.0.1:{gone.port}"].lower()
         words = pgtandem("doctor", *_dsns(server))
         assert "pgtandem adopt" in words.out

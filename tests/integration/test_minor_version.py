@@ -1,5 +1,6 @@
 """The packages were updated: plan says which servers run an older version, and apply restarts them one by one."""
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,6 +10,7 @@ import pytest
 
 from support.clusters import Cluster
 from support.installations import older, packaged
+from support.provoking import Looks, ids, provokes
 from support.writer import Writer
 
 pytestmark = pytest.mark.chaos
@@ -43,14 +45,17 @@ def versions(cluster: Cluster) -> list[str]:
     return [cluster.setting(node, "server_version").split()[0] for node in cluster.nodes]
 
 
-def test_servers_that_run_an_older_version_are_restarted_the_primary_last(updated: Cluster) -> None:
+@provokes("HST16")
+def test_servers_that_run_an_older_version_are_restarted_the_primary_last(updated: Cluster, looks: Looks) -> None:
     assert "db1 waits for a restart: it runs 17.9, and 17.10 is installed" in " ".join(
         updated.run("status").out.split()
     )
+    assert "HST16" in looks.take(ids(json.loads(updated.run("doctor", "--json").out)))
     assert updated.step_kinds()[:3] == [("restart", "db2"), ("restart", "db3"), ("restart", "db1")]
     with Writer(updated) as writer:
         updated.apply()
         writer.goes_on()
+    looks.take(ids(json.loads(updated.run("doctor", "--json").out)))
     assert versions(updated) == ["17.10"] * 3
     writer.everything_is_on(*updated.nodes)
 

@@ -1,15 +1,17 @@
 """A real PgBouncer before the cluster: its clients see no error and one pause, and are never left waiting."""
 
+import json
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
 
 from support.clusters import Cluster
 from support.pgbouncers import PROGRAM, Pgbouncer
+from support.provoking import Looks, ids, provokes
 from support.servers import wait_until
 from support.writer import Writer
 
@@ -108,6 +110,33 @@ def test_a_pgtandem_that_was_killed_in_the_pause_leaves_a_fact_that_the_next_com
             pooled.is_well()
     assert writer.errors == []
     writer.everything_is_on("db1", "db2")
+
+
+@provokes("POL01", "POL02", "POL03")
+def test_doctor_tells_of_one_that_pauses_leads_astray_or_is_gone(pooled: Pooled, looks: Looks) -> None:
+    def look() -> set[str]:
+        done = pooled.run("doctor", "--json")
+        assert done.exit_code in (0, 2), done.said
+        return looks.take(ids(json.loads(done.out)))
+
+    assert not {"POL01", "POL02", "POL03"} & look()
+    primary, standby = (str(pooled.nodes[node]["port"]) for node in sorted(pooled.nodes, key=is_not(pooled.primary())))
+    pooled.pool.admin("PAUSE shop")
+    assert "POL01" in look()
+    pooled.pool.admin("RESUME shop")
+    pooled.edit(pooled.pool.owned, lambda text: text.replace(primary, standby))
+    pooled.pool.admin("RELOAD")
+    assert "POL02" in look()
+    pooled.ok("apply", "--yes")
+    pooled.is_well()
+    pooled.pool.kill()
+    assert "POL03" in look()
+    pooled.pool.start()
+    pooled.is_well()
+
+
+def is_not(primary: str) -> Callable[[str], bool]:
+    return lambda node: node != primary
 
 
 def test_ctrl_c_in_the_pause_lets_the_clients_go_on(pooled: Pooled) -> None:

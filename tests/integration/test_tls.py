@@ -17,6 +17,7 @@ from pgtandem.adapters.certificates import X509Certificates
 from pgtandem.model.names import Secret
 from support.clusters import Cluster, free_ports
 from support.installations import Installation, installations
+from support.provoking import Looks, ids, provokes
 
 _WITH_TLS = [found for found in installations() if found.name == "system-15"]
 _DAY = 24 * 3600
@@ -189,7 +190,8 @@ def test_status_tells_when_the_first_certificate_expires(three: Cluster) -> None
 # --- certificates that need something
 
 
-def test_a_certificate_that_expires_soon_is_told_and_renewed_by_a_reload(three: Cluster) -> None:
+@provokes("REP24")
+def test_a_certificate_that_expires_soon_is_told_and_renewed_by_a_reload(three: Cluster, looks: Looks) -> None:
     before, streams, key = starts(three), receivers(three), public_key(three, "db2")
     soon = time.time() + 5 * _DAY
     old = own(three, "db2", "server.crt").read_text()
@@ -202,8 +204,10 @@ def test_a_certificate_that_expires_soon_is_told_and_renewed_by_a_reload(three: 
     assert status.exit_code == 2
     assert "the certificate of db2 expires on" in status.out
     assert three.step_kinds() == [("write_certificate", "db2")]
+    assert "REP24" in looks.take(ids(json.loads(three.run("doctor", "--json").out)))
 
     three.apply()
+    looks.take(ids(json.loads(three.run("doctor", "--json").out)))
     left = certificate(three, "db2").not_valid_after_utc.timestamp() - time.time()
     assert 360 * _DAY < left < 366 * _DAY
     assert three.status()["nodes"][1]["certificate_expires"] > three.status()["nodes"][0]["certificate_expires"][:10]

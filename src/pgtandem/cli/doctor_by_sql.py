@@ -27,7 +27,7 @@ def look_at_dsns(texts: Sequence[str]) -> Look:
 
         servers = [SqlServer(_access(dsn), _host(dsn)) for dsn in dsns]
         seen = await look_by_sql(PsycopgDatabase(), SystemClock(), ", ".join(names), servers)
-        return Look(seen.topology, seen.observed, seen.examined)
+        return Look(seen.topology, seen.observed, seen.examined, sql_only=True)
 
     return asyncio.run(work())
 

@@ -11,8 +11,8 @@ from pgtandem.model.plan import Plan
 from pgtandem.model.topology import Topology
 from pgtandem.observe.flow import Stages, wal_rate
 from pgtandem.observe.health import cluster_health
-from pgtandem.observe.pgbouncer_health import PgbouncerHealth
 from pgtandem.observe.tls_health import certificate_of, earliest_end
+from pgtandem.plan.pgbouncer_health import PgbouncerHealth
 
 if TYPE_CHECKING:  # other commands must not wait for them
     from pgtandem.apply.history import PastRun

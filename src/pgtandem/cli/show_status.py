@@ -9,9 +9,9 @@ from pgtandem.model.topology import Topology
 from pgtandem.model.words import duration_in_words, size_in_words
 from pgtandem.observe.backup_health import age_in_words
 from pgtandem.observe.health import ClusterHealth, NodeHealth, cluster_health
-from pgtandem.observe.pgbouncer_health import pgbouncer_in_words
 from pgtandem.observe.samples import STAGES
 from pgtandem.observe.tree import tree_of
+from pgtandem.plan.pgbouncer_health import pgbouncer_in_words
 
 _GOOD = ("running", "streaming", "delayed")
 _HEADING = ("node", "role", "state", "follows", "zone", "TL", "lag", "replay lag", *STAGES, "port")

@@ -77,6 +77,7 @@ def password_in_conninfo(look: Look) -> Iterator[Seen]:
     why="The node could not log in at the others: as a standby it stops streaming at the next interruption. After a "
     "change of roles it would not stream at all.",
     fix="pgtandem apply",
+    by_sql=False,
 )
 def passfile(look: Look) -> Iterator[Seen]:
     for name, seen in look.observed.nodes.items():
@@ -200,6 +201,7 @@ def hba_errors(look: Look) -> Iterator[Seen]:
     why="A server that listens at the loopback address only lets nobody in from another host. As a primary it would "
     "have no standbys.",
     fix="pgtandem apply",
+    by_sql=False,
 )
 def listens_locally(look: Look) -> Iterator[Seen]:
     if look.one_machine:
@@ -279,9 +281,19 @@ def encryption(look: Look) -> Iterator[Seen]:
         tls = value_or_none(seen.tls)
         certificate = (value_or_none(tls.served) or value_or_none(tls.certificate)) if tls else None
         if certificate and certificate.valid_until - look.observed.now < _EXPIRES_SOON_SECONDS:
-            days = (certificate.valid_until - look.observed.now) / _DAY
-            when = f"ends in {days:.0f} days" if days >= 0 else f"ended {-days:.0f} days ago"
-            yield Seen(name, f"the server's certificate {when}", fix="pgtandem apply")
+            yield Seen(name, f"the server's certificate {_ends(look, certificate.valid_until)}", fix="pgtandem apply")
+    authority = value_or_none(look.observed.authority)
+    if authority and authority.valid_until - look.observed.now < _EXPIRES_SOON_SECONDS:
+        yield Seen(
+            None,
+            f"the certificate of the cluster's CA {_ends(look, authority.valid_until)}",
+            fix="a new CA: pgtandem apply; where it is your own, its files under [tls]",
+        )
+
+
+def _ends(look: Look, end: float) -> str:
+    days = (end - look.observed.now) / _DAY
+    return f"ends in {days:.0f} days" if days >= 0 else f"ended {-days:.0f} days ago"
 
 
 @rule(

@@ -85,6 +85,7 @@ def always_succeeds(look: Look) -> Iterator[Seen]:
     why="One broken disk takes the data and the archive that was to bring it back. An archive that fills up also stops "
     "the server beside it.",
     fix='directory = "..." under [archive] in pgtandem.toml, on another disk or host',
+    by_sql=False,
 )
 def same_disk(look: Look) -> Iterator[Seen]:
     archive, wanted = value_or_none(look.observed.archive), look.topology.archive
@@ -151,6 +152,7 @@ def _segment_number(name: str, per_log: int) -> int:
     why="Recovery stops at the first segment that is not there, whatever comes behind it. Every moment between the "
     "hole and the next base backup is out of reach.",
     fix="take a new base backup now, then find out who removed or never wrote the segments",
+    by_sql=False,
 )
 def holes(look: Look) -> Iterator[Seen]:
     listing = value_or_none(look.examined.archive)
@@ -172,6 +174,7 @@ def holes(look: Look) -> Iterator[Seen]:
     why="Without it a server cannot tell where the timeline branched off, and follows the wrong one or none. A restore "
     "to a moment after the promotion fails.",
     fix="copy pg_wal/NNNNNNNN.history of the primary into the archive's folder",
+    by_sql=False,
 )
 def history_missing(look: Look) -> Iterator[Seen]:
     listing = value_or_none(look.examined.archive)
@@ -252,6 +255,7 @@ def no_timeout(look: Look) -> Iterator[Seen]:
     why="A promotion archives the unfinished segment of the old timeline under a name with .partial, which recovery "
     "never reads by itself. It belongs there: removing it may lose the last commits before a promotion.",
     fix="leave it where it is",
+    by_sql=False,
 )
 def partial(look: Look) -> Iterator[Seen]:
     listing = value_or_none(look.examined.archive)
@@ -299,6 +303,7 @@ def both_ways(look: Look) -> Iterator[Seen]:
     why="pgtandem sees whether archiving works, and nothing of what the archive holds: no holes, no missing history "
     "files, no disk that fills up. Base backups and restores are that tool's too.",
     fix="let that tool check its archive, for example pgbackrest verify or barman check",
+    by_sql=False,
 )
 def foreign_archive(look: Look) -> Iterator[Seen]:
     if look.topology.foreign_archive is not None:
@@ -311,6 +316,7 @@ def foreign_archive(look: Look) -> Iterator[Seen]:
     "the archive cannot take much more",
     why="When the archive is full, segments stay on the primary until its disk is full too. Then the primary stops.",
     fix="make room on the archive's disk, or move the archive",
+    by_sql=False,
 )
 def archive_full(look: Look) -> Iterator[Seen]:
     wanted, fact = look.topology.archive, look.observed.archive

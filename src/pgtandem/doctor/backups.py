@@ -24,6 +24,7 @@ def _backups(look: Look) -> Backups:
     why="Without the WAL from its beginning on, a backup brings back the moment of its own end at most. Somebody "
     "removed segments by their age, or another program prunes the archive.",
     fix="pgtandem backup --full, then find out who removed the segments",
+    by_sql=False,
 )
 def backup_without_wal(look: Look) -> Iterator[Seen]:
     listing = value_or_none(look.examined.archive)
@@ -49,6 +50,7 @@ def _segments(backup: Backup) -> list[str]:
     why="A backup that was never restored is a hope: a missing file, a wrong setting or a broken archive shows at the "
     "restore. A drill also tells how long a restore takes, before somebody has to know.",
     fix="pgtandem drill",
+    by_sql=False,
 )
 def never_restored(look: Look) -> Iterator[Seen]:
     backups, now = _backups(look), look.observed.now
@@ -75,6 +77,7 @@ def never_restored(look: Look) -> Iterator[Seen]:
     why="When it was read back, files of it were missing or had other content. Restored, it would bring damaged data, "
     "or nothing at all; and the disk that it lies on may be failing.",
     fix="pgtandem backup --full, and look at that disk",
+    by_sql=False,
 )
 def bad_backup(look: Look) -> Iterator[Seen]:
     backups = _backups(look)

@@ -5,7 +5,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 from types import ModuleType
 
-from pgtandem.doctor import access, archive, backups, hosts, replication, restore, settings, standbys, synchronous
+from pgtandem.doctor import (
+    access,
+    archive,
+    backups,
+    hosts,
+    pools,
+    replication,
+    restore,
+    settings,
+    standbys,
+    synchronous,
+)
 from pgtandem.doctor.look import Look
 from pgtandem.doctor.rules import Finding, Rule, Seen, Severity
 from pgtandem.model.facts import Absent, Unknown
@@ -20,6 +31,7 @@ _GROUPS: tuple[ModuleType, ...] = (
     synchronous,
     standbys,
     hosts,
+    pools,
 )
 
 
@@ -67,4 +79,8 @@ def unseen(look: Look) -> list[tuple[str, str]]:
             missing.append((str(name), seen.data.sentence))
     if isinstance(look.examined.archive, Unknown):
         missing.append(("archive", look.examined.archive.sentence))
+    if look.sql_only:
+        silent = [rule.id for rule in RULES.values() if not rule.by_sql]
+        why = f"{len(silent)} need a host or a topology file, and say nothing: {', '.join(silent)}."
+        missing.append(("rules", why))
     return missing

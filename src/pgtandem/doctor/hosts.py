@@ -7,6 +7,7 @@ from pgtandem.doctor.rules import Seen, Severity, rule
 from pgtandem.model.facts import Known, value_or_none
 from pgtandem.model.names import NodeName
 from pgtandem.plan.between_hosts import clocks_apart
+from pgtandem.plan.minor_versions import runs_older
 
 _SECONDS_PER_DAY = 86400
 _FULL_FRACTION, _FULL_BYTES = 0.05, 5 * 1024**3
@@ -51,6 +52,7 @@ def collations(look: Look) -> Iterator[Seen]:
     why="Lag in seconds and recovery targets compare times of different hosts. With clocks apart they are wrong by as "
     "much.",
     fix="NTP (chrony) on every host",
+    by_sql=False,
 )
 def clocks(look: Look) -> Iterator[Seen]:
     apart = clocks_apart(look.topology, look.observed)
@@ -73,6 +75,36 @@ def older_standby(look: Look) -> Iterator[Seen]:
             yield Seen(
                 name, f"{_version(server.version_number)}, and {_version(primary[1].version_number)} on {primary[0]}"
             )
+
+
+@rule(
+    "HST16",
+    Severity.MEDIUM,
+    "a server runs an older version than is installed on its host",
+    why="The packages were updated and the server was not restarted: the mistakes that the update mends are still in "
+    "force. The next restart, planned or not, changes the version in a moment that nobody chose.",
+    fix="pgtandem apply   (restarts one after the other, the primary last)",
+    by_sql=False,
+)
+def waits_for_a_restart(look: Look) -> Iterator[Seen]:
+    for name, seen in look.observed.nodes.items():
+        if older := runs_older(seen):
+            yield Seen(name, older)
+
+
+@rule(
+    "HST17",
+    Severity.LOW,
+    "nodes run different minor versions",
+    why="While an update goes from host to host that is how it looks; when it stays, one of them was forgotten. After "
+    "a change of roles the cluster may have a mistake back that seemed to be mended.",
+    fix="the same packages on every host, then pgtandem apply",
+)
+def minor_versions(look: Look) -> Iterator[Seen]:
+    versions = {name: server.version_number for name, server in look.servers()}
+    same_major = len({number // 10000 for number in versions.values()}) == 1
+    if same_major and len(set(versions.values())) > 1:
+        yield Seen(None, ", ".join(f"{name} runs {_version(number)}" for name, number in versions.items()))
 
 
 def _version(number: int) -> str:
@@ -121,6 +153,7 @@ def extensions(look: Look) -> Iterator[Seen]:
     why="A server that cannot have its shared memory does not start, or is killed when it is needed most. A standby on "
     "a smaller host fails as the primary on the day it becomes one.",
     fix='shared_buffers = "..." under [parameters] in pgtandem.toml, for the smallest host, then pgtandem apply',
+    by_sql=False,
 )
 def memory(look: Look) -> Iterator[Seen]:
     wanted = {name: buffers * _BUFFER_BYTES for name, _ in look.servers() if (buffers := _buffers(look, name))}
@@ -151,6 +184,7 @@ def _gigabytes(size: int) -> str:
     "a node's disk is almost full",
     why="A server that cannot write WAL stops at once. It may not even start again before somebody has made room.",
     fix="make room on that disk, but never in pg_wal by hand; see slots and archiving first",
+    by_sql=False,
 )
 def disk_full(look: Look) -> Iterator[Seen]:
     for name, seen in look.observed.nodes.items():
@@ -167,6 +201,7 @@ def disk_full(look: Look) -> Iterator[Seen]:
     why="A disk of its own for pg_wal is often the smallest one, and nobody watches it. When it is full, the server "
     "stops.",
     fix="a larger disk for pg_wal, or a lower max_slot_wal_keep_size under [parameters]",
+    by_sql=False,
 )
 def wal_disk(look: Look) -> Iterator[Seen]:
     for name, around in look.examined.surroundings.items():

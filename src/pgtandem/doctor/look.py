@@ -19,11 +19,12 @@ _EMPTY = "''"
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The question to every rule."""
+    """The question to every rule. `sql_only` says that no host could be asked; the topology is what servers told."""
 
     topology: Topology
     observed: Observed
     examined: Examined
+    sql_only: bool = False
 
     # --- who is who
 
@@ -112,6 +113,11 @@ class Look:
             return self.value(name, setting)
         text = seen.directory.files.get(RECOVERY_FILE) if seen.directory else None
         return parse_settings(text or "").get(setting, "")
+
+    def recovery_seen(self, name: NodeName) -> bool:
+        """Whether the settings of recovery are known: up to 11 recovery.conf has them, which SQL does not show."""
+        seen = self.observed.nodes[name]
+        return bool(seen.running and has_standby_signal(seen.running.major)) or seen.directory is not None
 
     def conninfo(self, name: NodeName) -> dict[str, str]:
         """The parameters of primary_conninfo; empty where it cannot be read."""

@@ -196,6 +196,7 @@ def missing_slot(look: Look) -> Iterator[Seen]:
     why="The slot keeps WAL for nobody, and nothing keeps it for the standby. Both look right as long as nobody looks "
     "at both.",
     fix="pgtandem apply",
+    by_sql=False,
 )
 def unused_slot(look: Look) -> Iterator[Seen]:
     for name, server in look.standbys():
@@ -233,6 +234,7 @@ def logical_slot(look: Look) -> Iterator[Seen]:
     why="The tree that is counted on is not the one that is there. What depends on which node, and who confirms "
     "commits, is then another question than it seems.",
     fix="pgtandem apply",
+    by_sql=False,
 )
 def other_upstream(look: Look) -> Iterator[Seen]:
     for name, server in look.standbys():

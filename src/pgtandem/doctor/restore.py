@@ -29,7 +29,7 @@ _TARGETS = (
 def no_restore_command(look: Look) -> Iterator[Seen]:
     archived = look.topology.archives or any(look.archives(name) for name, _ in look.primaries())
     for name, _ in look.standbys():
-        if archived and not look.recovery(name, "restore_command"):
+        if archived and look.recovery_seen(name) and not look.recovery(name, "restore_command"):
             yield Seen(name, "restore_command = ''", look.where(name, "restore_command"))
 
 
@@ -59,6 +59,8 @@ def restore_hides_errors(look: Look) -> Iterator[Seen]:
 def not_latest(look: Look) -> Iterator[Seen]:
     for name, server in look.standbys():
         value = look.recovery(name, "recovery_target_timeline")
+        if not look.recovery_seen(name):
+            continue
         if value != "latest" and (value or not has_standby_signal(server.major)):
             where = look.where(name, "recovery_target_timeline")
             fix = taken_out(look, name, "recovery_target_timeline") if value and where else ""
@@ -104,6 +106,7 @@ def target_left(look: Look) -> Iterator[Seen]:
     why="From 12 on a server with recovery.conf in its data directory does not start. It runs now because the file "
     "came after its start; the next one fails.",
     fix="remove recovery.conf from the data directory; its settings belong into the configuration",
+    by_sql=False,
 )
 def recovery_conf(look: Look) -> Iterator[Seen]:
     for name, seen in look.observed.nodes.items():
@@ -120,6 +123,7 @@ def recovery_conf(look: Look) -> Iterator[Seen]:
     why="Without standby.signal a data directory starts as a primary of its own, and writes go to two places. With "
     "recovery.signal beside it, standby.signal wins, and the restore that was meant does not happen.",
     fix="pgtandem apply",
+    by_sql=False,
 )
 def signals(look: Look) -> Iterator[Seen]:
     primary = look.primary()
@@ -147,6 +151,7 @@ def _runs_as_primary(look: Look, name: str) -> bool:
     why="If this server crashes, it begins recovery at the place that the label names, not at its last checkpoint. It "
     "then refuses to start or, where somebody removes the wrong file, starts with damaged data.",
     fix="remove backup_label while the server runs; on a copy that never started it must stay",
+    by_sql=False,
 )
 def stale_label(look: Look) -> Iterator[Seen]:
     for name, server in look.servers():

@@ -33,7 +33,8 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One trap of the catalogue. `why` says in two sentences why it matters, `fix` is a command or a line of TOML."""
+    """One trap of the catalogue. `why` says in two sentences why it matters, `fix` is a command or a line of TOML.
+    `by_sql` says whether SQL alone shows it: the others look at a host, or compare with the topology file."""
 
     id: str
     severity: Severity
@@ -41,6 +42,7 @@ class Rule:
     why: str
     fix: str
     look: Callable[[Look], Iterable[Seen]]
+    by_sql: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +62,11 @@ class Finding:
 
 
 def rule(
-    id: str, severity: Severity, title: str, *, why: str, fix: str
+    id: str, severity: Severity, title: str, *, why: str, fix: str, by_sql: bool = True
 ) -> Callable[[Callable[[Look], Iterator[Seen]]], Rule]:
     """Makes a rule of the function that looks for it."""
 
     def make(look: Callable[[Look], Iterator[Seen]]) -> Rule:
-        return Rule(id, severity, title, why, fix, look)
+        return Rule(id, severity, title, why, fix, look, by_sql)
 
     return make

@@ -105,6 +105,7 @@ def outside(look: Look) -> Iterator[Seen]:
     why="postgresql.auto.conf is read last. What stands in the topology file is then not in force, and a change to it "
     "does nothing.",
     fix="pgtandem apply",
+    by_sql=False,
 )
 def hidden(look: Look) -> Iterator[Seen]:
     for name, seen in look.observed.nodes.items():

@@ -114,6 +114,7 @@ def anybody(look: Look) -> Iterator[Seen]:
     why="A commit is confirmed by machines that share the primary's power, network or building. What takes the zone "
     "away takes the confirmed commits too.",
     fix='a standby in another zone, and its name in the list: zone = "..." under [nodes.NAME]',
+    by_sql=False,
 )
 def same_zone(look: Look) -> Iterator[Seen]:
     zones = {node.name.lower(): node.zone for node in look.topology.nodes}

@@ -422,7 +422,8 @@ class ObservedNode:
     that does not concern the node; `service` is the systemd unit of its server. `replaced` are data
     directories of this node that a new copy took the place of. `wal` is looked at only where a standby does not
     stream. `claimed` are folders outside that the leftovers had begun to fill. `blocked` says of folders outside,
-    which a node without data would get, why it cannot have them."""
+    which a node without data would get, why it cannot have them. `wal_disk` is that of its wal_directory, Absent where
+    WAL lies with the data."""
 
     reachable: Fact[bool] = NOT_LOOKED
     account: Fact[str] = NOT_LOOKED
@@ -442,6 +443,7 @@ class ObservedNode:
     wal: Fact[LocalWal] = NOT_LOOKED
     claimed: tuple[str, ...] = ()
     blocked: Mapping[str, Obstacle] = field(default_factory=dict)
+    wal_disk: Fact[DiskSpace] = ABSENT
 
     @property
     def running(self) -> Server | None:

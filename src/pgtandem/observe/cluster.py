@@ -222,6 +222,7 @@ class Observer:
                 server=server,
                 port_holder=port_holder,
                 disk=await _disk(host, node.data_directory) if around else NOT_LOOKED,
+                wal_disk=await _disk(host, node.wal_directory) if around and node.wal_directory else ABSENT,
                 replaced=await _replaced(host, node, self.topology.cluster) if around else (),
                 leftovers=leftovers,
                 claimed=await claimed_places(host, leftovers),

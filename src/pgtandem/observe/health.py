@@ -12,11 +12,11 @@ from pgtandem.model.value import dataclass
 from pgtandem.model.words import size_in_words
 from pgtandem.observe.backup_health import backup_problems, backups_in_words
 from pgtandem.observe.flow import SlotHealth, Stages, slots, stages
-from pgtandem.observe.pgbouncer_health import PgbouncerHealth, pgbouncer_health, pgbouncer_problems
 from pgtandem.observe.tls_health import tls_in_words, tls_problems
 from pgtandem.plan.between_hosts import clocks_apart
 from pgtandem.plan.layout import remarks
 from pgtandem.plan.minor_versions import runs_older
+from pgtandem.plan.pgbouncer_health import PgbouncerHealth, pgbouncer_health, pgbouncer_problems
 from pgtandem.postgres.conf import RECOVERY_FILE, parse_settings
 from pgtandem.postgres.conninfo import parse_conninfo
 from pgtandem.postgres.sync_names import confirmations

@@ -7,7 +7,7 @@ A value that is in place stays while it is still sensible: a plan must not chang
 
 from collections.abc import Iterable
 
-from pgtandem.model.facts import value_or_none
+from pgtandem.model.facts import Absent, value_or_none
 from pgtandem.model.observed import DiskSpace, ObservedNode
 
 MEGABYTE = 1024 * 1024
@@ -34,7 +34,8 @@ def slot_cap_megabytes(node: ObservedNode, neighbours: Iterable[ObservedNode], i
 
 
 def _disk(node: ObservedNode) -> DiskSpace | None:
-    return value_or_none(node.disk)
+    """The one that WAL is written to."""
+    return value_or_none(node.disk if isinstance(node.wal_disk, Absent) else node.wal_disk)
 
 
 def _megabytes(text: str | None) -> int | None:

@@ -1,15 +1,17 @@
 """doctor's findings in the formats of pipelines, held to what SARIF 2.1.0 and JUnit's XML ask for."""
 
 import json
-import re
-from typing import Any
 from urllib.parse import unquote
 from xml.etree import ElementTree
+
+import pytest
 
 from doctor.looks import changed, healthy_look
 from pgtandem.cli.doctor_formats import junit, sarif
 from pgtandem.doctor.diagnose import RULES, diagnose, unseen, wrong
 from pgtandem.doctor.look import Look
+from support.junit import check_junit
+from support.sarif import check_sarif
 
 SETTING = {"value": "off", "source": "configuration file"}
 
@@ -27,39 +29,11 @@ def broken() -> Look:
     )
 
 
-def sound(log: dict[str, Any]) -> None:
-    """The rules of SARIF 2.1.0 for what we write: required properties, enumerations, indexes, references."""
-    assert log["version"] == "2.1.0"
-    (run,) = log["runs"]
-    rules = run["tool"]["driver"]["rules"]
-    assert len({rule["id"] for rule in rules}) == len(rules)
-    levels = {"none", "note", "warning", "error"}
-    for rule in rules:
-        assert rule["shortDescription"]["text"]
-        assert rule["fullDescription"]["text"]
-        assert rule["help"]["text"]
-        assert rule["defaultConfiguration"]["level"] in levels
-    for invocation in run["invocations"]:
-        assert isinstance(invocation["executionSuccessful"], bool)
-        assert all(
-            each["level"] in levels and each["message"]["text"] for each in invocation["toolExecutionNotifications"]
-        )
-    for result in run["results"]:
-        assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
-        assert result["level"] in levels
-        assert result["message"]["text"]
-        for location in result.get("locations", []):
-            physical = location.get("physicalLocation")
-            if physical:
-                assert re.fullmatch(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+", physical["artifactLocation"]["uri"])
-                assert physical.get("region", {"startLine": 1})["startLine"] >= 1
-
-
 def test_sarif_has_every_rule_and_a_result_per_finding_with_file_and_line() -> None:
     look = broken()
     findings = diagnose(look)
     log = json.loads(sarif(look, findings))
-    sound(log)
+    check_sarif(log)
     (run,) = log["runs"]
     assert [rule["id"] for rule in run["tool"]["driver"]["rules"]] == list(RULES)
     assert len(run["results"]) == len(findings)
@@ -76,7 +50,7 @@ def test_sarif_has_every_rule_and_a_result_per_finding_with_file_and_line() -> N
 def test_sarif_of_a_healthy_cluster_has_no_results_but_notes() -> None:
     look = healthy_look("pair")
     log = json.loads(sarif(look, diagnose(look)))
-    sound(log)
+    check_sarif(log)
     assert all(result["level"] == "note" for result in log["runs"][0]["results"])
 
 
@@ -84,7 +58,7 @@ def test_junit_has_a_case_per_rule_and_counts_that_are_right() -> None:
     look = broken()
     findings = diagnose(look)
     top = ElementTree.fromstring(junit(look, findings).encode())
-    assert top.tag == "testsuites"
+    check_junit(top)
     (suite,) = top
     cases = suite.findall("testcase")
     assert len(cases) == int(suite.attrib["tests"]) == len(RULES) + len(unseen(look))
@@ -107,6 +81,22 @@ def test_junit_of_a_healthy_cluster_fails_nowhere() -> None:
     look = healthy_look("pair")
     findings = diagnose(look)
     assert not wrong(findings)
-    suite = ElementTree.fromstring(junit(look, findings).encode())[0]
+    top = ElementTree.fromstring(junit(look, findings).encode())
+    check_junit(top)
+    suite = top[0]
     assert suite.attrib["failures"] == "0"
     assert suite.findall("testcase/failure") == []
+
+
+def test_what_the_standard_does_not_know_is_no_sarif() -> None:
+    look = broken()
+    for change, words in (
+        (lambda log: log.pop("version"), "lacks"),
+        (lambda log: log["runs"][0]["results"][0].update(severity="high"), "severity"),
+        (lambda log: log["runs"][0]["results"][0].update(level="critical"), "critical"),
+        (lambda log: log["runs"][0]["tool"]["driver"].update(informationUri="a b"), "no URI"),
+    ):
+        log = json.loads(sarif(look, diagnose(look)))
+        change(log)
+        with pytest.raises(AssertionError, match=words):
+            check_sarif(log)

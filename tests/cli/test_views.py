@@ -12,18 +12,24 @@ import pytest
 from cli import values
 from cli.streams import Pipe, Terminal
 from pgtandem.cli.show_archive import archive_lines
+from pgtandem.cli.show_backups import backup_lines
 from pgtandem.cli.show_bench import bench_lines
+from pgtandem.cli.show_error import error_lines
 from pgtandem.cli.show_findings import explained, finding_lines
 from pgtandem.cli.show_history import history_lines
+from pgtandem.cli.show_intervals import interval_lines
 from pgtandem.cli.show_plan import plan_lines
 from pgtandem.cli.show_status import status_lines
 from pgtandem.cli.show_whatif import whatif_lines
 from pgtandem.cli.terminal import Paint
-from pgtandem.doctor.diagnose import RULES
+from pgtandem.doctor.diagnose import RULES, diagnose
+from pgtandem.model.backup import Backups
+from pgtandem.model.facts import Unknown
 from pgtandem.model.observed import Observed
 from pgtandem.model.plan import Plan
 from pgtandem.model.topology import Durability, Topology
 from pgtandem.plan.whatif import Outcome
+from plan.case import Case
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 
@@ -41,6 +47,26 @@ def whatif(value: Outcome) -> View:
 def status(topology: Topology, observed: Observed) -> View:
     return lambda paint, columns: status_lines(topology, observed, paint, columns)
 
+
+def _folder(name: str) -> Case:
+    """A case of tests/plan."""
+    return Case.read(Path(__file__).parents[1] / "plan" / "cases" / name)
+
+
+def _case(name: str) -> Plan:
+    return _folder(name).plan()
+
+
+_REFUSED = _folder("refused-disk-too-small").refusal()
+assert _REFUSED is not None
+_NOW = values.BACKUPS.found[-1].ended + 60
+_SEEN = values.DIAGNOSED_LOOK.observed
+_NO_FILES = Unknown("only SQL was asked: not its data directory", "pgtandem adopt   (with its host)")
+_OVER_SQL = replace(
+    values.DIAGNOSED_LOOK,
+    observed=replace(_SEEN, nodes={name: replace(node, data=_NO_FILES) for name, node in _SEEN.nodes.items()}),
+    sql_only=True,
+)
 
 VIEWS = {
     "plan-building": plan(values.BUILDING),
@@ -67,6 +93,15 @@ VIEWS = {
     "status-nothing-built": status(values.PAIR, values.NOTHING_BUILT),
     "status-much-is-wrong": status(values.CASCADE, values.MUCH_IS_WRONG),
     "status-long-names": status(values.LONG_NAMES, values.LONG_LOOK),
+    "plan-failover": plan(_case("failover")),
+    "plan-switchover": plan(_case("switchover")),
+    "plan-restore": plan(_case("restore")),
+    "backups": lambda paint, columns: backup_lines(values.PAIR, values.BACKUPS, _NOW, paint, columns),
+    "backups-none": lambda paint, columns: backup_lines(values.PAIR, Backups(), _NOW, paint, columns),
+    "restorable": lambda paint, columns: interval_lines("shop", values.INTERVALS, paint, columns),
+    "error": lambda paint, columns: error_lines(_REFUSED, None, paint, columns),
+    "doctor-over-sql": lambda paint, columns: finding_lines(_OVER_SQL, diagnose(_OVER_SQL), paint, columns),
+    "doctor-explain-all": lambda paint, columns: explained(list(RULES.values()), paint, columns),
     "doctor-findings": lambda paint, columns: finding_lines(*values.DIAGNOSED, paint, columns),
     "bench": lambda paint, columns: bench_lines(values.BENCH, Durability.ON, paint, columns),
     "bench-asynchronous": lambda paint, columns: bench_lines(values.BENCH_ASYNCHRONOUS, Durability.ON, paint, columns),

@@ -98,10 +98,14 @@ class RemoteCluster:
 
     # --- pgtandem
 
-    def start(self, *arguments: str) -> Running:
+    def options(self) -> dict[str, Any]:
+        """How the program runs: where, in which environment."""
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "SSH", "PYTHON"))}
         environment |= {"PGTANDEM_SSH_CONFIG": str(self.ssh_config), "PATH": f"{self.bin}:{os.environ['PATH']}"}
-        running = Running([str(PROGRAM)], arguments, {"cwd": self.folder, "env": environment})
+        return {"cwd": self.folder, "env": environment}
+
+    def start(self, *arguments: str) -> Running:
+        running = Running([str(PROGRAM)], arguments, self.options())
         self._running.append(running)
         return running
 

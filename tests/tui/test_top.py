@@ -2,9 +2,12 @@
 
 import asyncio
 import html
+import os
 import re
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -120,6 +123,35 @@ def test_it_fits_at_every_size(size: tuple[int, int]) -> None:
         assert any("WAL written" in line for line in lines)
 
     drive(scenario, first=replace(look, now=1_800_000_000.0), topology=TRIO, size=size)
+
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+@pytest.mark.parametrize("colour", [True, False])
+@pytest.mark.parametrize(
+    ("name", "keys"), [("tree", ""), ("settings", "enter"), ("log", "enter l"), ("facts", "enter f")]
+)
+def test_a_page_is_as_in_its_snapshot(
+    name: str, keys: str, colour: bool, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With and without colour it says the same; PGTANDEM_REWRITE=1 writes them anew."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    if not colour:
+        monkeypatch.setenv("NO_COLOR", "1")
+
+    async def scenario(at: Driver) -> None:
+        await at.look(WELL)
+        await at.press(*keys.split())
+        text = "\n".join(line.rstrip() for line in at.lines()) + "\n"
+        path = SNAPSHOTS / f"{name}-{size[0]}.txt"
+        if os.environ.get("PGTANDEM_REWRITE"):
+            path.write_text(text, encoding="utf-8")
+        assert text == path.read_text(encoding="utf-8"), "if that is wanted: PGTANDEM_REWRITE=1"
+
+    drive(scenario, size=size)
 
 
 def test_what_is_slow_is_high_where_it_is_slow() -> None:

@@ -1,5 +1,6 @@
 """The backups in the archive, a line for each, newest last: where the eye is."""
 
+import textwrap
 import time
 
 from pgtandem.cli.terminal import Paint
@@ -25,17 +26,22 @@ def backup_lines(topology: Topology, backups: Backups, now: float, paint: Paint,
         heading, *body = _lines(rows)
         lines = [paint.dim(heading)]
         lines += [text if backup.sound else paint.red(text) for text, backup in zip(body, backups.kept, strict=True)]
+    trouble: list[str] = []
     for backup in backups.kept:
         for what, proof in (("verify", backup.verified), ("drill", backup.drill)):
             if proof and proof.trouble:
-                lines.append(paint.red(f"! {backup.label}: {what}: {proof.trouble}"))
+                trouble.append(f"! {backup.label}: {what}: {proof.trouble}")
         if backups.chain(backup) is None:
-            lines.append(
-                paint.red(f"! {backup.label} continues {backup.parent}, which is not there: it cannot be restored")
-            )
-    lines += [paint.red(f"! {folder} cannot be read: {why}") for folder, why in backups.unreadable]
-    lines += [f"half-made, the next backup removes it: {half.folder}" for half in backups.half_made]
+            trouble.append(f"! {backup.label} continues {backup.parent}, which is not there: it cannot be restored")
+    trouble += [f"! {folder} cannot be read: {why}" for folder, why in backups.unreadable]
+    lines += [paint.red(line) for text in trouble for line in _wrapped(text, columns)]
+    for half in backups.half_made:
+        lines += _wrapped(f"half-made, the next backup removes it: {half.folder}", columns)
     return lines
+
+
+def _wrapped(text: str, columns: int) -> list[str]:
+    return textwrap.wrap(text, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def _row(backup: Backup, now: float) -> tuple[str, ...]:

@@ -32,8 +32,8 @@ def interval_lines(cluster: str, found: Sequence[Interval], paint: Paint, column
             if first.hole:
                 what = f"there is WAL behind it, but {first.missing} is missing: nothing in between can be restored"
                 lines += [paint.red(line) for line in _wrapped(what, columns)]
-    lines.append("Times are this machine's; the last transactions of each stretch may be a little older.")
-    return lines
+    last = "Times are this machine's; the last transactions of each stretch may be a little older."
+    return [*lines, *textwrap.wrap(last, columns)]
 
 
 def with_moments(text: str) -> str:

@@ -31,8 +31,8 @@ say() { echo "archive-wal: $1" >&2; }
 read -r system <pgtandem/system_identifier || { say "no system identifier"; exit 1; }
 folder=$archive/$system
 [ -d "$folder" ] || { say "the archive $folder is not there"; exit 1; }
-incoming=$folder/.incoming parts=$folder/.incoming/$run.$$
-trap 'rm -rf "$parts" "$parts.other"' EXIT
+incoming=$folder/.incoming mine=$folder/.incoming/${run:-once}
+trap 'rm -rf "$mine".*.$$' EXIT
 trap 'exit 1' HUP INT TERM
 """
     + IS_WAL_FILE
@@ -61,40 +61,63 @@ copy() { # the same for these files of pg_wal
     done
     [ -z "$plain" ] || (cd pg_wal && exec cp $plain "$parts/")
 }
-make_parts() { # a folder of our own; what killed ones have left goes
+use() { # what the $1st batch is copied to, and a file to compare with
+    parts=$mine.$1.$$ other=$mine.$1-other.$$
+}
+make_parts() { # an empty folder of our own; what killed ones have left goes
     for at in "$incoming"/*; do
         case ${at##*/} in
         "$run".*) kill -0 "${at##*.}" 2>/dev/null || rm -rf "$at" ;;
         *) [ ! -e "$at" ] || find "$at" -prune -mmin +1440 -exec rm -rf {} + ;;
         esac
     done
-    rm -rf "$parts" && mkdir -p "$parts"
+    mkdir -p "$parts"
 }
 single() {
+    use 0
     if there "$name"; then
         again "$path" && exit 0
         exit 1
     fi
-    make_parts && copy_as "$path" "$name" && settle && exit 0
+    make_parts && copy_as "$path" "$name" && harden && settle && exit 0
     exit 1
 }
-work() {
+finish() { # what was copied becomes durable under its names, and is answered for
+    if [ -n "$new" ]; then
+        harden || return
+        # The server's call may have been faster: a file that does not wait any more may be another one already.
+        for each in $new; do waits "$each" || return; done
+        settle || return
+        rm -rf "$parts"
+    fi
+    for each in $fine; do mark "$each"; done
+}
+finished() { # the batch before has come to its end
+    [ -n "$finishing" ] || return 0
+    wait "$finishing"
+    set -- $?
+    finishing=
+    return "$1"
+}
+work() { # while one batch is made durable the next one is copied
+    number=0 finishing=
     while next_batch 16; do
-        new= fine=
+        new= fine= number=$((number + 1))
+        use "$number"
         for each in $batch; do
             # What the call for it has to tell about ends the work; what comes before it goes on.
             if there "$each"; then again "pg_wal/$each" || break; else new="$new $each"; fi
             fine="$fine $each"
         done
-        if [ -n "$new" ]; then
-            make_parts && share copy $new || return
-            # The server's call may have been faster: a file that does not wait any more may be another one already.
-            for each in $new; do waits "$each" || return; done
-            settle || return
-        fi
-        for each in $fine; do mark "$each"; done
-        [ "$fine" = "$batch" ] || return
+        if [ -n "$new" ]; then make_parts && share copy $new || return; fi
+        finished || return
+        finish &
+        finishing=$!
+        [ "$fine" = "$batch" ] || break
+        # Who asks anew what waits must not be told what is under way.
+        [ -n "$ready" ] || finished || return
     done
+    finished
 }
 """
     + ANSWER

@@ -73,7 +73,8 @@ get() {
 }
 commit() { # what came is what was sent, and is durable under its names
     set +f
-    sums=$(cd "$parts" && exec cksum -- *) || refuse "could not read what came"
+    other=$parts.other
+    harden || exit 1
     while read -r line; do
         case $expected in *"
 $line
@@ -81,10 +82,9 @@ $line
     done <<END
 $sums
 END
-    arrived=$sums
     settle || exit 1
     while read -r _ _ stored; do printf '\036pgtandem-wal stored %s\n' "$stored"; done <<END
-$arrived
+$sums
 END
 }
 tidy() { # what killed ones have left in incoming

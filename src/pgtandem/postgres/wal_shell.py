@@ -113,16 +113,17 @@ END
 """
 )
 
-#: Needs `folder`, the archive's folder of this cluster, and `parts`, a folder in it that is only ours.
+#: Needs `folder`, the archive's folder of this cluster, and in it `parts`, a folder, and `other`, a file, that are only
+#: ours.
 STORE = (
     EXPAND
     + r"""
 same() { # whether two files, each in whichever form, have the same content
     cmp -s "$1" "$2" && return
     case $1$2 in *.zst* | *.lz4*) ;; *) return 1 ;; esac
-    mkdir -p "$parts" && expand "$1" >"$parts.other" && expand "$2" | cmp -s - "$parts.other"
+    mkdir -p "${other%/*}" && expand "$1" >"$other" && expand "$2" | cmp -s - "$other"
     set -- $?
-    rm -f "$parts.other"
+    rm -f "$other"
     return "$1"
 }
 again() { # the file $1 is to be the WAL file $2, and that is there already: the same content again is fine
@@ -133,11 +134,18 @@ again() { # the file $1 is to be the WAL file $2, and that is there already: the
     sync "$target" && sync_folder "$folder"
 }
 sync_folder() { sync "$1" 2>/dev/null || sync; }
+harden() { # what is in parts is on the disk afterwards; sets sums: a line of cksum for each file
+    (cd "$parts" && exec sync *) &
+    syncing=$!
+    sums=$(cd "$parts" && exec cksum -- *)
+    set -- $?
+    wait "$syncing" && [ "$1" = 0 ] || { say "could not sync $parts"; return 1; }
+}
 record() { # a line of cksum for each file in parts; sets touched: the files that have the lines
     [ -d "$folder/checksums" ] || mkdir "$folder/checksums" 2>/dev/null || [ -d "$folder/checksums" ] || return
-    sums=$(cd "$parts" && exec cksum -- *) || return
     touched= last=
     while read -r sum bytes stored; do
+        [ -e "$parts/$stored" ] || continue
         group_of "$stored"
         at=$folder/checksums/$group
         if [ "$at" != "$last" ]; then
@@ -154,7 +162,7 @@ plain_of() { # sets plain: the WAL file that is stored as $1
     plain=${1##*/}
     plain=${plain%.zst} plain=${plain%.lz4}
 }
-settle() { # what is in parts gets its names in the archive: durable before, never over something else
+settle() { # what is in parts, hardened, gets its names in the archive, never over something else
     for part in "$parts"/*; do
         plain_of "$part"
         ! there "$plain" || { again "$part" && rm -f "$part"; } || return
@@ -162,7 +170,7 @@ settle() { # what is in parts gets its names in the archive: durable before, nev
     set -- "$parts"/*
     [ -e "$1" ] || return 0
     record || { say "could not write the checksums in $folder/checksums"; return 1; }
-    (cd "$folder/checksums" && exec sync "$parts"/* $touched .) || { say "could not sync $folder"; return 1; }
+    (cd "$folder/checksums" && exec sync $touched .) || { say "could not sync $folder"; return 1; }
     ln "$parts"/* "$folder/" 2>/dev/null
     for part in "$parts"/*; do
         stored=${part##*/}

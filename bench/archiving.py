@@ -51,6 +51,7 @@ class Backlog:
         self._start()
         self._do("psql", "-h", str(folder), "-p", str(self.port), "-U", "postgres", "-qc", _BULK)
         self._stop("fast")
+        self._reap()
         self.store = folder / "store"
         self.store.mkdir()
         here = sorted(path for path in (self.data / "pg_wal").iterdir() if len(path.name) == 24)[:-1]

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from support.hosts import Hosts, why_no_hosts
 from support.wal_link import ARCHIVE, WalLink
 
-SEGMENTS = 24
+SEGMENTS = 48
 _SIZE = 16 * 1024 * 1024
 _PAGE, _FILLED = 8192, 3000
 

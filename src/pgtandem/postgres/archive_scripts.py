@@ -45,7 +45,7 @@ copy_as() { # copies the file $1, which is the WAL file $2, to parts, in the for
     *.history | *.backup) cp "$1" "$parts/$2" ;;
     *)
         case $compression in
-        zstd) zstd -q "-$level" -o "$parts/$2.zst" "$1" ;;
+        zstd) zstd -q --single-thread "-$level" -o "$parts/$2.zst" "$1" ;;
         lz4) lz4 -q "-$level" "$1" "$parts/$2.lz4" ;;
         *) cp "$1" "$parts/$2" ;;
         esac ;;

@@ -59,7 +59,9 @@ room() { # waits until less than what may be ahead is there; not for ever: the s
     done
 }
 header() { # sets word, bytes, next, form and sums of the next file that the source has
-    if [ "$host" != . ]; then
+    if [ "$begun" = yes ]; then
+        begun=no # the first line is read already
+    elif [ "$host" != . ]; then
         read -r word bytes next form sums
     elif [ ! -x "$folder" ]; then
         word=missing
@@ -91,11 +93,20 @@ sound() { # whether what came is what was archived
     ! is_segment "$word" || { [ "$2" -ge 1048576 ] && [ $(($2 % 1048576)) = 0 ]; }
 }
 receive() { # 0: the file came, and perhaps others; 1: it is not there; 2: no answer as it should be; 3: it is damaged
+    begun=no
     if [ "$host" != . ]; then
-        line=
+        line= word=
         while IFS= read -r line && [ "$line" != "$mark" ]; do :; done
-        [ "$line" = "$mark" ] || return 2
+        [ "$line" = "$mark" ] && read -r word bytes next form sums || return 2
+        case $word.$bytes in
+        packed.lz4) lz4 -dcq | receive_files; return ;;
+        packed.zstd) zstd -dcq | receive_files; return ;;
+        esac
+        begun=yes
     fi
+    receive_files
+}
+receive_files() {
     expected=$name came=2 came_bytes=
     while header; do
         case $word in
@@ -124,8 +135,26 @@ receive() { # 0: the file came, and perhaps others; 1: it is not there; 2: no an
     [ "$came" != 0 ] || [ -z "$expected" ] || ! mine || rm -f "$spool/$expected.wanted"
     return "$came"
 }
+ask() { (cd "$home" && exec ssh -F ssh_config -- "$host" "get $name $count$1"); }
+receive_from_host() {
+    ask "$packed" | receive
+    set -- $?
+    # One that an older pgtandem has made does not know what "packed" is.
+    if [ "$1.${packed:+x}" = 2.x ] && grep -q "serve-wal: refused" "$spool/errors.$kind"; then
+        ask "" | receive
+        set -- $?
+    fi
+    return "$1"
+}
 fetch() {
-    failed=
+    failed= packed=
+    if is_segment "$name"; then
+        # What this host can expand with; the other end takes one of them where that makes the WAL smaller.
+        for program in lz4 zstd; do
+            ! command -v "$program" >/dev/null || packed=$packed${packed:+,}$program
+        done
+        packed=${packed:+ $packed}
+    fi
     for host in $list; do
         if [ "$patient" = no ] && { read -r then; } 2>/dev/null <"$spool/resting.$host" &&
             [ $(($(date +%s) - then)) -lt 15 ]; then
@@ -137,7 +166,7 @@ fetch() {
             receive
         else
             echo "$host" >"$spool/asking.$kind"
-            (cd "$home" && exec ssh -F ssh_config -- "$host" "get $name $count") | receive
+            receive_from_host
         fi
         case $? in
         0)

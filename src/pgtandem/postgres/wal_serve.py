@@ -4,12 +4,17 @@ It never sees a path. What goes over a connection: after whatever the login shel
 
 "hello" is answered by the rights, or "missing" where the archive's folder is not there.
 
-"get NAME COUNT" is answered by up to COUNT times a line "NAME BYTES NEXT FORM CHECKSUMS" and so many bytes: NEXT is the
-segment that follows, FORM none, lz4 or zstd, CHECKSUMS what was recorded of the stored file (",CHECKSUM:BYTES", more
-than one where it was written more than once), or "-". Then "end"; "absent" where not even the first is there.
+"get NAME COUNT [PROGRAMS]" is answered by up to COUNT times a line "NAME BYTES NEXT FORM CHECKSUMS" and so many bytes:
+NEXT is the segment that follows, FORM none, lz4 or zstd, CHECKSUMS what was recorded of the stored file
+(",CHECKSUM:BYTES", more than one where it was written more than once), or "-". Then "end"; "absent" where not even the
+first is there. PROGRAMS ("lz4,zstd") are what the other end can expand with: WAL that is stored as it is then goes
+through one of them, all of it in one stream, behind a line "packed PROGRAM".
+
+"programs" is answered by those that "store" can expand with.
 
 "store" reads lines "file STORED BYTES CHECKSUM", each with so many bytes behind, and "commit", which makes what came
-since the last one durable and is answered by a line "MARK stored STORED" for each file. More may come meanwhile.
+since the last one durable and is answered by a line "MARK stored STORED" for each file. More may come meanwhile. Where
+the line goes on with "PACKED PROGRAM", PACKED bytes come, which that program expands to the file.
 
 With the right to put, "backup LABEL" writes what comes to base.tar of a half-made backup that pgtandem has begun, and
 "fetch LABEL FILE" gives out a file of a whole one, behind `MARK`.
@@ -22,8 +27,8 @@ MARK = "\036pgtandem-wal"
 SERVE_TEXT = (
     r"""#!/bin/sh
 # serve-wal FOLDER [put]: what one key of sshd's authorized_keys may do here. Made by pgtandem.
-# Reads nothing but SSH_ORIGINAL_COMMAND: "get NAME [COUNT]" gives out WAL files of FOLDER, "store" adds what comes,
-# "hello" tells what is allowed. NAME is the name of a WAL file, never a path. Who may store may also fill a backup
+# Reads nothing but SSH_ORIGINAL_COMMAND: "get NAME [COUNT [PROGRAMS]]" gives out WAL files of FOLDER, "store" adds what
+# comes, "hello" tells what is allowed, "programs" what this host can expand. NAME is the name of a WAL file, never a path. Who may store may also fill a backup
 # whose folder was made for it, and fetch one.
 set -uf
 PATH=/usr/local/bin:/usr/bin:/bin LC_ALL=C
@@ -45,6 +50,7 @@ is_number() { # from 1 to $2 digits
     case $1 in '' | 0* | *[!0-9]*) return 1 ;; esac
     [ "${#1}" -le "$2" ]
 }
+is_size() { is_number "$1" 10 && [ "$1" -le 1073741824 ]; }
 is_stored() { # a WAL file in one of its forms
     case $1 in
     *.zst) is_wal_file "${1%.zst}" ;;
@@ -58,9 +64,24 @@ answer() {
     echo missing
     exit 1
 }
+find_packer() { # sets packer: what to send WAL through to who can expand with $1
+    for packer in lz4 zstd; do
+        case ,$1, in *",$packer,"*) ! command -v "$packer" >/dev/null || return 0 ;; esac
+    done
+    packer=
+}
 get() {
     answer
     there "$1" || { echo absent; exit 0; }
+    packer=
+    case $target in *.zst | *.lz4) ;; *) ! is_segment "$1" || find_packer "$3" ;; esac
+    case $packer in
+    lz4) echo "packed lz4"; give "$1" "$2" | lz4 -q -1 -B4 -c ;;
+    zstd) echo "packed zstd"; give "$1" "$2" | zstd -q --single-thread -1 -c ;;
+    *) give "$1" "$2" ;;
+    esac
+}
+give() {
     name=$1 left=$2
     while [ "$left" -gt 0 ] && there "$name"; do
         found=$target
@@ -102,11 +123,17 @@ store() {
     rm -rf "$base"
     set -f
     begin
-    while read -r word stored bytes sum; do
+    while read -r word stored bytes sum packed program; do
         case $word in
         file)
-            is_stored "$stored" && is_number "$bytes" 10 && [ "$bytes" -le 1073741824 ] || refuse "refused"
-            copy "$bytes" >"$parts/$stored" || refuse "could not write $stored"
+            is_stored "$stored" && is_size "$bytes" || refuse "refused"
+            case $program in
+            '') copy "$bytes" ;;
+            lz4 | zstd)
+                is_size "$packed" || refuse "refused"
+                copy "$packed" | "$program" -dcq ;;
+            *) refuse "refused" ;;
+            esac >"$parts/$stored" || refuse "could not write $stored"
             expected="$expected$sum $bytes $stored
 " ;;
         commit)
@@ -151,9 +178,13 @@ case "$#.${1-}" in
 1.hello)
     answer
     echo "get $rights" ;;
-2.get | 3.get)
+1.programs)
+    answer
+    for program in lz4 zstd; do ! command -v "$program" >/dev/null || echo "$program"; done ;;
+2.get | 3.get | 4.get)
+    case ${4-lz4} in lz4 | zstd | lz4,zstd) ;; *) refuse "refused" ;; esac
     is_wal_file "$2" && is_number "${3-1}" 4 || refuse "refused"
-    get "$2" "${3-1}" ;;
+    get "$2" "${3-1}" "${4-}" ;;
 1.store)
     [ "$rights" = put ] || refuse "refused"
     store ;;

@@ -198,6 +198,9 @@ def test_other_content_in_another_form_changes_nothing(served: Served) -> None:
         f"file {SEGMENT} 9999999999 1",
         f"file {SEGMENT}.zst.zst 5 1",
         "rm 1 1 1",
+        f"file {SEGMENT} 5 1 5 sh",
+        f"file {SEGMENT} 5 1 5x lz4",
+        f"file {SEGMENT} 5 1 9999999999 lz4",
         f"file ../{SEGMENT} 5 1",
     ],
 )
@@ -208,6 +211,37 @@ def test_lines_that_name_no_wal_file_are_refused(tmp_path: Path, line: str) -> N
     assert b"refused" in done.stderr
     assert served.names() == []
     assert sorted(path.name for path in served.folder.parent.iterdir()) == ["7000", "secret"]
+
+
+@pytest.mark.parametrize("program", ["lz4", "zstd"])
+def test_wal_that_is_stored_as_it_is_comes_compressed_to_who_can_expand_it(tmp_path: Path, program: str) -> None:
+    served = Served(tmp_path, SHELLS[0])
+    segments = {name: os.urandom(1 << 19) + bytes((1 << 24) - (1 << 19)) for name in (SEGMENT, NEXT)}
+    for name, content in segments.items():
+        (served.folder / name).write_bytes(content)
+    plain = served.ask(f"get {SEGMENT} 9999").stdout.removeprefix(answer(""))
+    told, packed = served.ask(f"get {SEGMENT} 9999 {program}").stdout.removeprefix(answer("")).split(b"\n", 1)
+    assert told == f"packed {program}".encode()
+    assert len(packed) < 1 << 22
+    assert subprocess.run([program, "-dcq"], input=packed, capture_output=True).stdout == plain
+    (served.folder / SEGMENT).rename(served.folder / f"{SEGMENT}.lz4")
+    assert b"packed" not in served.ask(f"get {SEGMENT} 1 lz4,zstd").stdout, "nothing is compressed twice"
+
+
+@pytest.mark.parametrize("program", ["lz4", "zstd"])
+def test_what_comes_compressed_is_stored_as_it_was_and_checked(tmp_path: Path, program: str) -> None:
+    served = Served(tmp_path, SHELLS[0])
+    content = os.urandom(1 << 19) + bytes(1 << 19)
+    packed = subprocess.run([program, "-1qc"], input=content, capture_output=True).stdout
+    line = sent(SEGMENT, content).split(b"\n", 1)[0] + f" {len(packed)} {program}\n".encode()
+    assert program.encode() in served.ask("programs", "put").stdout.split()
+    flipped = packed[:-200] + bytes([packed[-200] ^ 1]) + packed[-199:]
+    for damaged in (packed[:-100], flipped):
+        assert b"stored" not in served.store(line + damaged + COMMIT).stdout
+        assert served.names() == []
+    done = served.store(line + packed + COMMIT)
+    assert done.stdout == answer(f"{MARK} stored {SEGMENT}\n"), done.stderr
+    assert (served.folder / SEGMENT).read_bytes() == content
 
 
 def test_hello_tells_the_rights(served: Served) -> None:
@@ -236,6 +270,10 @@ REFUSED = [
     f"get {SEGMENT} 10000",
     f"get {SEGMENT} -1",
     f"get {SEGMENT} 1 1",
+    f"get {SEGMENT} 1 gzip",
+    f"get {SEGMENT} 1 lz4,sh",
+    f"get {SEGMENT} 1 lz4 zstd",
+    "programs x",
     f"get {SEGMENT};cat ../secret",
     f"get $(cat ../secret) {SEGMENT}",
     f"put {SEGMENT} 5",

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from pgtandem.postgres.wal_fetch import SPOOL
+from pgtandem.postgres.wal_serve import SERVE_TEXT
 from support.hosts import Hosts, why_no_hosts
 from support.servers import wait_until
 from support.wal_link import WalLink
@@ -290,6 +291,19 @@ def test_a_backlog_is_pushed_ahead_whole_and_with_checksums(link: WalLink, form:
     done = subprocess.run(["sh", "-c", check, "sh", str(link.archived("h1"))], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("", "")
     assert list(link.archived("h1").glob(".incoming/*")) == []
+
+
+def test_a_host_that_an_older_pgtandem_has_made_sends_and_takes_wal_as_it_is(link: WalLink) -> None:
+    older = SERVE_TEXT.replace("| 4.get", "").replace("1.programs)", "1.nothing)").replace("lz4 | zstd)", "none)")
+    assert older.count("packed lz4") == 1, "what it answers stays as it was"
+    link.write("h1", "/srv/postgres/.ssh/pgtandem/shop/serve-wal", older)
+    contents = {segment(number): os.urandom(MEGABYTE) for number in range(5)}
+    for name, content in contents.items():
+        link.finish(name, content)
+    while link.ready():
+        assert link.archive_one()
+    assert {name: archived_content(link, name) for name in contents} == contents
+    assert {name: fetched(link, name) for name in contents} == contents
 
 
 @pytest.mark.parametrize(

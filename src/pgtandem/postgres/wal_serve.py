@@ -28,8 +28,8 @@ SERVE_TEXT = (
     r"""#!/bin/sh
 # serve-wal FOLDER [put]: what one key of sshd's authorized_keys may do here. Made by pgtandem.
 # Reads nothing but SSH_ORIGINAL_COMMAND: "get NAME [COUNT [PROGRAMS]]" gives out WAL files of FOLDER, "store" adds what
-# comes, "hello" tells what is allowed, "programs" what this host can expand. NAME is the name of a WAL file, never a path. Who may store may also fill a backup
-# whose folder was made for it, and fetch one.
+# comes, "hello" tells what is allowed, "programs" what this host can expand. NAME is the name of a WAL file, never a
+# path. Who may store may also fill a backup whose folder was made for it, and fetch one.
 set -uf
 PATH=/usr/local/bin:/usr/bin:/bin LC_ALL=C
 export PATH LC_ALL

@@ -44,11 +44,14 @@ still_mine() { # whether the server is the one that it was, and no other worker 
     [ "$now" = "$run" ] && [ "$worker" = $$ ]
 }
 waits() { [ -e "pg_wal/archive_status/$1.ready" ] && ! marked "$1"; }
+is_new() { # not what the server was told: should it ask again, the call for it looks, and nothing is noted once more
+    [ ! -e "$ahead/$1" ] || { [ -s "$ahead/$1" ] && ! marked "$1"; }
+}
 find_ready() { # sets ready: the first that wait, in the server's order; forgets what the server was told
     ready= gone= count=0
     for at in pg_wal/archive_status/*.ready; do
         at=${at##*/} at=${at%.ready}
-        ! marked "$at" && is_wal_file "$at" && [ -f "pg_wal/$at" ] || continue
+        is_new "$at" && is_wal_file "$at" && [ -f "pg_wal/$at" ] || continue
         ready="$ready $at" count=$((count + 1))
         [ "$count" -lt 128 ] || break
     done

@@ -88,6 +88,8 @@ finish() { # what was copied becomes durable under its names, and is answered fo
         # The server's call may have been faster: a file that does not wait any more may be another one already.
         for each in $new; do waits "$each" || return; done
         settle || return
+        # What a killed worker has left others may remove: then nothing can be said about it.
+        kill -0 $$ 2>/dev/null || return
         rm -rf "$parts"
     fi
     for each in $fine; do mark "$each"; done

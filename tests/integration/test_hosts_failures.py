@@ -120,7 +120,7 @@ def announced(said: str, writer: RemoteWriter, began: float) -> int:
     said = " ".join(said.split())
     if "Lost: no" in said:
         return 0
-    told = re.search(r"(\d+) transactions were committed after", said)
+    told = re.search(r"(\d+) transactions? (?:were|was) committed after", said)
     if told:
         return int(told.group(1))
     if "no transaction was committed after" in said:

@@ -1,7 +1,8 @@
-"""What pg_waldump shows, in words: outputs of PostgreSQL 15 and 18, without dates."""
+"""What pg_waldump shows, in words: outputs of PostgreSQL 15 and 18."""
 
+from pgtandem.model.beyond import Beyond
 from pgtandem.model.lsn import Lsn
-from pgtandem.postgres.wal_shown import committed_in_words
+from pgtandem.postgres.wal_shown import committed_in_words, read_beyond
 
 SINCE = Lsn.parse("0/50000D0")
 SHOWN = """\
@@ -31,3 +32,24 @@ def test_a_segment_that_is_gone_is_not_taken_for_nothing() -> None:
         "what was committed after 0/50000D0 cannot be told from it "
         '(could not find file "000000010000000000000005": No such file or directory)'
     )
+
+
+DATED = """\
+rmgr: Transaction len (rec/tot): 46/46, tx: 752, lsn: 0/05000110, prev 0/050000D0, desc: COMMIT 2026-11-25 17:21:10.100000 UTC
+rmgr: Transaction len (rec/tot): 46/46, tx: 753, lsn: 0/05000140, prev 0/05000110, desc: COMMIT 2026-11-25 17:21:11.350000 UTC
+"""  # noqa: E501
+
+
+def test_the_time_from_the_first_commit_to_the_last_is_told() -> None:
+    assert read_beyond(DATED, END, SINCE) == Beyond(SINCE, 2, 0x1A0 - 0xD0, 1.25)
+    assert str(read_beyond(DATED, END, SINCE)).endswith("about 208 bytes of WAL, within 1.2 s")
+
+
+def test_one_transaction_has_no_time_of_its_own() -> None:
+    assert str(read_beyond(DATED.splitlines()[0], END, SINCE)) == (
+        "1 transaction was committed after 0/50000D0, about 208 bytes of WAL"
+    )
+
+
+def test_where_no_transaction_ended_the_bytes_are_known_from_where_it_stopped_reading() -> None:
+    assert read_beyond("", END, SINCE) == Beyond(SINCE, 0, 208)

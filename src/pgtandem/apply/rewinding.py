@@ -28,7 +28,7 @@ from pgtandem.postgres.scram import verifier
 from pgtandem.postgres.segments import segment_number, segment_of
 from pgtandem.postgres.wal_ahead import AHEAD
 from pgtandem.postgres.wal_fetch import SPOOL
-from pgtandem.postgres.wal_shown import committed_in_words
+from pgtandem.postgres.wal_shown import ONLY_TRANSACTIONS, committed_in_words
 
 _REWIND_SECONDS = 24 * 3600.0
 _COPY_SECONDS = 3600.0
@@ -70,6 +70,7 @@ async def _committed(context: Context, step: Step, folder: str, timeline: int, s
     if not since:
         return "from where on it is its own is not known"
     argv = [context.program(step, "pg_waldump"), "-p", folder, "-t", str(timeline), "-s", since]
+    argv += ONLY_TRANSACTIONS
     try:
         done = await context.host(step.node).run(argv, deadline_seconds=_COPY_SECONDS)
     except HostFailure:

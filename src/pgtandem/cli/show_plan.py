@@ -2,6 +2,7 @@
 
 import textwrap
 
+from pgtandem.cli.show_candidates import candidate_lines
 from pgtandem.cli.terminal import Paint
 from pgtandem.model.plan import WARNING, Consequence, Plan, Risk, Step
 
@@ -38,6 +39,7 @@ def plan_lines(plan: Plan, cluster: str, paint: Paint, columns: int, *, reasons:
     wide = names_width(plan.steps)
     for number, step in enumerate(plan.steps, 1):
         lines += _step_lines(number, step, wide, paint, columns, reasons or step.risk in _TOUCHES)
+    lines += candidate_lines(plan.candidates, paint, columns)
     for note in plan.notes:
         lines += textwrap.wrap(note, columns, subsequent_indent="  ")
     if plan.look_again:

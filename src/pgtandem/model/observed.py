@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from enum import Enum
 
 from pgtandem.model.backup import Backups
+from pgtandem.model.beyond import Beyond
 from pgtandem.model.facts import ABSENT, Fact, Unknown, value_or_none
 from pgtandem.model.layout import HostCluster, Registration, Service
 from pgtandem.model.lsn import Lsn, Timeline, TimelineSwitch
@@ -423,7 +424,7 @@ class ObservedNode:
     directories of this node that a new copy took the place of. `wal` is looked at only where a standby does not
     stream. `claimed` are folders outside that the leftovers had begun to fill. `blocked` says of folders outside,
     which a node without data would get, why it cannot have them. `wal_disk` is that of its wal_directory, Absent where
-    WAL lies with the data."""
+    WAL lies with the data. `beyond` is what only a primary that is down has."""
 
     reachable: Fact[bool] = NOT_LOOKED
     account: Fact[str] = NOT_LOOKED
@@ -444,6 +445,7 @@ class ObservedNode:
     claimed: tuple[str, ...] = ()
     blocked: Mapping[str, Obstacle] = field(default_factory=dict)
     wal_disk: Fact[DiskSpace] = ABSENT
+    beyond: Fact[Beyond] = NOT_LOOKED
 
     @property
     def running(self) -> Server | None:

@@ -3,6 +3,7 @@
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from pgtandem.model.candidates import Candidate
 from pgtandem.model.names import NodeName
 from pgtandem.model.value import dataclass, field
 
@@ -181,8 +182,9 @@ WARNING = "Warning: "
 class Plan:
     """Ordered steps; empty means converged.
 
-    `primary` is who is, or becomes, the primary. `notes` are things that the reader should know. With `look_again`
-    some facts can only be seen after these steps: apply plans again afterwards.
+    `primary` is who is, or becomes, the primary. `notes` are things that the reader should know. `candidates` are those
+    who could become the primary where that was chosen. With `look_again` some facts can only be seen after these steps:
+    apply plans again afterwards.
     """
 
     primary: NodeName | None
@@ -190,6 +192,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     consequences: tuple[Consequence, ...] = field(default=(), compare=False)
     look_again: bool = False
+    candidates: tuple[Candidate, ...] = field(default=(), compare=False)
 
     @property
     def empty(self) -> bool:

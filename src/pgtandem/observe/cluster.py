@@ -31,6 +31,7 @@ from pgtandem.model.pooling import ObservedPgbouncer
 from pgtandem.model.topology import Archive, HostAddress, Node, Topology
 from pgtandem.observe.archived import hosts_without_compressor
 from pgtandem.observe.backups import observe_backups
+from pgtandem.observe.beyond import observe_beyond
 from pgtandem.observe.directory import observe_directory, observe_marker, observe_postmaster
 from pgtandem.observe.hosts import observe_host
 from pgtandem.observe.layout import observe_layout
@@ -88,6 +89,7 @@ class Observer:
             seen |= dict(zip(astray, looks, strict=True))
         for name in [*astray, *(name for name in names if _counts_from_nothing(seen[name]))][:1]:
             archive = await self._with_segments(archive, seen[name])
+        seen |= await observe_beyond(self.topology, self.world, seen)
         passwords, now = observe_passwords(self.world.workspace), self.world.clock.now()
         return Observed(
             *(seen, archive, former, obstacle, hosts, authority, now, ways, keys),

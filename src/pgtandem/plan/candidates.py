@@ -5,8 +5,8 @@ Values in, values out: commands show the table, the later failover agent decides
 
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
-from enum import Enum
 
+from pgtandem.model.candidates import Candidate, Check, Verdict
 from pgtandem.model.facts import Unknown
 from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import NodeName, slot_name
@@ -19,41 +19,6 @@ from pgtandem.postgres.sync_names import confirmations, listed_names
 from pgtandem.postgres.versions import STANDBY_FLOOR
 
 MEGABYTE = 1024 * 1024
-
-
-class Verdict(Enum):
-    GOOD = "ok"
-    BAD = "no"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One rule about one standby: what was seen, what must be, and whether that holds. `advice` is what to do."""
-
-    rule: str
-    value: str
-    threshold: str
-    verdict: Verdict
-    advice: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A standby with every rule about it. `received` is how far it has WAL; `rank` sorts candidates, best first."""
-
-    name: NodeName
-    checks: tuple[Check, ...]
-    received: Lsn | None = None
-    rank: tuple[int, ...] = ()
-
-    @property
-    def fit(self) -> bool:
-        return all(check.verdict is Verdict.GOOD for check in self.checks)
-
-    @property
-    def objections(self) -> tuple[Check, ...]:
-        return tuple(check for check in self.checks if check.verdict is not Verdict.GOOD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +100,7 @@ def failover_candidates(topology: Topology, observed: Observed, lost: tuple[Node
                     f"name {' or '.join(ahead)} instead",
                 )
             )
+            checks += [*_behind(observed.nodes[name], own, most), *_preferences(topology, name, lost)]
         # One that has received nothing since its start may have more than it has replayed. It counts for itself, if it
         # has the most even so, and not for others.
         sure = {other for other in received if _has_received(observed.nodes[other]) or other == name}
@@ -144,6 +110,28 @@ def failover_candidates(topology: Topology, observed: Observed, lost: tuple[Node
         rank = (-(received[name].position if name in received else 0), not same_zone, topology.names.index(name))
         found.append(Candidate(name, tuple(checks), received.get(name), tuple(map(int, rank))))
     return tuple(sorted(found, key=lambda candidate: (not candidate.fit, candidate.rank)))
+
+
+def _behind(node: ObservedNode, own: Lsn | None, most: Lsn | None) -> Iterator[Check]:
+    """How far it is behind, in bytes and in seconds: told beside what it received, which decides."""
+    server = node.running
+    assert server is not None
+    if own is not None and most is not None:
+        age = server.last_commit_age_seconds
+        commit = "" if age is None else f"; last commit {age:.0f} s ago"
+        yield Check("lag", f"{most - own} bytes{commit}", "", Verdict.GOOD)
+    if own is not None and server.replay_lsn is not None:
+        yield Check("to replay", f"{max(own - server.replay_lsn, 0)} bytes", "", Verdict.GOOD)
+
+
+def _preferences(topology: Topology, name: NodeName, lost: tuple[NodeName, ...]) -> Iterator[Check]:
+    """Zone and part in confirming commits, where the topology file knows them."""
+    if any(node.zone for node in topology.nodes):
+        zones = dict.fromkeys(topology.node(old).zone or "none" for old in lost)
+        yield Check("zone", topology.node(name).zone or "none", f"preferred: {' or '.join(zones)}", Verdict.GOOD)
+    if topology.replication.synchronous.method is not Method.NONE:
+        confirms = any(name in topology.confirming(old) for old in lost)
+        yield Check("synchronous", "may confirm" if confirms else "confirms nothing", "", Verdict.GOOD)
 
 
 def _has_received(node: ObservedNode) -> bool:

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pgtandem.errors import PgtandemError, Problem
+from pgtandem.model.beyond import Beyond
+from pgtandem.model.candidates import Candidate
 from pgtandem.model.facts import Absent, Known, Unknown
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import Observed, ObservedNode, PostmasterState
 from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
 from pgtandem.model.topology import Method, Topology
-from pgtandem.plan.candidates import Candidate, failover_candidates
+from pgtandem.plan.candidates import failover_candidates
 from pgtandem.plan.converge import plan_converge
 from pgtandem.plan.desired import Wish, settings_in_place
 from pgtandem.plan.draft import Draft, cascade_order
@@ -89,7 +91,9 @@ def plan_failover(topology: Topology, observed: Observed, to: NodeName, *, dead:
     settle_wal(draft, to)
     for name in lost:
         _fence(draft, name, candidate)
-    promote(draft, to, tuple(step.id for step in draft.steps), "It has received the most.")
+    # Whatever started before the fence stood is seen now; what starts later is a standby.
+    down = tuple(Condition("stopped", name) for name in lost if _looked_at(observed.nodes[name]))
+    promote(draft, to, tuple(step.id for step in draft.steps), "It has received the most.", down)
     lead_to_new_primary(draft, lost)
     _follow(draft, to, lost, candidates)
     if unsure:
@@ -97,7 +101,8 @@ def plan_failover(topology: Topology, observed: Observed, to: NodeName, *, dead:
     return Plan(
         primary=to,
         steps=ordered(draft.steps),
-        notes=(*_table(candidates), *_loss(topology, observed, lost, candidate), *draft.notes),
+        candidates=candidates,
+        notes=(*_loss(topology, draft, lost, candidate), *draft.notes),
         consequences=single_failures(topology, to),
         look_again=True,
     )
@@ -193,7 +198,7 @@ def _fence(draft: Draft, name: NodeName, candidate: Candidate) -> None:
                 proves=(Condition("stopped", name),),
             )
         )
-    if candidate.received is not None:
+    if candidate.received is not None and _beyond(node, candidate) is None:
         draft.add(
             Step(
                 f"{name}.loss",
@@ -259,32 +264,49 @@ def _is_astray(topology: Topology, observed: Observed, to: NodeName, name: NodeN
     return standby and isinstance(how_apart(topology, observed, to, name), Apart)
 
 
-def _table(candidates: tuple[Candidate, ...]) -> Iterator[str]:
-    for candidate in candidates:
-        told = "; ".join(
-            f"{check.rule} {check.value}" + ("" if check.verdict.value == "ok" else f" ({check.verdict.value})")
-            for check in candidate.checks
-        )
-        yield f"{candidate.name}: {'can take over' if candidate.fit else 'cannot take over'}: {told}."
+def _beyond(node: ObservedNode, candidate: Candidate) -> Beyond | None:
+    """What only this node has, where that was read already, and nothing can have been added since."""
+    fact = node.beyond
+    down = isinstance(node.postmaster, Absent)
+    return fact.value if down and isinstance(fact, Known) and fact.value.since == candidate.received else None
 
 
-def _loss(topology: Topology, observed: Observed, lost: tuple[NodeName, ...], candidate: Candidate) -> Iterator[str]:
+def _loss(topology: Topology, draft: Draft, lost: tuple[NodeName, ...], candidate: Candidate) -> Iterator[str]:
     """What is lost at most, as far as it can be said before."""
+    observed = draft.wish.observed
     server = observed.nodes[candidate.name].running
     if not lost or server is None:
         yield "Lost: nothing that any node is seen to have."
         return
     if topology.replication.synchronous.method is not Method.NONE and not _waits_for_nobody(observed, lost):
         yield "Lost: no commit that was acknowledged to a client."
+        for name in lost:
+            beyond = _beyond(observed.nodes[name], candidate)
+            if beyond is not None and beyond.commits:
+                yield f"Not acknowledged, and lost: what only {name} has: {beyond}."
         return
     if len(lost) == 1 and has_everything(observed, lost[0], candidate.name):
         yield f"Lost: nothing; {lost[0]} was shut down cleanly, and {candidate.name} has its last record."
         return
+    found = {name: _beyond(observed.nodes[name], candidate) for name in lost}
+    for name, beyond in found.items():
+        if beyond is not None:
+            nothing = "" if beyond.commits else "nothing that a client committed; "
+            yield f"Lost: {nothing}what {name} has and {candidate.name} has not: {beyond}."
+    unread = [name for name, beyond in found.items() if beyond is None]
+    if not unread:
+        return
     age = server.last_commit_age_seconds
     since = f"in the {age:.0f} s before now" if age is not None else "for an unknown time"
+    silent = [name for name in unread if not draft.has(f"{name}.loss")]
     yield (
-        f"Lost: what {' or '.join(lost)} committed and {candidate.name} did not receive: at most what was committed "
-        f"{since}; the number of bytes is unknown."
+        f"Lost: what {' or '.join(unread)} committed and {candidate.name} did not receive: at most what was committed "
+        f"{since}; how many bytes and transactions "
+        + (
+            f"is unknown, since nobody can read the WAL of {' and '.join(silent)}."
+            if silent
+            else f"is told before {candidate.name} is promoted."
+        )
     )
 
 

@@ -57,7 +57,9 @@ def finish_promotion(draft: Draft) -> Plan:
     return Plan(primary=name, steps=ordered(draft.steps), notes=tuple(draft.notes), look_again=True)
 
 
-def promote(draft: Draft, name: NodeName, needs: tuple[str, ...], why: str) -> None:
+def promote(
+    draft: Draft, name: NodeName, needs: tuple[str, ...], why: str, expects: tuple[Condition, ...] = ()
+) -> None:
     latest = max(timeline_of(node) for node in draft.wish.observed.nodes.values())
     draft.add(
         Step(
@@ -68,6 +70,7 @@ def promote(draft: Draft, name: NodeName, needs: tuple[str, ...], why: str) -> N
             why,
             Risk.RELOAD,
             needs=needs,
+            expects=expects,
             proves=(Condition("is_primary", name),),
             names=(str(latest),),
         )

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pgtandem.errors import PgtandemError, Problem
+from pgtandem.model.candidates import Check
 from pgtandem.model.facts import Absent
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import Observed
 from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
 from pgtandem.model.topology import Topology
-from pgtandem.plan.candidates import Check, Limits, switchover_candidate, switchover_candidates
+from pgtandem.plan.candidates import Limits, switchover_candidate, switchover_candidates
 from pgtandem.plan.converge import plan_converge
 from pgtandem.plan.desired import Wish
 from pgtandem.plan.draft import Draft, cascade_order

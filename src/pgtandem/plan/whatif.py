@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from enum import Enum
 
+from pgtandem.model.candidates import Candidate
 from pgtandem.model.facts import ABSENT, value_or_none
 from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import NodeName, slot_name
 from pgtandem.model.observed import Observed, ObservedNode, Sender, Server
 from pgtandem.model.topology import Topology
 from pgtandem.model.value import dataclass
-from pgtandem.plan.candidates import Candidate, failover_candidates, received_lsn
+from pgtandem.plan.candidates import failover_candidates, received_lsn
 from pgtandem.plan.roles import decide_primary
 from pgtandem.plan.slot_cap import MEGABYTE
 from pgtandem.postgres.sync_names import confirmations, render_sync_names

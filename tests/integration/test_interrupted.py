@@ -48,11 +48,11 @@ def holds_after_a_kill_at(line: int) -> None:
         cluster.shows_row("db2", "at the end")
 
 
-@pytest.mark.parametrize("part", range(4))
-def test_killed_at_some_journal_lines_and_run_again(part: int) -> None:
-    """A sample of every fifth line, from another start in each part; the chaos run takes all."""
+@pytest.mark.parametrize("first", [1, 4])
+def test_killed_at_some_journal_lines_and_run_again(first: int) -> None:
+    """A sample; the chaos run takes all."""
     whole = 22
-    for line in range(1 + part, whole, 8):
+    for line in range(first, whole, 8):
         holds_after_a_kill_at(line)
 
 

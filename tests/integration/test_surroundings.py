@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from support.clusters import Cluster, installation
+from support.clusters import Cluster, installation, newest
 from support.installations import installations
 from support.ordinary import USER, reason_to_skip, run_as_user, user_name_of
 
@@ -31,7 +31,13 @@ def pair() -> Iterator[Cluster]:
 # --- as whom
 
 
-@pytest.mark.parametrize("major", sorted({found.major for found in installations()}))
+@pytest.mark.parametrize(
+    "major",
+    [
+        pytest.param(major, id=str(major), marks=() if major == newest().major else pytest.mark.chaos)
+        for major in sorted({found.major for found in installations()})
+    ],
+)
 def test_an_ordinary_user_builds_uses_and_removes_a_cluster(major: int) -> None:
     if reason := reason_to_skip():
         pytest.skip(reason)

@@ -44,10 +44,11 @@ class _Parser(argparse.ArgumentParser):
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """The options; `command` is None where there is none. Raises PgtandemError PT-1006, or SystemExit after --help."""
-    top, subs = parsers()
     before, command, after = _split(arguments)
     if command == "help":
         before, command, after = (["--help"], None, []) if not after else (before, after[0], ["--help"])
+    # All of them take longer than a server takes to answer: only where all are shown.
+    top, subs = parsers((command,) if command in COMMANDS else COMMANDS)
     if command is None:
         options, unknown = top.parse_known_args(before)
         if unknown:
@@ -69,8 +70,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
-    """The parser of the whole line, and the one of each command."""
+def parsers(names: Iterable[str] = COMMANDS) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser of the whole line, and the one of each of these commands."""
     subs: dict[str, argparse.ArgumentParser] = {}
     top = _Parser(
         prog="pgtandem",
@@ -82,7 +83,8 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     top.add_argument("--version", action="version", version=f"pgtandem {__version__}")
     top.add_argument("-f", "--file", metavar="FILE", help="the topology file (pgtandem.toml here by default)")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for name, command in COMMANDS.items():
+    for name in names:
+        command = COMMANDS[name]
         sub = commands.add_parser(
             name,
             help=command.summary,

@@ -1,10 +1,10 @@
 """doctor on servers that are named by their DSNs: SQL only, no topology file, no host."""
 
-import asyncio
 import os
 from collections.abc import Sequence
 
 from pgtandem.cli.dsn import Dsn, parse_dsn
+from pgtandem.cli.workbench import result_of
 from pgtandem.doctor.look import Look
 from pgtandem.errors import PgtandemError
 from pgtandem.model.names import NodeName, Secret
@@ -29,7 +29,7 @@ def look_at_dsns(texts: Sequence[str]) -> Look:
         seen = await look_by_sql(PsycopgDatabase(), SystemClock(), ", ".join(names), servers)
         return Look(seen.topology, seen.observed, seen.examined, sql_only=True)
 
-    return asyncio.run(work())
+    return result_of(work())
 
 
 def _host(dsn: Dsn) -> HostAddress:

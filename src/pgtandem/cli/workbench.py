@@ -3,8 +3,8 @@
 import argparse
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from pgtandem.cli.invocation import FILE_NAME
 from pgtandem.errors import PgtandemError
@@ -104,4 +104,16 @@ def in_world(
         finally:
             await world.close()
 
-    return asyncio.run(run())
+    return result_of(run())
+
+
+def result_of(work: Coroutine[Any, Any, T]) -> T:
+    """What the work comes to. It is kept aside: at its end `asyncio.run` makes the text of an error that nobody sees,
+    in which the finished task is shown with its whole result."""
+    results: list[T] = []
+
+    async def run() -> None:
+        results.append(await work)
+
+    asyncio.run(run())
+    return results[0]

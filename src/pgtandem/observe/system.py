@@ -1,5 +1,6 @@
 """What a host runs on: its distribution, and which PostgreSQL its packages have brought."""
 
+import posixpath
 import re
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from pgtandem.postgres.debian import parse_clusters
 from pgtandem.postgres.places import parse_os_release
 from pgtandem.postgres.versions import NEWEST, OLDEST
 
-_LIST_CLUSTERS = "/usr/bin/pg_lsclusters"
+_LIST_CLUSTERS, _REGISTER = "/usr/bin/pg_lsclusters", "/etc/postgresql"
 _OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
 
 
@@ -34,11 +35,20 @@ async def observe_system(host: Host, topology: Topology, programs: Fact[Programs
         if await host.list_directory("/run/systemd/system") is not None:
             system = replace(system, systemd=True)
         if await host.can_execute(_LIST_CLUSTERS):
-            listed = await host.look([_LIST_CLUSTERS, "-h"])
-            system = replace(system, clusters=parse_clusters(listed.text))
+            # A program in Perl: it takes longer than asking a server.
+            listed = (await host.look([_LIST_CLUSTERS, "-h"])).text if await _registered(host) else ""
+            system = replace(system, clusters=parse_clusters(listed))
     except HostFailure:
         return system
     return system
+
+
+async def _registered(host: Host) -> bool:
+    """Whether postgresql-common knows any cluster: each has a folder, in that of its major version."""
+    for major in await host.list_directory(_REGISTER) or ():
+        if await host.list_directory(posixpath.join(_REGISTER, major)):
+            return True
+    return False
 
 
 async def _installed(host: Host, major: int) -> bool:

@@ -13,6 +13,7 @@ from bench.table import table_lines
 _PAIRS = {
     "archiving": 5,
     "build": 12,
+    "catching-up": 5,
     "copy": 5,
     "copy-small-files": 5,
     "copy-between-hosts": 5,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from bench.archiving import archiving
+from bench.catching_up import catching_up
 from bench.clusters import running_cluster, time_pgtandem, time_plain
 from bench.copying import copy_of_big_files, copy_of_small_files
 from bench.failover import failover
@@ -73,6 +74,7 @@ def _status_of(nodes: int, pairs: int) -> Outcome:
 BENCHMARKS: Mapping[str, Callable[[int], list[Outcome]]] = {
     "archiving": archiving,
     "build": build,
+    "catching-up": catching_up,
     "copy": copy_of_big_files,
     "copy-small-files": copy_of_small_files,
     "copy-between-hosts": copies_between_hosts,

@@ -14,6 +14,7 @@ from pgtandem.model.topology import (
     Archive,
     Binaries,
     Durability,
+    ForeignArchive,
     Method,
     Node,
     Replication,
@@ -21,7 +22,7 @@ from pgtandem.model.topology import (
     Topology,
 )
 from pgtandem.postgres.amounts import spelled
-from pgtandem.postgres.archive_commands import archive_directory
+from pgtandem.postgres.archive_commands import archive_directory, archive_tool, tool_restore_command
 from pgtandem.postgres.conninfo import parse_conninfo
 from pgtandem.postgres.managers import managed_by
 from pgtandem.postgres.settings import setting_spec
@@ -69,7 +70,7 @@ def infer_topology(cluster: str, found: Sequence[Found], shared_archive: bool = 
         for number, each in enumerate(servers)
     )
     replication, about_commits = _replication(primary, sum(up is primary for up in upstreams.values()))
-    archive, about_archive = _archive(primary, nodes, shared_archive)
+    archive, foreign, about_archive = _archive(primary, servers, nodes, shared_archive)
     adoption, about_roles = _adoption(servers, upstreams)
     folders = {each.programs for each in servers}
     topology = Topology(
@@ -78,6 +79,7 @@ def infer_topology(cluster: str, found: Sequence[Found], shared_archive: bool = 
         nodes=nodes,
         replication=replication,
         archive=archive,
+        foreign_archive=foreign,
         parameters=shared,
         binaries=Binaries.AUTO if len(folders) == 1 else Binaries.SYSTEM,
         bin_directory=folders.pop() if len(folders) == 1 else None,
@@ -260,21 +262,42 @@ def _replication(primary: Found, direct: int) -> tuple[Replication, list[str]]:
     return Replication(level, Synchronous(method, count)), remarks
 
 
-def _archive(primary: Found, nodes: Sequence[Node], shared: bool) -> tuple[Archive | None, list[str]]:
-    """The folder that segments go to, if that can be told."""
+def _archive(
+    primary: Found, servers: Sequence[Found], nodes: Sequence[Node], shared: bool
+) -> tuple[Archive | None, ForeignArchive | None, list[str]]:
+    """The folder that segments go to, if that can be told; or the commands of the tool that keeps them."""
     command, mode = primary.value("archive_command"), primary.value("archive_mode")
     if mode not in ("on", "always"):
-        return None, ["there is no WAL archive: [archive] makes one"]
+        return None, None, ["there is no WAL archive: [archive] makes one"]
+    if tool := archive_tool(command):
+        return (None, *_kept_by(tool, command, servers))
     directory = archive_directory(command)
     if directory is None:
         said = command or primary.value("archive_library") or "nothing"
-        return None, [f"WAL is archived by {said!r}; pgtandem leaves that as it is, and [archive] would replace it"]
+        return (
+            None,
+            None,
+            [f"WAL is archived by {said!r}; pgtandem leaves that as it is, and [archive] would replace it"],
+        )
     hosts = {node.host for node in nodes}
     host = nodes[0].host if len(hosts) == 1 or shared else None
-    return Archive(directory, host), [
+    remark = (
         f"segments go to a folder of their own in {directory} from now on, named after the system identifier; those "
         "that are there already stay where they are, for restores from earlier base backups"
-    ]
+    )
+    return Archive(directory, host), None, [remark]
+
+
+def _kept_by(tool: str, command: str, servers: Sequence[Found]) -> tuple[ForeignArchive, list[str]]:
+    """The restore_command is what the servers have; where they have none, what belongs to the archive_command."""
+    own = tool_restore_command(command) or ""
+    program = own.split()[0].rpartition("/")[2]
+    theirs = next((said for each in servers if program in (said := each.recovery_value("restore_command"))), "")
+    remarks = [f"{tool} keeps the WAL archive: its commands go on, and pgtandem's own archive and backups are not used"]
+    if "%f" not in theirs or "%p" not in theirs:
+        remarks.append(f"no server has a restore_command of {tool}; try the one that [archive] says: {own}")
+        theirs = own
+    return ForeignArchive(command, theirs), remarks
 
 
 def _adoption(servers: Sequence[Found], upstreams: dict[int, Found]) -> tuple[Adoption, list[str]]:

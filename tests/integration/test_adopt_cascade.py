@@ -69,6 +69,8 @@ def test_a_cascade_with_a_tablespace_and_wal_elsewhere_is_taken_over_while_a_cli
         assert {name: node["wal_directory"] for name, node in nodes.items()} == dict.fromkeys(nodes, cluster.wal)
         assert nodes["h3"]["upstream"] == "h2"
         assert "upstream" not in nodes["h2"]
+        follow = {node["name"]: node["upstream"] for node in cluster.status()["nodes"]}
+        assert follow == {"h1": None, "h2": "h1", "h3": "h2"}, "both call themselves walreceiver"
         said = " ".join(cluster.run("plan").out.split())
         assert "take over" in said
         assert "replace data" not in said, "nothing is copied anew"

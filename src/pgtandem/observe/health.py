@@ -116,7 +116,7 @@ def _node(topology: Topology, observed: Observed, name: NodeName, primary: NodeN
     top = primary or topology.names[0]
     upstream = topology.upstream_of(name, top)
     is_primary = server is not None and not server.in_recovery
-    sender = None if is_primary else _sender(observed, name)
+    sender = None if is_primary else _sender(topology, observed, name)
     control = seen.control
     return NodeHealth(
         name=name,
@@ -135,14 +135,24 @@ def _node(topology: Topology, observed: Observed, name: NodeName, primary: NodeN
     )
 
 
-def _sender(observed: Observed, name: NodeName) -> tuple[NodeName, Sender] | None:
-    """Who sends WAL to a node, as the upstreams see it."""
+def _sender(topology: Topology, observed: Observed, name: NodeName) -> tuple[NodeName, Sender] | None:
+    """Who sends WAL to a node, as the upstreams see it. Where several standbys that are still to be taken over call
+    themselves the same, it is the one that the standby itself names, or that sends to its address."""
     called = {name, _foreign_name(observed.nodes[name])}
-    for upstream, seen in observed.nodes.items():
-        for sender in seen.running.senders if seen.running else ():
-            if sender.application_name in called:
-                return upstream, sender
-    return None
+    found = [
+        (upstream, sender)
+        for upstream, seen in observed.nodes.items()
+        for sender in (seen.running.senders if seen.running else ())
+        if upstream != name and sender.application_name in called
+    ]
+    server = observed.nodes[name].running
+    if len(found) > 1 and server and server.receiver:
+        told = (server.receiver.sender_host, server.receiver.sender_port)
+        named = [each for each in found if (topology.node(each[0]).address, topology.node(each[0]).port) == told]
+        found = named or found
+        here = [each for each in found if each[1].client_address == topology.node(name).address]
+        found = here or found
+    return found[0] if found else None
 
 
 def _foreign_name(seen: ObservedNode) -> str:

@@ -11,6 +11,7 @@ from cli import values
 from cli.values import DB1, DB2, DIAGNOSED, DIAGNOSED_LOOK, PAIR, TRIO, built, node, topology
 from pgtandem.doctor.diagnose import diagnose
 from pgtandem.doctor.look import Look
+from pgtandem.doctor.rules import Severity
 from pgtandem.model.examined import Examined
 from pgtandem.model.facts import Unknown
 from pgtandem.model.lsn import Lsn
@@ -65,8 +66,18 @@ class Page(HTMLParser):
 def test_every_section_is_there_in_its_order() -> None:
     page = Page(report(material()))
     assert [attrs["id"] for tag, attrs in page.elements if tag == "section"] == SECTIONS
-    assert "Nothing is wrong now" in page.sections["header"]
+    calm = Page(report(replace(material(), findings=())))
+    assert "Nothing is wrong now; no trap was found." in calm.sections["header"]
     assert "Cluster shop" in page.sections["header"]
+
+
+def test_a_cluster_that_works_and_has_a_grave_trap_is_not_called_well() -> None:
+    grave = tuple(finding for finding in DIAGNOSED[1] if finding.severity is Severity.CRITICAL)
+    page = Page(report(replace(material(), findings=grave)))
+    (verdict,) = [attributes for tag, attributes in page.elements if attributes.get("id") == "verdict"]
+    assert "ill" in (verdict["class"] or "")
+    assert "Every node works now; 3 findings of doctor, the gravest critical." in page.sections["header"]
+    assert "What may go wrong" in page.sections["wrong"]
 
 
 def test_the_page_needs_nothing_from_anywhere_and_runs_nothing() -> None:

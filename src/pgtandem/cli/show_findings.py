@@ -18,7 +18,9 @@ def finding_lines(look: Look, findings: Sequence[Finding], paint: Paint, columns
         lines += _group(group, paint, columns)
     for name, why in unseen(look):
         lines += _wrapped("unseen:", f"{name}: {why}", columns)
-    return [*lines, paint.bold(f"cluster {look.topology.cluster}") + f": {_count(findings)} ({len(RULES)} rules)"]
+    # Over SQL alone the cluster has no name but those of its servers, which are above.
+    whole = f"{len(look.topology.nodes)} servers" if look.sql_only else f"cluster {look.topology.cluster}"
+    return [*lines, paint.bold(whole) + f": {_count(findings)} ({len(RULES)} rules)"]
 
 
 def _groups(findings: Sequence[Finding]) -> list[list[Finding]]:

@@ -56,7 +56,7 @@ def report(material: Material) -> str:
         el("style", None, STYLE),
     )
     sections = [
-        _section("wrong", "What is wrong", _wrong(health)),
+        _section("wrong", "What is wrong", _wrong(health, material.findings)),
         _section("topology", "Who streams from whom", [drawing(look.topology, health), _nodes(health)]),
         _section("lag", "Lag over time", _lag(material, health)),
         _section("events", "What happened meanwhile", _events(material.events)),
@@ -87,14 +87,20 @@ def _section(name: str, title: str, parts: Sequence[Element]) -> Element:
 def _verdict(health: ClusterHealth, findings: Sequence[Finding]) -> Element:
     count = len(health.problems)
     grave = sum(finding.severity is not Severity.NOTE for finding in findings)
-    now = "Nothing is wrong now" if not count else f"{count} thing{'s are' if count > 1 else ' is'} wrong now"
-    traps = "no trap was found" if not grave else f"{grave} finding{'s' if grave > 1 else ''} of doctor"
-    return el("p", {"class": f"verdict {'ill' if count else 'well'}", "id": "verdict"}, f"{now}; {traps}.")
+    calm = "Every node works now" if grave else "Nothing is wrong now"
+    now = calm if not count else f"{count} thing{'s are' if count > 1 else ' is'} wrong now"
+    traps = "no trap was found"
+    if grave:
+        gravest = min((finding.severity for finding in findings), key=list(Severity).index)
+        traps = f"{grave} finding{'s' if grave > 1 else ''} of doctor, the gravest {gravest.value}"
+    ill = count or any(finding.severity in (Severity.CRITICAL, Severity.HIGH) for finding in findings)
+    return el("p", {"class": f"verdict {'ill' if ill else 'well'}", "id": "verdict"}, f"{now}; {traps}.")
 
 
-def _wrong(health: ClusterHealth) -> list[Element]:
+def _wrong(health: ClusterHealth, findings: Sequence[Finding]) -> list[Element]:
     if not health.problems:
-        return [_p("Nothing.")]
+        traps = any(finding.severity is not Severity.NOTE for finding in findings)
+        return [_p("Nothing now. What may go wrong stands under “What doctor found”." if traps else "Nothing.")]
     return [el("ul", {"class": "problems"}, [el("li", None, problem) for problem in health.problems])]
 
 

@@ -287,7 +287,7 @@ class Observer:
     async def _system_of(self, host: Host) -> System:
         async with self._asking_for_systems.setdefault(host.name, asyncio.Lock()):
             if host.name not in self._systems:
-                self._systems[host.name] = await observe_system(host, self.topology, await self._programs_on(host))
+                self._systems[host.name] = await observe_system(host, self.topology, self._programs_on(host))
             return self._systems[host.name]
 
     async def _server(self, node: Node, postmaster: Fact[Postmaster], password: Secret | None) -> Fact[Server]:

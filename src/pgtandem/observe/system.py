@@ -1,10 +1,13 @@
 """What a host runs on: its distribution, and which PostgreSQL its packages have brought."""
 
+import asyncio
 import posixpath
 import re
+from collections.abc import Awaitable
 from dataclasses import replace
 
 from pgtandem.model.facts import Absent, Fact
+from pgtandem.model.layout import HostCluster
 from pgtandem.model.observed import Programs, System
 from pgtandem.model.topology import Topology
 from pgtandem.observe.programs import version_in
@@ -17,8 +20,14 @@ _LIST_CLUSTERS, _REGISTER = "/usr/bin/pg_lsclusters", "/etc/postgresql"
 _OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
 
 
-async def observe_system(host: Host, topology: Topology, programs: Fact[Programs]) -> System:
-    """Nothing of it decides whether data is safe, so what cannot be read is left out."""
+async def observe_system(host: Host, topology: Topology, programs: Awaitable[Fact[Programs]]) -> System:
+    """Nothing of it decides whether data is safe, so what cannot be read is left out. `programs` are looked for side by
+    side with what takes as long: Debian's list of clusters is a program of its own."""
+    found, system, listed = await asyncio.gather(programs, _what_it_runs_on(host), _clusters(host))
+    return await _with_others(host, topology, found, replace(system, clusters=listed))
+
+
+async def _what_it_runs_on(host: Host) -> System:
     system = System()
     try:
         for path in _OS_RELEASE:
@@ -26,18 +35,31 @@ async def observe_system(host: Host, topology: Topology, programs: Fact[Programs
             if text is not None:
                 system = parse_os_release(text.decode(errors="replace"))
                 break
+        if await host.list_directory("/run/systemd/system") is not None:
+            system = replace(system, systemd=True)
+    except HostFailure:
+        return system
+    return system
+
+
+async def _clusters(host: Host) -> tuple[HostCluster, ...] | None:
+    try:
+        if not await host.can_execute(_LIST_CLUSTERS):
+            return None
+        # A program in Perl: it takes longer than asking a server.
+        return parse_clusters((await host.look([_LIST_CLUSTERS, "-h"])).text if await _registered(host) else "")
+    except HostFailure:
+        return None
+
+
+async def _with_others(host: Host, topology: Topology, programs: Fact[Programs], system: System) -> System:
+    try:
         if isinstance(programs, Absent):
             others = [major for major in range(OLDEST, NEWEST + 2) if major != topology.postgresql]
             system = replace(system, majors=tuple([m for m in others if await _installed(host, m)]))
             if topology.bin_directory is not None:
                 named = await version_in(host, topology.bin_directory)
                 system = replace(system, named_version=named or "")
-        if await host.list_directory("/run/systemd/system") is not None:
-            system = replace(system, systemd=True)
-        if await host.can_execute(_LIST_CLUSTERS):
-            # A program in Perl: it takes longer than asking a server.
-            listed = (await host.look([_LIST_CLUSTERS, "-h"])).text if await _registered(host) else ""
-            system = replace(system, clusters=parse_clusters(listed))
     except HostFailure:
         return system
     return system

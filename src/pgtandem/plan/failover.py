@@ -86,8 +86,7 @@ def plan_failover(topology: Topology, observed: Observed, to: NodeName, *, dead:
     unsure = any(not _looked_at(observed.nodes[name]) for name in lost)
     for_now = without_upstreams(topology, lost) if unsure else topology
     draft = Draft(Wish(for_now, observed, to))
-    for below in for_now.standbys_of(to, to):
-        slot(draft, to, below)
+    slots = _slots(draft, to) if unsure else ()
     settle_wal(draft, to)
     for name in lost:
         _fence(draft, name, candidate)
@@ -95,7 +94,8 @@ def plan_failover(topology: Topology, observed: Observed, to: NodeName, *, dead:
     down = tuple(Condition("stopped", name) for name in lost if _looked_at(observed.nodes[name]))
     promote(draft, to, tuple(step.id for step in draft.steps), "It has received the most.", down)
     lead_to_new_primary(draft, lost)
-    _follow(draft, to, lost, candidates)
+    slots = slots if unsure else _slots(draft, to)
+    _follow(draft, to, lost, candidates, slots)
     if unsure:
         leave_first(draft, to)
     return Plan(
@@ -178,6 +178,17 @@ def _unfenced(topology: Topology, observed: Observed, names: tuple[NodeName, ...
             )
 
 
+def _slots(draft: Draft, to: NodeName) -> tuple[str, ...]:
+    """The slots of those that will follow; once it is promoted, where nobody follows before, so that writes go on
+    earlier: until its first checkpoint nothing is removed."""
+    before = len(draft.steps)
+    for below in draft.wish.topology.standbys_of(to, to):
+        slot(draft, to, below)
+    if draft.has(f"{to}.promote"):
+        draft.steps[before:] = [replace(step, needs=(*step.needs, f"{to}.promote")) for step in draft.steps[before:]]
+    return tuple(step.id for step in draft.steps[before:])
+
+
 def _fence(draft: Draft, name: NodeName, candidate: Candidate) -> None:
     """A node that is down must only be able to come back as a standby; one that hangs is ended first."""
     node = draft.wish.seen(name)
@@ -214,7 +225,9 @@ def _fence(draft: Draft, name: NodeName, candidate: Candidate) -> None:
         )
 
 
-def _follow(draft: Draft, to: NodeName, lost: tuple[NodeName, ...], candidates: tuple[Candidate, ...]) -> None:
+def _follow(
+    draft: Draft, to: NodeName, lost: tuple[NodeName, ...], candidates: tuple[Candidate, ...], slots: tuple[str, ...]
+) -> None:
     """The standbys that run, and are not ahead of the new primary, follow it."""
     wish, before = draft.wish, len(draft.steps)
     by_name = {candidate.name: candidate for candidate in candidates}
@@ -225,7 +238,8 @@ def _follow(draft: Draft, to: NodeName, lost: tuple[NodeName, ...], candidates: 
         if name in lost or own is None or received is None or own > received or upstream in lost:
             continue
         plan_standby(draft, name)
-    draft.steps[before:] = [replace(step, needs=(*step.needs, f"{to}.promote")) for step in draft.steps[before:]]
+    needed = (f"{to}.promote", *slots)
+    draft.steps[before:] = [replace(step, needs=(*step.needs, *needed)) for step in draft.steps[before:]]
 
 
 def _settled(topology: Topology, observed: Observed, to: NodeName) -> Plan:

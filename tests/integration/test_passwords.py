@@ -71,6 +71,40 @@ def test_passwords_are_changed_under_a_writer(trio: Cluster) -> None:
     writer.everything_is_on(*trio.nodes)
 
 
+@pytest.mark.chaos
+def test_cut_off_between_the_roles_and_the_passfiles_standbys_wait_outside_until_apply_goes_on(trio: Cluster) -> None:
+    """The tenth of a second of decision 0023, held open: the roles have the new passwords, and nobody's passfile."""
+    before = trio.secrets()
+    folders = [trio.data(node) / "pgtandem" for node in ("db2", "db3")]
+    for folder in folders:
+        folder.chmod(0o500)
+    try:
+        with Writer(trio) as writer:
+            done = trio.run("apply", "--rotate-passwords", "--yes")
+            assert done.exit_code == 11, done.said
+            assert "FAILED db2  write the passfile of db2" in done.out, done.said
+            assert len(trio.secrets()) == 4, "the former ones are kept"
+            streams(trio)  # who is connected stays so
+            writer.goes_on()
+            trio.pg_ctl("db2", "restart", "-w", "-l", f"{trio.data('db2')}.log")
+            wait_until(lambda: "password authentication failed" in log_of(trio, "db2"), "db2 is turned away", 30)
+            assert trio.streams("db1") == []
+            for folder in folders:
+                folder.chmod(0o700)
+            trio.ok("apply", "--yes")
+            streams(trio)
+            writer.goes_on()
+    finally:
+        for folder in folders:
+            folder.chmod(0o700)
+    is_changed(trio, before)
+    writer.everything_is_on(*trio.nodes)
+
+
+def log_of(cluster: Cluster, node: str) -> str:
+    return cluster.data(node).with_name(f"{node}.log").read_text(errors="replace")
+
+
 def holds(cluster: Cluster, first: int, every: int) -> int:
     """The number of kills."""
     lines, kills = first, 0

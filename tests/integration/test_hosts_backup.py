@@ -26,7 +26,8 @@ def archive_host(hosts: Hosts) -> Iterator[RemoteCluster]:
         home = hosts.srv("h3") / "bob"
         home.chmod(0o755)
         url = f"ssh://bob@{hosts.address('h3')}"
-        cluster.tables["archive"] = {"directory": f"/srv/bob/{cluster.folder.name}", "host": url}
+        where = {"directory": f"/srv/bob/{cluster.folder.name}", "host": url}
+        cluster.tables["archive"] = {**where, "compression": "zstd"}
         yield cluster
         cluster.ok("down", "--destroy", "--yes")
 
@@ -44,8 +45,8 @@ def test_it_goes_to_the_archives_host_by_the_nodes_key_and_comes_back_from_there
     backup = made(archive_host)
     assert backup["host"].startswith("ssh://bob@")
     folder = hosts.srv("h3") / backup["folder"].removeprefix("/srv/")
-    assert {"base.tar", "backup_manifest", "backup.json"} <= {path.name for path in folder.iterdir()}
-    assert (folder / "base.tar").stat().st_mode & 0o077 == 0
+    assert {"base.tar.zst", "backup_manifest", "backup.json"} <= {path.name for path in folder.iterdir()}
+    assert (folder / "base.tar.zst").stat().st_mode & 0o077 == 0
     for node in ("db1", "db2"):
         beside = Path(archive_host.nodes[node]["data_directory"])
         there = hosts.srv(archive_host.host_of(node)) / str(beside.parent).removeprefix("/srv/")
@@ -65,8 +66,41 @@ def test_its_key_can_fill_no_other_folder(archive_host: RemoteCluster) -> None:
     archive_host.ok("backup", "--yes")
     label = made(archive_host)["label"]
     where = "cd ~postgres/.ssh/pgtandem/*/db1 && echo x | ssh -F ssh_config -S none archive"
-    for words in (f"backup {label}", "backup ../../x", "backup 20270115T070000Z-full", f"fetch {label} ../x", "backup"):
+    bad = (f"backup {label} base.tar", "backup ../../x base.tar", "backup 20270115T070000Z-full base.tar", "backup")
+    for words in (*bad, f"fetch {label} ../x", f"backup {label} ../x.tar", f"backup {label} backup.json"):
         done = hosts.run("h1", ["sh", "-c", f"{where} '{words}'"], user="postgres")
         assert done.returncode != 0, words
         assert "serve-wal:" in done.stderr, words
     archive_host.ok("backup", "verify")
+
+
+@pytest.mark.chaos
+def test_tablespaces_go_there_too_and_every_node_comes_back_with_them(archive_host: RemoteCluster) -> None:
+    hosts = archive_host.hosts
+    for node in ("h1", "h2"):
+        assert hosts.run(node, ["mkdir", "/srv/postgres/fast"], user="postgres").returncode == 0
+    try:
+        archive_host.apply()
+        archive_host.psql("db1", "CREATE TABLESPACE fast LOCATION '/srv/postgres/fast'")
+        archive_host.psql("db1", "CREATE TABLE far TABLESPACE fast AS SELECT generate_series(1, 1000) AS number")
+        done = archive_host.ok("backup", "--yes")
+        assert "from db2" in done.out
+        folder = hosts.srv("h3") / made(archive_host)["folder"].removeprefix("/srv/")
+        assert len(list(folder.glob("*.tar.zst"))) == 3
+        archive_host.psql("db1", "INSERT INTO far VALUES (0)")
+        archive_host.psql("db1", "SELECT pg_switch_wal()")
+        archive_host.wait_for("db1", "SELECT last_archived_time > now() - interval '1 min' FROM pg_stat_archiver")
+        done = archive_host.ok("drill", "--query", "SELECT count(*) FROM far", "--yes")
+        assert "the query says" in done.out
+        archive_host.ok("restore", "--to", "latest", "--node", "db1", "--yes")
+        for node in ("db1", "db2"):
+            assert int(archive_host.psql(node, "SELECT count(*) FROM far")) >= 1000
+        archive_host.converged()
+        for node in ("db1", "db2"):
+            beside = Path(archive_host.nodes[node]["data_directory"])
+            there = hosts.srv(archive_host.host_of(node)) / str(beside.parent).removeprefix("/srv/")
+            assert not [path.name for path in there.iterdir() if ".pgtandem-" in path.name]
+    finally:
+        archive_host.ok("down", "--yes")
+        for node in ("h1", "h2"):
+            hosts.run(node, ["sh", "-c", "rm -rf /srv/postgres/fast*"])

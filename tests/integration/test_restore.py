@@ -260,8 +260,7 @@ def _killed_at(past: Past, line: int) -> None:
     past.cluster.converged()
 
 
-@pytest.mark.chaos
-@pytest.mark.parametrize("major", [11, 15, 16])
+@pytest.mark.parametrize("major", [11, *(pytest.param(major, marks=pytest.mark.chaos) for major in (15, 16))])
 def test_other_majors(major: int) -> None:
     try:
         on = packaged(major) if major in PACKAGED_MAJORS else installation(major)

@@ -47,6 +47,7 @@ from pgtandem.plan.passwords import plan_rotation
 from pgtandem.plan.put_back import plan_put_back
 from pgtandem.plan.rejoin import plan_rejoin
 from pgtandem.plan.restore import plan_restore
+from pgtandem.plan.restored_places import refuse_shared_spaces
 from pgtandem.plan.stop import plan_destroy, plan_down
 from pgtandem.plan.switchover import choose_successor, plan_switchover
 from pgtandem.topology.load import load_topology
@@ -101,10 +102,16 @@ def _no_backup(topology: Topology, observed: Observed) -> Plan:
     raise AssertionError("there is none")
 
 
+def _restore_beside(topology: Topology, observed: Observed) -> Plan:
+    refuse_shared_spaces(topology, observed, LOCAL, _restore().backup)
+    raise AssertionError("it is not refused")
+
+
 QUESTIONS = {
     "restore": partial(plan_restore, order=_restore()),
     "restore and promote": partial(plan_restore, order=_restore(promote=True)),
     "restore without a backup": _no_backup,
+    "restore beside": _restore_beside,
     "put back": partial(plan_put_back, order=_restore(promote=True, like="db1"), aside=f"{FOLDER}/data/db1-before"),
     "put back db2": partial(plan_put_back, order=_restore(promote=True), aside=f"{FOLDER}/data/db2-before"),
     "drill": partial(plan_drill, order=_restore(drill=NOW)),

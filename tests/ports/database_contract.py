@@ -199,6 +199,11 @@ class SessionContract:
         runner.run(session.create_slot(SLOT))
         assert runner.run(session.observe(None)).slots[SLOT].restart_lsn == before
 
+    def test_wal_can_be_kept_for_a_while(self, runner: asyncio.Runner, session: Session) -> None:
+        runner.run(session.keep_wal("for_a_while"))
+        slot = runner.run(session.observe(None)).slots.get("for_a_while")
+        assert slot is None or slot.restart_lsn is not None
+
     def test_slot_is_dropped_and_not_there_is_fine(self, runner: asyncio.Runner, session: Session) -> None:
         runner.run(session.create_slot(SLOT))
         runner.run(session.drop_slot(SLOT))

@@ -229,6 +229,10 @@ class PsycopgSession:
         with suppress(DuplicateObject):
             await self._connection.execute(queries.CREATE_SLOT, (name,))
 
+    @_call("keep WAL")
+    async def keep_wal(self, name: str) -> None:
+        await self._connection.execute(queries.KEEP_WAL, (name,))
+
     @_call("drop the slot {name}")
     async def drop_slot(self, name: SlotName) -> None:
         from psycopg.errors import ObjectInUse, UndefinedObject

@@ -1,31 +1,22 @@
-"""Making base backups: by pg_basebackup in its tar format, into a folder that gets its name when all is proven.
+"""Proving base backups: their WAL is in the archive, their content is what the server sent; keeping and removing them.
 
 `Step.names` begins with the label, the URL of the host that the backup lies on, and the system identifier.
 """
 
-import asyncio
-import contextlib
 import posixpath
-import re
 from dataclasses import replace
 
-from pgtandem.apply.certificates import root_certificates
+from pgtandem.apply.backup_folders import LONG_SECONDS, backup_folder
 from pgtandem.apply.context import Context
-from pgtandem.apply.node_files import system_identifier
 from pgtandem.errors import PgtandemError
-from pgtandem.model.backup import Backup, BackupKind, Verified
+from pgtandem.model.backup import Backup, Verified
 from pgtandem.model.facts import Known, Unknown
-from pgtandem.model.names import REPLICATION_ROLE
 from pgtandem.model.plan import Step
 from pgtandem.model.topology import HostAddress
 from pgtandem.observe.archived import all_archived_wal, observe_archived_wal
-from pgtandem.observe.backups import backups_folder
-from pgtandem.observe.wal_ways import ssh_home
-from pgtandem.plan.wal_sources import node_folder
-from pgtandem.ports import Completed, Host
+from pgtandem.ports import Host
 from pgtandem.postgres.base_backups import (
     ABOUT_FILE,
-    HELP_FILE,
     MANIFEST_FILE,
     MEMBERS,
     SUMS_FILE,
@@ -35,184 +26,13 @@ from pgtandem.postgres.base_backups import (
     parse_about,
     parse_manifest,
     parse_members,
-    parse_points,
     part_name,
-    render_about,
-    render_help,
     render_verified,
     tars_among,
 )
-from pgtandem.postgres.certificates import VERIFY
-from pgtandem.postgres.conninfo import render_conninfo, render_passfile
 from pgtandem.postgres.segments import segment_name
 
-#: What lies beside the data directory while it is copied.
-BACKUP_MARK = ".pgtandem-backup."
-#: A backup may take as long as it takes.
-_LONG_SECONDS = 7 * 24 * 3600.0
 _ARCHIVE_SECONDS = 120.0
-_PROGRESS = re.compile(rb"(\d+)/(\d+) kB")
-_TALK = re.compile(r"^pg_basebackup: |^NOTICE: |\d+/\d+ kB")
-
-
-def _folder(context: Context, system: str, name: str) -> str:
-    assert context.topology.archive is not None
-    return posixpath.join(backups_folder(context.topology.archive.directory, system), name)
-
-
-async def take_backup(context: Context, step: Step) -> str:
-    """pg_basebackup into the half-made folder; `backup.json` in it says that the data is whole. Raises PgtandemError
-    PT-4051."""
-    label, url, system, _, parent = step.names
-    host, keeper = context.host(step.node), context.world.host(HostAddress(url))
-    folder = _folder(context, system, part_name(label))
-    await keeper.make_directory(posixpath.dirname(folder))
-    await keeper.remove_tree(folder)
-    began = await _now(context, step)
-    try:
-        done = await _copy(context, step, host, folder, parent)
-        if done.exit_code:
-            raise _failed(step, done)
-        about = await _about(context, step, keeper, folder, done.stderr.decode(errors="replace"), began)
-        await keeper.sync_tree(folder)
-        await keeper.write_file(posixpath.join(folder, ABOUT_FILE), render_about(about).encode())
-    except (PgtandemError, asyncio.CancelledError):
-        # Its disk space is given back at once; where even that fails, the next run does it.
-        with contextlib.suppress(PgtandemError):
-            await asyncio.shield(keeper.remove_tree(folder))
-        raise
-    return f"{about.size_bytes / 1e6:.1f} MB"
-
-
-#: FOLDER LABEL PROGRAM ...: what the program writes goes to the archive's host, by the node's own key.
-_SEND = """
-cd "$1" || exit 1
-label=$2 made=1
-shift 2
-status=$(mktemp) || exit 1
-trap 'rm -f "$status"' EXIT
-{ "$@"; echo $? >"$status"; } | ssh -F ssh_config -S none -- archive "backup $label" >/dev/null
-sent=$?
-read -r made <"$status"
-[ "$sent" = 0 ] || { echo "ssh: error: the archive's host did not take it all" >&2; exit 1; }
-exit "$made"
-"""
-
-
-async def _copy(context: Context, step: Step, host: Host, folder: str, parent: str) -> Completed:
-    """The replication role's password goes by a file of its own beside the data, which is gone afterwards."""
-    node, keeper = context.node(step.node), context.world.host(HostAddress(step.names[1]))
-    here = node.host.url == step.names[1]
-    beside = node.data_directory + BACKUP_MARK
-    passfile, root, manifest = beside + "passfile", beside + "ca.crt", beside + "manifest"
-    conninfo: dict[str, str | int] = {
-        "host": node.address,
-        "port": node.port,
-        "user": REPLICATION_ROLE,
-        "passfile": passfile,
-        "application_name": "pgtandem backup",
-        "connect_timeout": 10,
-    }
-    if (postmaster := await context.postmaster(step.node)) is not None:
-        conninfo["port"] = postmaster.port or node.port
-    entry = (node.address, int(conninfo["port"]), REPLICATION_ROLE, context.replication_secret())
-    argv = [
-        context.program(step, "pg_basebackup"),
-        # All in one tar, WAL too, is what can be sent on as it comes.
-        *(("-D", folder, "-X", "stream") if here else ("-D", "-", "-X", "fetch")),
-        *("-F", "tar", "--checkpoint=fast", "--no-sync", "--no-password"),
-        *("--label", f"pgtandem {step.names[0]}", "--progress", "--verbose"),
-    ]
-    if context.topology.postgresql >= 13:
-        argv.append("--manifest-checksums=SHA256")
-    await host.write_file(passfile, render_passfile([entry]).encode())
-    try:
-        if context.topology.tls is not None and context.topology.tls.required:
-            conninfo |= {"sslmode": VERIFY, "sslrootcert": root}
-            await host.write_file(root, root_certificates(context).encode())
-        if parent:
-            text = await keeper.read_file(posixpath.join(_folder(context, step.names[2], parent), MANIFEST_FILE))
-            await host.write_file(manifest, text or b"")
-            argv.append(f"--incremental={manifest}")
-        argv += ["-d", render_conninfo(conninfo)]
-        if not here:
-            await keeper.make_directory(folder)
-            home = await ssh_home(host)
-            key = posixpath.join(home.path, node_folder(context.topology, step.node))
-            argv = ["sh", "-c", _SEND, "sh", key, step.names[0], *argv]
-        done = await host.run(argv, deadline_seconds=_LONG_SECONDS, on_output=lambda chunk: _tell(context, step, chunk))
-        if not here and done.exit_code == 0 and context.topology.postgresql >= 13:
-            await _take_manifest_out(keeper, folder)
-        return done
-    finally:
-        for path in (passfile, root, manifest):
-            await host.remove_file(path)
-
-
-async def _take_manifest_out(keeper: Host, folder: str) -> None:
-    """To where the next incremental backup, and a restore, look for it."""
-    script = f'cd "$1" && tar -xf base.tar {MANIFEST_FILE}'
-    done = await keeper.run(["sh", "-c", script, "sh", folder], deadline_seconds=_LONG_SECONDS)
-    if done.exit_code:
-        why = f"base.tar has no {MANIFEST_FILE}: {done.complaint}"
-        raise PgtandemError("PT-4051", "the backup did not come whole", why=why, next_step="pgtandem backup")
-
-
-def _tell(context: Context, step: Step, chunk: bytes) -> None:
-    found = _PROGRESS.findall(chunk)
-    if found:
-        context.report.step_progress(step, int(found[-1][0]) * 1024, int(found[-1][1]) * 1024)
-
-
-def _failed(step: Step, done: Completed) -> PgtandemError:
-    lines = done.stderr.decode(errors="replace").replace("\r", "\n").splitlines()
-    said = [line.strip() for line in lines if line.strip() and not re.search(r"\d+/\d+ kB", line)]
-    errors = [line for line in said if any(word in line for word in ("error:", "FATAL", "ERROR", "serve-wal:"))]
-    why = "\n".join((errors or said)[-3:]) or f"pg_basebackup ended with exit code {done.exit_code}."
-    room = "No space left" in why
-    return PgtandemError(
-        "PT-4051",
-        f"could not take a backup from {step.node}",
-        why=f"{why}\nWhat it had copied was removed; older backups are as they were.",
-        next_step="make room on the archive's disk, then pgtandem backup" if room else "pgtandem backup",
-    )
-
-
-async def _about(context: Context, step: Step, keeper: Host, folder: str, said: str, began: float) -> Backup:
-    """What is known of it now; the tablespaces' folders are those of the source."""
-    label, _, system, kind, parent = step.names
-    try:
-        start, timeline, stop = parse_points(said)
-    except ValueError as error:
-        raise PgtandemError("PT-4051", f"could not take a backup from {step.node}", why=f"{error}.") from None
-    names = await keeper.list_directory(folder) or ()
-    links = [tar.part for tar in tars_among(names) if tar.part.isdigit()]
-    host, directory = context.host(step.node), context.node(step.node).data_directory
-    spaces = [(oid, await host.read_link(posixpath.join(directory, "pg_tblspc", oid)) or "") for oid in links]
-    seen = (await context.observer.node(step.node)).control
-    used = await keeper.run(["du", "-sk", folder], deadline_seconds=300)
-    if await system_identifier(context, step, directory) != system or seen is None:
-        raise PgtandemError("PT-4002", f"{step.node} is another cluster's meanwhile", next_step="pgtandem status")
-    about = Backup(
-        *(label, BackupKind(kind), step.node, context.topology.cluster, system, context.topology.postgresql),
-        *(timeline, start, stop, began, await _now(context, step), seen.wal_segment_bytes),
-        parent=parent or None,
-        tablespaces=tuple(spaces),
-        size_bytes=int(used.text.split()[0]) * 1024 if used.exit_code == 0 else 0,
-    )
-    text = render_help(about, names, posixpath.dirname(posixpath.dirname(folder)))
-    await keeper.write_file(posixpath.join(folder, HELP_FILE), text.encode())
-    return about
-
-
-async def _now(context: Context, step: Step) -> float:
-    """The time on the primary's host: the one that commits are stamped with."""
-    assert step.upstream is not None
-    done = await context.host(step.upstream).look(["date", "+%s"])
-    try:
-        return float(done.text)
-    except ValueError:
-        return context.world.clock.now()
 
 
 async def check_backup_wal(context: Context, step: Step) -> str:
@@ -262,7 +82,7 @@ async def verify_backup(context: Context, step: Step) -> str:
     """
     label, url, system, state = step.names
     keeper = context.world.host(HostAddress(url))
-    folder = _folder(context, system, label if state == "kept" else part_name(label))
+    folder = backup_folder(context, system, label if state == "kept" else part_name(label))
     remark, trouble = "", ""
     try:
         remark = await _check(context, step, keeper, folder)
@@ -292,7 +112,7 @@ async def _check(context: Context, step: Step, keeper: Host, folder: str) -> str
     found: dict[str, str] = {}
     for tar in tars:
         argv = ["sh", "-c", MEMBERS, "sh", folder, tar.name, tar.unpack]
-        done = await keeper.run(argv, deadline_seconds=_LONG_SECONDS)
+        done = await keeper.run(argv, deadline_seconds=LONG_SECONDS)
         try:
             found |= parse_members(done.text, tar.prefix)
         except ValueError as error:
@@ -322,7 +142,7 @@ async def _check_sums(keeper: Host, folder: str, names: tuple[str, ...], tars: t
     files = [tar.name for tar in tars] + [name for name in (MANIFEST_FILE,) if name in names]
     path = posixpath.join(folder, SUMS_FILE)
     done = await keeper.run(
-        ["sh", "-c", 'cd "$1" && shift && exec sha256sum -- "$@"', "sh", folder, *files], deadline_seconds=_LONG_SECONDS
+        ["sh", "-c", 'cd "$1" && shift && exec sha256sum -- "$@"', "sh", folder, *files], deadline_seconds=LONG_SECONDS
     )
     if done.exit_code:
         raise ValueError(f"it cannot be read: {done.complaint}")
@@ -340,7 +160,7 @@ async def keep_backup(context: Context, step: Step) -> str:
     """Everything durable, and then its name."""
     label, url, system = step.names
     keeper = context.world.host(HostAddress(url))
-    part, final = _folder(context, system, part_name(label)), _folder(context, system, label)
+    part, final = backup_folder(context, system, part_name(label)), backup_folder(context, system, label)
     await keeper.sync_tree(part)
     await keeper.rename(part, final)
     return ""
@@ -364,7 +184,7 @@ async def remove_backup(context: Context, step: Step) -> str:
 async def _read_about(context: Context, step: Step, name: str) -> Backup:
     """Raises PgtandemError PT-4002 where it is not there any more."""
     keeper = context.world.host(HostAddress(step.names[1]))
-    folder = _folder(context, step.names[2], name)
+    folder = backup_folder(context, step.names[2], name)
     text = await keeper.read_file(posixpath.join(folder, ABOUT_FILE))
     try:
         return replace(parse_about((text or b"").decode(errors="replace")), folder=folder)

@@ -7,6 +7,7 @@ pg_basebackup is the way that always works. Which one it was, and what of the co
 import asyncio
 from collections.abc import Sequence
 
+from pgtandem.apply import outside
 from pgtandem.apply.context import Context
 from pgtandem.apply.copies import finish_copy, prepare_staging, tidy
 from pgtandem.apply.difference_copies import NotByDifference, copy_by_difference
@@ -32,6 +33,9 @@ async def base_backup(context: Context, step: Step) -> str:
 
 
 async def _copy(context: Context, step: Step, *, set_aside: bool) -> str:
+    if set_aside:
+        directory = context.node(step.node).data_directory
+        await outside.set_aside(context.host(step.node), directory, step.places, context.world.workspace.token())
     final, staging = await prepare_staging(context, step)
     halves = [path for path in step.names if not path.endswith(FILE_ENDINGS)]
     try:

@@ -3,7 +3,7 @@
 import posixpath
 
 from pgtandem.apply.context import Context
-from pgtandem.apply.restoring import SPACES
+from pgtandem.apply.restored_places import remove_places
 from pgtandem.apply.servers import stop
 from pgtandem.errors import PgtandemError
 from pgtandem.model.backup import Drill
@@ -75,7 +75,7 @@ async def remove_restored(context: Context, step: Step) -> str:
             )
         await stop(context, step)
         await host.remove_tree(order.directory)
-    await host.remove_tree(order.directory + SPACES)
+    await remove_places(host, order)
     await host.remove_file(order.directory + ".log")
     return ""
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pgtandem.apply import (
     adopting,
     archives,
+    backup_taking,
     backups,
     base_backups,
     certificates,
@@ -117,7 +118,7 @@ EFFECTS: Mapping[StepKind, Effect] = {
     StepKind.OPEN_WAL_WAYS: wal_ways.open_wal_ways,
     StepKind.REVOKE_KEYS: wal_ways.revoke_keys,
     StepKind.FORGET_NODE: removal.forget_node,
-    StepKind.TAKE_BACKUP: backups.take_backup,
+    StepKind.TAKE_BACKUP: backup_taking.take_backup,
     StepKind.CHECK_BACKUP_WAL: backups.check_backup_wal,
     StepKind.VERIFY_BACKUP: backups.verify_backup,
     StepKind.KEEP_BACKUP: backups.keep_backup,

@@ -4,6 +4,7 @@ import posixpath
 
 from pgtandem.apply.context import Context
 from pgtandem.apply.node_files import write_node_files
+from pgtandem.apply.swapped_places import swap_place, swaps_of
 from pgtandem.errors import PgtandemError
 from pgtandem.model.facts import Known
 from pgtandem.model.observed import ControlData, Marker
@@ -36,6 +37,10 @@ async def put_back(context: Context, step: Step) -> str:
     await _stop(context, step, host, order.directory)
     await _have_it_archived(host, order.directory, await _end_of(context, step, host, order.directory))
     await write_node_files(context, step, order.directory)
+    suffix = aside.removeprefix(final)
+    old = final if await host.list_directory(final) else aside
+    for swap in await swaps_of(host, order, context.node(step.node).wal_directory, old, suffix):
+        await swap_place(host, swap, order.directory, old)
     await host.sync_tree(order.directory)
     if await host.list_directory(final):
         if await observe_marker(host, final) != Marker(context.topology.cluster, step.node):

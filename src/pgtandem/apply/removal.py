@@ -7,7 +7,7 @@ from pgtandem.apply.context import Context
 from pgtandem.apply.copies import remove_leftovers
 from pgtandem.errors import PgtandemError
 from pgtandem.model.plan import Step
-from pgtandem.observe.paths import log_file, staging_directory
+from pgtandem.observe.paths import REPLACED_MARK, log_file, staging_directory
 from pgtandem.observe.places import places_outside
 
 
@@ -41,7 +41,11 @@ async def remove_replaced(context: Context, step: Step) -> str:
     host, path = context.host(step.node), context.node(step.node).data_directory
     for replaced in (await context.observer.node(step.node)).replaced:
         doomed = staging_directory(path, context.world.workspace.token())
+        places = [place for place in (await places_outside(host, replaced)).values() if REPLACED_MARK in place]
         await host.rename(replaced, doomed)
+        await outside.empty(host, places, context.topology.postgresql)
+        for place in places:
+            await host.run(["rmdir", place], deadline_seconds=10)  # where somebody else put files, it stays
         await host.remove_tree(doomed)
     return ""
 

@@ -5,8 +5,10 @@ import json
 import posixpath
 from dataclasses import replace
 
+from pgtandem.apply.backup_folders import LONG_SECONDS, is_full
 from pgtandem.apply.context import Context
 from pgtandem.apply.node_files import write_node_files
+from pgtandem.apply.restored_places import claim_places, move_wal_out, remove_places, write_map
 from pgtandem.apply.servers import start_quietly, stop
 from pgtandem.errors import PgtandemError
 from pgtandem.model.backup import Backup
@@ -29,14 +31,12 @@ from pgtandem.plan.recovery import (
 )
 from pgtandem.plan.wal_sources import node_folder
 from pgtandem.ports import DatabaseUnreachable, Host
-from pgtandem.postgres.base_backups import MANIFEST_FILE, Tar, tars_among
+from pgtandem.postgres.base_backups import ABOUT_FILE, MANIFEST_FILE, Tar, tars_among
 from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings, render_settings, without_settings
 from pgtandem.postgres.hba import HbaLine, render_block
 from pgtandem.postgres.versions import has_standby_signal
 from pgtandem.postgres.wal_serve import MARK
 
-_LONG_SECONDS = 7 * 24 * 3600.0
-SPACES = ".tablespaces"
 #: FOLDER FILE UNPACK TARGET: a compressed file that ends early is an error, though tar may not notice.
 _UNPACK = """
 cd "$1" || exit 1
@@ -45,12 +45,16 @@ if [ -z "$3" ]; then exec tar -x -f "$2" -C "$4"; fi
 [ ! -e "$4.torn" ]
 """
 _ENDED_BEFORE = "before configured recovery target"
-#: KEY-FOLDER LABEL FILE TARGET: the same for a backup on the archive's host, by the key of a node.
+#: KEY-FOLDER LABEL FILE TARGET MARK UNPACK: the same for a backup on the archive's host, by the key of a node.
 _FETCH = """
 cd "$1" || exit 1
 ssh -F ssh_config -S none -- archive "fetch $2 $3" | {
     while IFS= read -r line; do
-        [ "$line" != "$5" ] || exec tar -x -f - -C "$4"
+        [ "$line" = "$5" ] || continue
+        [ -n "$6" ] || exec tar -x -f - -C "$4"
+        { $6 || : >"$4.torn"; } | tar -x -f - -C "$4" || exit 1
+        [ ! -e "$4.torn" ]
+        exit
     done
     echo "the archive's host did not give it out" >&2
     exit 1
@@ -73,6 +77,7 @@ async def restore_data(context: Context, step: Step) -> str:
     await host.make_directory(posixpath.dirname(order.directory))
     await host.remove_file(log_file(order.directory))
     try:
+        await claim_places(host, order)
         await host.make_directory(staging)
         folders = []
         for number, backup in enumerate(order.chain):
@@ -83,17 +88,25 @@ async def restore_data(context: Context, step: Step) -> str:
             await _bring_manifests(context, host, order, folders)
             data = posixpath.join(staging, "data")
             argv = [context.program(step, "pg_combinebackup"), "--no-sync", "-o", data, *folders]
-            done = await host.run(argv, deadline_seconds=_LONG_SECONDS)
+            done = await host.run(argv, deadline_seconds=LONG_SECONDS)
             if done.exit_code:
                 raise _failed(order, f"pg_combinebackup: {done.complaint}")
         await _make_quiet(context, step, host, order, data)
-        await host.sync_tree(staging)
+        await write_map(host, order, data)
+        await move_wal_out(host, order, data)
+        for place in (staging, *order.places):
+            await host.sync_tree(place)
         await host.rename(data, order.directory)
         await host.remove_tree(staging)
     except (PgtandemError, asyncio.CancelledError):
-        await asyncio.shield(host.remove_tree(staging))
+        await asyncio.shield(_clear(host, order, staging))
         raise
     return ""
+
+
+async def _clear(host: Host, order: RestoreOrder, staging: str) -> None:
+    await host.remove_tree(staging)
+    await remove_places(host, order)
 
 
 async def _unpack(context: Context, host: Host, order: RestoreOrder, backup: Backup, target: str) -> None:
@@ -103,18 +116,16 @@ async def _unpack(context: Context, host: Host, order: RestoreOrder, backup: Bac
     if not any(tar.part == "base" for tar in tars):
         raise _failed(order, f"{backup.folder} has no base.tar any more.")
     await host.make_directory(target)
-    spaces = order.directory + SPACES
+    spaces = dict(order.spaces)
     for tar in tars:
-        into = posixpath.join(target, tar.prefix) if not tar.part.isdigit() else posixpath.join(spaces, tar.part)
+        into = spaces.get(tar.part) if tar.part.isdigit() else posixpath.join(target, tar.prefix).rstrip("/")
+        if into is None:
+            raise _failed(order, f"{tar.name} is of a tablespace that {backup.folder}/{ABOUT_FILE} does not name.")
         await host.make_directory(into)
         if backup.host == order.host:
-            await _unpack_tar(host, order, backup, tar, into.rstrip("/"))
+            await _unpack_tar(host, order, backup, tar, into)
         else:
-            await _fetch_tar(context, host, order, backup, tar, into.rstrip("/"))
-    if any(tar.part.isdigit() for tar in tars):
-        # Where the server finds its tablespaces: never the cluster's own.
-        lines = "".join(f"{tar.part} {spaces}/{tar.part}\n" for tar in tars if tar.part.isdigit())
-        await host.write_file(posixpath.join(target, "tablespace_map"), lines.encode())
+            await _fetch_tar(context, host, order, backup, tar, into)
 
 
 async def _bring_manifests(context: Context, host: Host, order: RestoreOrder, folders: list[str]) -> None:
@@ -126,7 +137,7 @@ async def _bring_manifests(context: Context, host: Host, order: RestoreOrder, fo
 
 async def _unpack_tar(host: Host, order: RestoreOrder, backup: Backup, tar: Tar, into: str) -> None:
     argv = ["sh", "-c", _UNPACK, "sh", backup.folder, tar.name, tar.unpack, into]
-    done = await host.run(argv, deadline_seconds=_LONG_SECONDS)
+    done = await host.run(argv, deadline_seconds=LONG_SECONDS)
     if done.exit_code:
         raise _failed(order, f"{tar.name}: {done.complaint or 'it ends early'}")
 
@@ -134,19 +145,18 @@ async def _unpack_tar(host: Host, order: RestoreOrder, backup: Backup, tar: Tar,
 async def _fetch_tar(context: Context, host: Host, order: RestoreOrder, backup: Backup, tar: Tar, into: str) -> None:
     home = await ssh_home(host)
     key = posixpath.join(home.path, node_folder(context.topology, order.like))
-    argv = ["sh", "-c", _FETCH, "sh", key, backup.label, tar.name, into, MARK]
-    done = await host.run(argv, deadline_seconds=_LONG_SECONDS)
+    argv = ["sh", "-c", _FETCH, "sh", key, backup.label, tar.name, into, MARK, tar.unpack]
+    done = await host.run(argv, deadline_seconds=LONG_SECONDS)
     if done.exit_code:
         raise _failed(order, f"{tar.name}: {done.complaint or 'it did not come whole'}")
 
 
 def _failed(order: RestoreOrder, why: str) -> PgtandemError:
-    room = "No space left" in why
     return PgtandemError(
         "PT-4055",
         f"could not unpack backup {order.backup.label} to {order.directory}",
         why=f"{why}\nWhat was unpacked was removed again.",
-        next_step="make room there, or name another folder: --into DIR" if room else "pgtandem backup verify",
+        next_step="make room there, or name another folder: --into DIR" if is_full(why) else "pgtandem backup verify",
     )
 
 
@@ -226,7 +236,7 @@ async def _await_target(context: Context, step: Step, order: RestoreOrder) -> No
             return None
         return True if not server.in_recovery or server.replay_paused else None
 
-    if not await context.wait(test, _LONG_SECONDS, pause=0.05):
+    if not await context.wait(test, LONG_SECONDS, pause=0.05):
         tail = await context.log_tail(step.node)
         raise PgtandemError(
             "PT-4054", f"the restored server stopped before {order.target}", why=f"Its log says:\n{tail}"
@@ -275,7 +285,7 @@ async def end_recovery(context: Context, step: Step) -> str:
         in_recovery, _ = await session.position()
         return None if in_recovery else True
 
-    if not await context.wait(test, _LONG_SECONDS):
+    if not await context.wait(test, LONG_SECONDS):
         raise PgtandemError(
             "PT-4054", "the restored server does not end its recovery", why=await context.log_tail(step.node)
         )

@@ -43,7 +43,7 @@ async def copy_by_stream(context: Context, step: Step, staging: str) -> str:
                 *("-d", render_conninfo(conninfo), "-D", staging, "-X", "stream", "--checkpoint=fast"),
                 *("--label", f"pgtandem {step.node}", "--progress", "--no-clean", "--no-sync", "--no-password"),
                 *wal_option(context, step),
-                *_rate_option(context),
+                *rate_option(context),
             ],
             deadline_seconds=_COPY_SECONDS,
             on_output=progress_reader(lambda done, total: context.report.step_progress(step, done, total)),
@@ -81,7 +81,7 @@ async def _check(context: Context, step: Step, staging: str) -> str:
     return f"{len(wanted)} files by pg_basebackup; each has its size by the server's manifest"
 
 
-def _rate_option(context: Context) -> list[str]:
+def rate_option(context: Context) -> list[str]:
     """In kilobytes of 1024 (pg_basebackup's page), within its bounds."""
     limit = context.topology.replication.copy_bytes_per_second
     return [] if limit is None else [f"--max-rate={min(max(limit // 1024, 32), 1024 * 1024)}k"]

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from pgtandem.apply.engine import Question
+from pgtandem.apply.swapped_places import refuse_mounts
 from pgtandem.cli.changing import change, write_client_passfile
 from pgtandem.cli.commands.restore import make_order
 from pgtandem.cli.invocation import spelled
@@ -47,6 +48,9 @@ async def _all(topology: Topology, world: World, target: Target, options: argpar
 
     await _as_before(topology, world, target, options)
     order = await make_order(topology, world, target, options)
+    node = topology.node(order.like)
+    spaces = [path for _, path in order.chain[0].tablespaces]
+    await refuse_mounts(world.host(node.host), [*spaces, *([node.wal_directory] if node.wal_directory else [])])
     aside = await _aside(topology, world, order)
     if not put_back_done(await Observer(topology, world).cluster(), order):
         print(f"First beside the cluster: {target_in_words(target)}", flush=True)

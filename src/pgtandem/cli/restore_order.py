@@ -11,10 +11,11 @@ from pgtandem.model.observed import Observed
 from pgtandem.model.restore import Interval, RestoreOrder, Target, TargetKind
 from pgtandem.model.topology import Node, Topology
 from pgtandem.observe.restorable import Restorable
-from pgtandem.plan.desired import Wish, desired_files, desired_settings
+from pgtandem.plan.desired import Wish, desired_files, restore_command
 from pgtandem.plan.recovery import RESTORE_FILE
+from pgtandem.plan.restored_places import refuse_shared_spaces, restored_name, restored_spaces
 from pgtandem.ports import World
-from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings
+from pgtandem.postgres.conf import SETTINGS_FILE, parse_settings
 from pgtandem.postgres.versions import STANDBY_FLOOR
 
 _PORTS = 200
@@ -33,9 +34,13 @@ async def order_restore(
     port: int | None = None,
     promote: bool = False,
     drill: float | None = None,
+    replaces: bool = False,
 ) -> RestoreOrder:
-    """The order for what `choose` chose. Raises PgtandemError PT-3055 where the folder would be a node's own, and
-    PT-3052 where no node's host has the backup."""
+    """The order for what `choose` chose; `replaces` where it is to take the node's place.
+
+    Raises PgtandemError PT-3055 where the folder would be a node's own, PT-3052 where no node's host has the backup,
+    and PT-3057 where recovery would write into a tablespace of the cluster.
+    """
     chain = restorable.backups.chain(interval.backup)
     assert chain is not None
     node = _like(topology, chain[0].host.url, like)
@@ -44,14 +49,9 @@ async def order_restore(
     )
     path = directory or beside
     _refuse_taken(topology, node, path)
+    refuse_shared_spaces(topology, observed, node.host, chain[0])
     wish = Wish(topology, observed, node.name)
     files = desired_files(wish, node.name)
-    command = parse_settings(dict(files.texts)[SETTINGS_FILE]).get("restore_command", "")
-    if not command:
-        standby = Wish(topology, observed, next((n for n in topology.names if n != node.name), node.name))
-        command = desired_settings(standby, node.name).get("restore_command", "")
-        texts = dict(desired_files(standby, node.name).texts)
-        command = command or parse_settings(texts.get(RECOVERY_FILE, "")).get("restore_command", "")
     return RestoreOrder(
         target=target,
         timeline=interval.timeline,
@@ -63,10 +63,12 @@ async def order_restore(
         port=port or await _port(topology, world, node, path),
         like=node.name,
         files=files,
-        restore_command=command,
+        restore_command=restore_command(topology, node.name),
         floor=_floor(observed),
         promote=promote,
         drill=drill,
+        spaces=restored_spaces(chain[0], path, _spelled(target) if replaces else None),
+        wal=restored_name(node.wal_directory, _spelled(target)) if replaces and node.wal_directory else None,
     )
 
 

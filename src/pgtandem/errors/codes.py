@@ -106,6 +106,7 @@ CODES = _table(
     (3054, Family.PLAN, "What a restore was asked for is not in the archive."),
     (3055, Family.PLAN, "The folder that a restore was to go to holds something else."),
     (3056, Family.PLAN, "A node cannot be replaced by what was restored."),
+    (3057, Family.PLAN, "A restore would write into a tablespace of the cluster."),
     (3061, Family.PLAN, "The benchmark cannot be run on the cluster as it is."),
     (3070, Family.PLAN, "The program that compresses WAL is not installed."),
     (3071, Family.PLAN, "There is no WAL archive that pgtandem keeps."),

@@ -64,7 +64,9 @@ class RestoreOrder:
     """A whole restore as it was asked for: the chain of backups (the full one first), where to stop, into which folder
     of which host, on which port. `like` is the node whose host, programs and ways to the archive are used. `files` are
     that node's files with the settings of recovery still left out; `restore_command` is how it gets WAL. `floor` are
-    settings that recovery must not have less of. `drill` is when a restore for trial was begun (seconds since 1970)."""
+    settings that recovery must not have less of. `drill` is when a restore for trial was begun (seconds since 1970).
+    `spaces` are the folders that its tablespaces get, by their OIDs, and `wal` the one of its pg_wal, None where that
+    is in the data directory."""
 
     target: Target
     timeline: Timeline
@@ -80,6 +82,13 @@ class RestoreOrder:
     floor: tuple[tuple[str, str], ...] = ()
     promote: bool = False
     drill: float | None = None
+    spaces: tuple[tuple[str, str], ...] = ()
+    wal: str | None = None
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What a restored server fills outside its data directory."""
+        return (*(folder for _, folder in self.spaces), *((self.wal,) if self.wal else ()))
 
     @property
     def backup(self) -> Backup:

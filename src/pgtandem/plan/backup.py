@@ -140,9 +140,6 @@ def _objection(topology: Topology, observed: Observed, primary: NodeName, name: 
     assert top is not None
     if node.running is None:
         return "its server does not run"
-    data = node.directory
-    if _host_of(topology, name) != topology.node(name).host and data is not None and data.tablespaces:
-        return "with tablespaces a backup cannot be sent to an archive on another host"
     if name == primary:
         return ""
     if topology.node(name).apply_delay is not None:

@@ -144,16 +144,20 @@ def _archive_settings(topology: Topology, node: Node) -> dict[str, str]:
     return {"archive_mode": "on", "archive_command": command}
 
 
+def restore_command(topology: Topology, name: NodeName) -> str:
+    """How a node gets WAL from the archive, whichever role it has; "" without an archive."""
+    archive = topology.archive
+    if archive is not None:
+        here = archive.host in (None, topology.node(name).host)
+        return archive_scripts.restore_command(archive.directory) if here else wal_over_ssh.FETCH_COMMAND
+    return topology.foreign_archive.restore if topology.foreign_archive is not None else ""
+
+
 def _recovery_settings(wish: Wish, name: NodeName) -> dict[str, str]:
     """Where WAL comes from. Ordinary settings from 12 on, the content of recovery.conf before."""
     settings: dict[str, str] = {}
-    archive = wish.topology.archive
-    if archive is not None:
-        here = archive.host in (None, wish.node(name).host)
-        command = archive_scripts.restore_command(archive.directory) if here else wal_over_ssh.FETCH_COMMAND
+    if command := restore_command(wish.topology, name):
         settings["restore_command"] = command
-    elif wish.topology.foreign_archive is not None:
-        settings["restore_command"] = wish.topology.foreign_archive.restore
     upstream = wish.upstream(name)
     if upstream is not None:
         settings["primary_conninfo"] = _conninfo(wish.node(upstream), name, verify=verifies_upstream(wish, name))

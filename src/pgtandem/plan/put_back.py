@@ -32,12 +32,11 @@ def plan_put_back(topology: Topology, observed: Observed, order: RestoreOrder, a
     """The plan that gives the restored data to the node that it was restored like, and starts it as the primary; empty
     once it runs. `aside` is where the node's present data goes.
 
-    Raises PgtandemError PT-3008 for a node that cannot be looked at, and PT-3056 for one whose data is spread over
-    several places.
+    Raises PgtandemError PT-3008 for a node that cannot be looked at.
     """
     refuse_foreign(topology, observed)
     name = order.like
-    _refuse(topology, observed, name)
+    _refuse_unseen(topology, observed)
     draft = Draft(Wish(topology, observed, name))
     done = put_back_done(observed, order)
     running = observed.nodes[name].running
@@ -78,6 +77,10 @@ def plan_put_back(topology: Topology, observed: Observed, order: RestoreOrder, a
     )
     others = [other for other in topology.names if other != name]
     notes = [f"Afterwards {' and '.join(others)} will be copied anew from {name}."] if others else []
+    data = observed.nodes[name].directory
+    if not done and data is not None and data.outside:
+        places = ", ".join(sorted(set(data.outside.values())))
+        notes.insert(0, f"What is in {places} is kept too, in folders with the same ending beside them.")
     return Plan(primary=name, steps=ordered(draft.steps), notes=tuple(notes))
 
 
@@ -131,7 +134,7 @@ def _stop_everybody(draft: Draft, topology: Topology, observed: Observed, *, kee
     return tuple(ids)
 
 
-def _refuse(topology: Topology, observed: Observed, name: NodeName) -> None:
+def _refuse_unseen(topology: Topology, observed: Observed) -> None:
     for other in topology.names:
         node = observed.nodes[other]
         for fact in (node.reachable, node.data, node.postmaster):
@@ -142,11 +145,3 @@ def _refuse(topology: Topology, observed: Observed, name: NodeName) -> None:
                     why=f"{fact.sentence} While it may run as a primary, no other one is made.",
                     next_step="mend that, then run the same command again",
                 )
-    data = observed.nodes[name].directory
-    if topology.node(name).wal_directory or (data is not None and data.tablespaces):
-        raise PgtandemError(
-            "PT-3056",
-            f"{name} cannot be replaced by what was restored",
-            why="Its WAL or its tablespaces lie in folders of their own, which pgtandem does not put back yet.",
-            next_step="restore beside the cluster (--into DIR), and move the data by hand",
-        )

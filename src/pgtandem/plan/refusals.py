@@ -406,17 +406,6 @@ def _existing_standby(wish: Wish, name: NodeName, node: ObservedNode, control: C
                 anew,
             ),
         )
-    elif gap and node.directory and node.directory.outside:
-        places = _listed(sorted(set(node.directory.outside.values())))
-        yield (
-            "PT-3023",
-            Problem(
-                name,
-                f"{name} needs WAL segment {gap.segment}, which it can get from nowhere, and a new copy needs {places}",
-                f"{gap.why} The new copy cannot be made beside the old one: these folders are outside of it.",
-                f"stop {name}, move {where} and {places} away and run pgtandem apply: it is copied anew",
-            ),
-        )
 
 
 def _parted(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[Finding]:

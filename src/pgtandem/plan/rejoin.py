@@ -24,6 +24,7 @@ from pgtandem.plan.durability import single_failures
 from pgtandem.plan.fencing import fence
 from pgtandem.plan.how_long import copy_takes, rewind_takes
 from pgtandem.plan.order import ordered
+from pgtandem.plan.outside import places_to_fill
 from pgtandem.plan.packaged import service_of
 from pgtandem.plan.primary import replication_role
 from pgtandem.plan.refusals import refuse_foreign
@@ -66,8 +67,6 @@ def plan_rejoin(topology: Topology, observed: Observed, name: NodeName, *, copy:
     draft = Draft(Wish(topology, observed, primary))
     upstream = draft.wish.upstream(name)
     assert upstream is not None
-    if apart is None:
-        _refuse_outside(node, name)
     _fence(draft, name, node, upstream)
     if observed.passwords.next:
         give_passwords(draft)
@@ -264,18 +263,6 @@ def _keep(draft: Draft, name: NodeName, node: ObservedNode, apart: Apart) -> Non
     )
 
 
-def _refuse_outside(node: ObservedNode, name: NodeName) -> None:
-    """Folders outside the data directory cannot be filled a second time beside the first."""
-    if node.directory is not None and node.directory.outside:
-        places = ", ".join(sorted(set(node.directory.outside.values())))
-        raise PgtandemError(
-            "PT-3042",
-            f"cannot copy {name} anew beside its data",
-            why=f"The new copy would need {places} too, which the old one fills.",
-            next_step=f"stop {name}, move its data directory and {places} away, then pgtandem apply",
-        )
-
-
 def _data(draft: Draft, name: NodeName, upstream: NodeName, primary: NodeName, why: str, *, rewind: bool) -> None:
     directory = draft.wish.node(name).data_directory
     step = Step(
@@ -302,5 +289,6 @@ def _data(draft: Draft, name: NodeName, upstream: NodeName, primary: NodeName, w
         proves=(Condition("data_is_ours", name, name),),
         files=desired_files(draft.wish, name),
         upstream=primary if rewind else upstream,
+        places=() if rewind else places_to_fill(draft.wish, name),
     )
     draft.add(replace(step, undo="pgtandem apply (copies it anew)"))

@@ -126,6 +126,11 @@ class Session(Protocol):
         """A physical slot that keeps WAL from now on; there already is fine."""
         ...
 
+    async def keep_wal(self, name: str) -> None:
+        """Keeps WAL from the last checkpoint on as long as this session lives, by a temporary slot of that name. Raises
+        DatabaseRefused where no slot is to be had."""
+        ...
+
     async def drop_slot(self, name: SlotName) -> None:
         """Ends who uses the slot, and drops it; not there is fine."""
         ...

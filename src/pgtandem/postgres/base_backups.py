@@ -275,9 +275,15 @@ def render_help(backup: Backup, names: tuple[str, ...], archive: str) -> str:
             f"It continues backup {backup.parent}: restore that one too, into a folder of its own, and put them",
             "together, the oldest first: pg_combinebackup DATA-OF-THE-FULL-ONE ... DATA -o NEW-DATA",
         ]
-    fetch = f"cp {shlex.quote(archive)}/%f %p"
+    fetch, folder = f"cp {shlex.quote(archive)}/%f %p", shlex.quote(archive)
+    if form := next((tar for tar in tars_among(names) if tar.part == "base" and tar.unpack), None):
+        fetch += f" || {form.unpack} {folder}/%f{form.name.removeprefix('base.tar')} > %p"
+    fetch = fetch.replace("'", "''")
     if backup.postgresql >= 12:
-        recovery = ["touch DATA/recovery.signal, and write at the end of DATA/postgresql.auto.conf:"]
+        recovery = [
+            "rm -f DATA/standby.signal; touch DATA/recovery.signal, and write at the end of",
+            "DATA/postgresql.auto.conf:",
+        ]
     else:
         recovery = ["write into DATA/recovery.conf:"]
     lines += [
@@ -289,9 +295,8 @@ def render_help(backup: Backup, names: tuple[str, ...], archive: str) -> str:
         "    recovery_target_time = '2026-01-31 14:03:00+00'",
         "    recovery_target_timeline = 'latest'",
         "",
-        "and so that it disturbs nobody: archive_mode = off, another port, primary_conninfo = ''",
-        "(settings in DATA/pgtandem/settings.conf come last: change them there). Compressed WAL (.zst, .lz4) has to",
-        "be unpacked by the restore_command: zstd -dcq .../%f.zst > %p",
+        "and so that it disturbs nobody: archive_mode = off, another port, primary_conninfo = ''. What stands there in",
+        "another form (.zst, .lz4) has to be unpacked by the restore_command too: ... || zstd -dcq .../%f.zst > %p",
         "",
         "Everything here is secret: it is the whole database, and DATA/pgtandem holds a password.",
     ]

@@ -318,6 +318,7 @@ SELECT slot_type, active, restart_lsn IS NOT NULL{lost} FROM pg_replication_slot
 
 
 CREATE_SLOT = "SELECT pg_create_physical_replication_slot(%s, true)"
+KEEP_WAL = "SELECT pg_create_physical_replication_slot(%s, true, true)"
 END_SLOT_USER = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = %s AND active"
 DROP_SLOT = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s AND NOT active"
 

@@ -16,8 +16,8 @@ through one of them, all of it in one stream, behind a line "packed PROGRAM".
 since the last one durable and is answered by a line "MARK stored STORED" for each file. More may come meanwhile. Where
 the line goes on with "PACKED PROGRAM", PACKED bytes come, which that program expands to the file.
 
-With the right to put, "backup LABEL" writes what comes to base.tar of a half-made backup that pgtandem has begun, and
-"fetch LABEL FILE" gives out a file of a whole one, behind `MARK`.
+With the right to put, "backup LABEL FILE" writes what comes to one of the tars of a half-made backup that pgtandem has
+begun, and "fetch LABEL FILE" gives out a file of a whole one, behind `MARK`.
 """
 
 from pgtandem.postgres.wal_shell import COPY, FIND, IS_WAL_FILE, STORE
@@ -162,14 +162,23 @@ is_label() {
     esac
     return 1
 }
+is_tar() { # the data directory or a tablespace, in one of the forms
+    case $1 in *.zst) set -- "${1%.zst}" ;; *.lz4) set -- "${1%.lz4}" ;; esac
+    case $1 in
+    base.tar | pg_wal.tar) return 0 ;;
+    *.tar) is_number "${1%.tar}" 10 ;;
+    *) return 1 ;;
+    esac
+}
 backup() { # never over anything, and only where pgtandem has begun one
+    is_tar "$2" || refuse "refused"
     part=$folder/backups/.$1.part
     [ -d "$part" ] && [ ! -e "$part/backup.json" ] || refuse "there is no backup $1 to be made"
     set -C
-    cat >"$part/base.tar" || refuse "could not write backup $1"
+    cat >"$part/$2" || refuse "could not write backup $1"
 }
 fetch() {
-    case $2 in base.tar | backup_manifest) ;; *) refuse "refused" ;; esac
+    is_tar "$2" || [ "$2" = backup_manifest ] || refuse "refused"
     answer
     exec cat "$folder/backups/$1/$2"
 }
@@ -188,9 +197,9 @@ case "$#.${1-}" in
 1.store)
     [ "$rights" = put ] || refuse "refused"
     store ;;
-2.backup)
+3.backup)
     [ "$rights" = put ] && is_label "$2" || refuse "refused"
-    backup "$2" ;;
+    backup "$2" "$3" ;;
 3.fetch)
     [ "$rights" = put ] && is_label "$2" || refuse "refused"
     fetch "$2" "$3" ;;

@@ -210,6 +210,13 @@ class SimSession:
         slots[name] = SimSlot(restart_lsn=max(server.storage.checkpoint, server.storage.oldest))
 
     @port_call(changes=True)
+    async def keep_wal(self, name: str) -> None:
+        """Nothing that the simulated world does needs it: it takes no backups."""
+        server = await self._reach()
+        if len(server.storage.slots) >= int(server.value("max_replication_slots")):
+            raise DatabaseRefused(self.node, "keep WAL", "All replication slots are in use.")
+
+    @port_call(changes=True)
     async def drop_slot(self, name: SlotName) -> None:
         server = await self._reach()
         slot = server.storage.slots.pop(name, None)

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import posixpath
 import sys
 import time
 from functools import partial
@@ -78,6 +79,7 @@ async def make_order(topology: Topology, world: World, target: Target, options: 
         directory=options.into,
         port=options.port,
         promote=options.promote,
+        replaces=options.node is not None,
     )
 
 
@@ -105,4 +107,5 @@ def _tell(path: str, outcome: Outcome, order: RestoreOrder, text: str) -> None:
     print(f"look:  psql -h {order.address} -p {order.port} -U postgres postgres   (the cluster's password)")
     if server.in_recovery:
         print(spelled(f"go on: pgtandem restore --to '{text}' --into {order.directory} --promote", path))
-    print(f"end:   pg_ctl stop -D {order.directory}, then remove it")
+    spaces = f" and {posixpath.dirname(order.spaces[0][1])}" if order.spaces else ""
+    print(f"end:   pg_ctl stop -D {order.directory}, then remove it{spaces}")

@@ -1,0 +1,202 @@
+"""Backups that are compressed, and of nodes with tablespaces and pg_wal elsewhere: back by pgtandem, and by hand."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from integration.test_restore import ask, remove
+from support.clusters import Cluster, free_ports
+from support.servers import wait_until
+
+
+@pytest.fixture(scope="module")
+def spread() -> Iterator[Cluster]:
+    """A node whose WAL and one table are elsewhere, and a backup of it, compressed."""
+    with Cluster(standbys=0) as cluster:
+        for name in ("space", "wal"):
+            (cluster.base / name).mkdir()
+            cluster.own(cluster.base / name)
+        cluster.topology["archive"]["compression"] = "zstd"
+        cluster.nodes["db1"]["wal_directory"] = str(cluster.base / "wal" / "db1")
+        cluster.write()
+        cluster.up()
+        run(cluster, f"CREATE TABLESPACE fast LOCATION '{cluster.base / 'space' / 'fast'}'")
+        run(cluster, "CREATE TABLE far TABLESPACE fast AS SELECT generate_series(1, 20000) AS number")
+        cluster.ok("backup", "--yes")
+        run(cluster, "INSERT INTO far VALUES (0)")
+        yield cluster
+
+
+def run(cluster: Cluster, statement: str) -> None:
+    for place in cluster.base.glob("space"):
+        (place / "fast").mkdir(exist_ok=True)
+        cluster.own(place / "fast")
+    with cluster.connect("db1") as connection:
+        connection.autocommit = True
+        connection.execute(statement.encode())
+
+
+def archived(cluster: Cluster) -> None:
+    run(cluster, "SELECT pg_logical_emit_message(true, 'test', 'something')")
+    ((segment,),) = cluster.rows("db1", "SELECT pg_walfile_name(pg_switch_wal())")
+    wait_until(lambda: f"{segment}.zst" in cluster.archived(), f"{segment} is archived", 60)
+
+
+def backup(cluster: Cluster) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(cluster.ok("backup", "list", "--json").out)["backups"][-1]
+    return found
+
+
+def test_every_tar_is_compressed_and_each_file_is_as_the_server_sent_it(spread: Cluster) -> None:
+    folder = Path(backup(spread)["folder"])
+    tars = [path.name for path in folder.iterdir() if ".tar" in path.name]
+    assert len(tars) == 3
+    assert all(name.endswith(".tar.zst") for name in tars)
+    assert "files are as the server sent them" in spread.ok("backup", "verify").out
+
+
+def test_a_copy_beside_has_tablespaces_and_wal_of_its_own(spread: Cluster) -> None:
+    archived(spread)
+    done = spread.ok("restore", "--to", "latest", "--promote", "--yes")
+    assert ask(spread, done, "SELECT count(*) FROM far") == [20001]
+    ask(spread, done, "INSERT INTO far VALUES (-1) RETURNING 1")
+    (where,) = ask(spread, done, "SELECT pg_tablespace_location(oid) FROM pg_tablespace WHERE spcname = 'fast'")
+    assert ".tablespaces/" in where
+    assert ".tablespaces" in done.out.partition("end:")[2]
+    assert spread.rows("db1", "SELECT count(*) FROM far") == [(20001,)]
+    remove(spread)
+    spread.ok("drill", "--query", "SELECT count(*) FROM far", "--yes")
+    assert not list((spread.folder / "data").glob("*-drill*"))
+    spread.converged()
+
+
+def test_it_can_be_restored_by_hand_as_its_folder_says(spread: Cluster) -> None:
+    """With the commands of RESTORE.txt."""
+    archived(spread)
+    about = backup(spread)
+    folder = Path(about["folder"])
+    lines = (folder / "RESTORE.txt").read_text().splitlines()
+    commands = [line.strip() for line in lines if line.startswith("    ") and (" tar " in line or " -m 700 " in line)]
+    (restore,) = [line.strip() for line in lines if "restore_command = " in line]
+    hand = spread.base / "hand"
+    hand.mkdir()
+    data, port = hand / "data", free_ports(1)[0]
+    script = " && ".join(commands).replace("DATA", str(data)).replace("TABLESPACE-", f"{hand}/space-")
+    subprocess.run(["sh", "-c", script], cwd=folder, check=True)
+    (space,) = hand.glob("space-*")
+    (data / "tablespace_map").write_text(f"{space.name.removeprefix('space-')} {space}\n")
+    (data / "recovery.signal").touch()
+    settings = [
+        restore,
+        "archive_mode = off",
+        f"port = {port}",
+        "primary_conninfo = ''",
+        "unix_socket_directories = ''",
+    ]
+    with (data / "postgresql.auto.conf").open("a") as text:
+        text.write("\n".join(settings) + "\n")
+    subprocess.run(["chown", "-R", "--reference", str(spread.data("db1")), str(hand)], check=True)
+    try:
+        spread.program("pg_ctl", "start", "-w", "-D", str(data), "-l", str(hand / "log"))
+        with psycopg.connect(
+            host="127.0.0.1", port=port, user="postgres", dbname="postgres", password=spread.password()
+        ) as connection:
+            assert connection.execute("SELECT count(*) FROM far").fetchone() == (20001,)
+    finally:
+        spread.program("pg_ctl", "stop", "-m", "immediate", "-w", "-D", str(data))
+        shutil.rmtree(hand)
+
+
+def test_a_tablespace_that_is_younger_than_the_backup_is_not_written_into(spread: Cluster) -> None:
+    """WAL that tells of its making would make it at the same path, in the files of the cluster that runs."""
+    other = spread.base / "space" / "younger"
+    other.mkdir()
+    spread.own(other)
+    run(spread, f"CREATE TABLESPACE younger LOCATION '{other}'")
+    run(spread, "CREATE TABLE precious TABLESPACE younger AS SELECT generate_series(1, 1000) AS number")
+    archived(spread)
+    for words in (("restore", "--to", "latest"), ("drill",), ("restore", "--to", "latest", "--node", "db1")):
+        assert "is older than the tablespace" in spread.run(*words, "--yes").refused("PT-3057", 12)
+    run(spread, "DROP TABLE precious")
+    run(spread, "DROP TABLESPACE younger")
+
+
+def test_a_node_is_replaced_with_its_tablespaces_and_its_wal(spread: Cluster) -> None:
+    """And what it had before can be started as it was."""
+    archived(spread)
+    moment = str(spread.sql("db1", "SELECT clock_timestamp()"))
+    before = spread.rows("db1", "SELECT count(*) FROM far")
+    run(spread, "INSERT INTO far SELECT generate_series(1, 500)")
+    archived(spread)
+    done = spread.ok("restore", "--to", moment, "--node", "db1", "--yes", seconds=300)
+    assert spread.rows("db1", "SELECT count(*) FROM far") == before
+    where = spread.sql("db1", "SELECT pg_tablespace_location(oid) FROM pg_tablespace WHERE spcname = 'fast'")
+    assert where == str(spread.base / "space" / "fast")
+    assert (spread.data("db1") / "pg_wal").readlink() == spread.base / "wal" / "db1"
+    spread.converged()
+    spread.ok("backup", "--yes")
+    spread.ok("down", "--yes")
+    (aside,) = (spread.folder / "data").glob("db1-before-restore-*")
+    assert str(aside) in done.out
+    spread.program("pg_ctl", "start", "-w", "-D", str(aside), "-l", str(spread.base / "space" / "log"))
+    try:
+        assert spread.rows("db1", "SELECT count(*) FROM far") == [(before[0][0] + 500,)]
+    finally:
+        spread.program("pg_ctl", "stop", "-m", "immediate", "-w", "-D", str(aside))
+
+
+def _pair_with_wal_elsewhere(cluster: Cluster) -> None:
+    for node in cluster.nodes:
+        cluster.nodes[node]["wal_directory"] = str(cluster.base / "wal" / node)
+    (cluster.base / "wal").mkdir()
+    cluster.own(cluster.base / "wal")
+    cluster.write()
+    cluster.up()
+
+
+@pytest.mark.chaos
+def test_a_standby_with_wal_elsewhere_is_copied_anew_beside_its_old_data() -> None:
+    with Cluster() as cluster:
+        _pair_with_wal_elsewhere(cluster)
+        cluster.ok("rejoin", "db2", "--copy", "--yes")
+        assert cluster.states()["db2"] == ("standby", "streaming")
+        cluster.ok("apply", "--yes")
+        cluster.converged()
+        assert sorted(path.name for path in (cluster.base / "wal").iterdir()) == ["db1", "db2"]
+        assert not list((cluster.folder / "data").glob("*.pgtandem-*"))
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("line", [0, *range(9, 40, 4)])
+def test_killed_anywhere_while_nodes_with_wal_elsewhere_go_back(line: int) -> None:
+    """kill -9 of pgtandem; at line 0 it is not killed at all."""
+    with Cluster() as cluster:
+        _pair_with_wal_elsewhere(cluster)
+        cluster.write_row("one")
+        cluster.ok("backup", "--yes")
+        cluster.write_row("two")
+        moment = str(cluster.sql("db1", "SELECT clock_timestamp()"))
+        cluster.write_row("a mistake")
+        ((segment,),) = cluster.rows("db1", "SELECT pg_walfile_name(pg_switch_wal())")
+        wait_until(lambda: segment in cluster.archived(), f"{segment} is archived", 60)
+        arguments = ("restore", "--to", moment, "--node", "db1", "--yes")
+        if line:
+            before = cluster.journal_lines()
+            running = cluster.start(*arguments)
+            wait_until(lambda: cluster.journal_lines() >= before + line or not running.alive, f"line {line}", 200)
+            running.kill()
+        cluster.ok(*arguments, seconds=300)
+        for name in cluster.nodes:
+            assert cluster.rows(name, "SELECT text FROM note ORDER BY ctid") == [("one",), ("two",)]
+            assert (cluster.data(name) / "pg_wal").readlink() == cluster.base / "wal" / name
+        cluster.converged()
+        (aside,) = (cluster.folder / "data").glob("db1-before-restore-*")
+        kept = (aside / "pg_wal").readlink()
+        assert kept.name == aside.name
+        assert list(kept.glob("0000*"))

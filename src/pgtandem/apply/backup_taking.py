@@ -19,6 +19,7 @@ from pgtandem.apply.node_files import system_identifier
 from pgtandem.apply.streamed_copies import rate_option
 from pgtandem.errors import PgtandemError
 from pgtandem.model.backup import Backup, BackupKind
+from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import REPLICATION_ROLE
 from pgtandem.model.plan import Step
 from pgtandem.model.topology import HostAddress
@@ -43,6 +44,7 @@ from pgtandem.postgres.conninfo import render_conninfo, render_passfile
 
 #: What lies beside the data directory while it is copied.
 BACKUP_MARK = ".pgtandem-backup."
+_REPLAY_SECONDS = 120.0
 
 #: KEY-FOLDER TO LABEL COMPRESSION LEVEL PROGRAM ...: what the program writes is compressed where that is asked for, put
 #: into the file TO; with a key's folder, to that file of the backup on the archive's host, by the node's own key.
@@ -103,11 +105,16 @@ async def take_backup(context: Context, step: Step) -> str:
     await keeper.remove_tree(folder)
     began = await _now(context, step)
     try:
-        way = await _way(context, step, keeper, folder)
+        seen = (await context.observer.node(step.node)).directory
+        spaces = {link.rpartition("/")[2] for link in seen.outside if "/" in link} if seen else set()
+        after = await _checkpoint_after_spaces(context, step) if spaces else None
+        way = await _way(context, step, keeper, folder, several=bool(spaces))
         done = await _copy(context, step, way)
         if done.exit_code:
             raise _failed(step, done)
         about = await _about(context, step, keeper, folder, done.stderr.decode(errors="replace"), began)
+        if not {oid for oid, _ in about.tablespaces} <= spaces or (after is not None and about.start_lsn < after):
+            raise _too_early(step)
         await keeper.sync_tree(folder)
         await keeper.write_file(posixpath.join(folder, ABOUT_FILE), render_about(about).encode())
     except (PgtandemError, asyncio.CancelledError):
@@ -118,11 +125,48 @@ async def take_backup(context: Context, step: Step) -> str:
     return f"{about.size_bytes / 1e6:.1f} MB"
 
 
-async def _way(context: Context, step: Step, keeper: Host, folder: str) -> _Way:
+async def _checkpoint_after_spaces(context: Context, step: Step) -> Lsn:
+    """Makes a backup begin after its tablespaces were made: recovery from an earlier position would make them once
+    more, at the path where the cluster has them and not where the restored server has its own (decision 0037). A backup
+    from a standby begins at its last restartpoint, which may be long ago. Returns where it has to begin at least.
+    """
+    assert step.upstream is not None
+    primary, source = await context.session(step.upstream), await context.session(step.node)
+    _, after = await primary.position()
+    await primary.checkpoint()
+    _, made = await primary.position()
+    assert after is not None
+    assert made is not None
+    if step.node != step.upstream:
+
+        async def test() -> bool | None:
+            _, replayed = await source.position()
+            return True if replayed is not None and replayed >= made else None
+
+        if not await context.wait(test, _REPLAY_SECONDS):
+            raise PgtandemError(
+                "PT-4051",
+                f"could not take a backup from {step.node}",
+                why=f"It did not replay a checkpoint of {step.upstream} within {_REPLAY_SECONDS:.0f} seconds.",
+                next_step=f"pgtandem backup --from {step.upstream}",
+            )
+        await source.checkpoint()
+    return after
+
+
+def _too_early(step: Step) -> PgtandemError:
+    return PgtandemError(
+        "PT-4051",
+        f"could not take a backup from {step.node}",
+        why="A tablespace was made while it was copied: recovery would make that once more, where the cluster has it.",
+        next_step="pgtandem backup",
+    )
+
+
+async def _way(context: Context, step: Step, keeper: Host, folder: str, *, several: bool) -> _Way:
     archive, host, node = context.topology.archive, context.host(step.node), context.node(step.node)
     assert archive is not None
-    seen = (await context.observer.node(step.node)).directory
-    here, several = node.host.url == step.names[1], bool(seen and seen.tablespaces)
+    here = node.host.url == step.names[1]
     key = "" if here else posixpath.join((await ssh_home(host)).path, node_folder(context.topology, step.node))
     tars = None
     if several or (here and not archive.stored_as):

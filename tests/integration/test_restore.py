@@ -150,6 +150,14 @@ def test_a_position_and_a_name_and_the_end(past: Past) -> None:
     past.cluster.converged()
 
 
+@pytest.mark.chaos
+def test_a_transaction_is_the_last_that_comes_back(past: Past) -> None:
+    (xid,) = past.cluster.rows("db1", "SELECT xmin FROM note WHERE text = 'three'")[0]
+    done = past.cluster.ok("restore", "--to", f"xid:{xid}", "--yes")
+    assert ask(past.cluster, done, ROWS) == past.rows[: past.rows.index("three") + 1]
+    past.cluster.converged()
+
+
 def test_an_older_timeline_can_be_asked_for(past: Past) -> None:
     """What the old primary wrote is there to its end, and nothing of what came after."""
     intervals = shown(past.cluster)

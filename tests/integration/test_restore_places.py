@@ -1,9 +1,11 @@
 """Backups that are compressed, and of nodes with tablespaces and pg_wal elsewhere: back by pgtandem, and by hand."""
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,7 @@ def test_every_tar_is_compressed_and_each_file_is_as_the_server_sent_it(spread: 
     assert "files are as the server sent them" in spread.ok("backup", "verify").out
 
 
+@pytest.mark.chaos
 def test_a_copy_beside_has_tablespaces_and_wal_of_its_own(spread: Cluster) -> None:
     archived(spread)
     done = spread.ok("restore", "--to", "latest", "--promote", "--yes")
@@ -127,6 +130,7 @@ def test_a_tablespace_that_is_younger_than_the_backup_is_not_written_into(spread
     run(spread, "DROP TABLESPACE younger")
 
 
+@pytest.mark.chaos
 def test_a_node_is_replaced_with_its_tablespaces_and_its_wal(spread: Cluster) -> None:
     """And what it had before can be started as it was."""
     archived(spread)
@@ -200,3 +204,66 @@ def test_killed_anywhere_while_nodes_with_wal_elsewhere_go_back(line: int) -> No
         kept = (aside / "pg_wal").readlink()
         assert kept.name == aside.name
         assert list(kept.glob("0000*"))
+
+
+@contextmanager
+def mounted(cluster: Cluster, place: Path, options: str) -> Iterator[None]:
+    place.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], check=True)
+    try:
+        cluster.own(place)
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+
+
+@pytest.mark.chaos
+@needs_root
+@pytest.mark.parametrize("form", ["none", "zstd"])
+def test_disk_full_while_a_backup_is_written(form: str) -> None:
+    with Cluster() as cluster:
+        cluster.topology["archive"]["compression"] = form
+        cluster.write()
+        cluster.up()
+        cluster.ok("backup", "--yes")
+        folder = Path(backup(cluster)["folder"]).parent
+        kept = {path.name for path in folder.iterdir()}
+        moved = cluster.base / "moved"
+        folder.rename(moved)
+        with mounted(cluster, folder, "size=2m"):
+            words = cluster.run("backup", "--yes").refused("PT-4051", 13)
+            assert "No space left" in words
+            assert "make room" in words
+            assert list(folder.iterdir()) == [], "its space is given back"
+            cluster.write_row("the server goes on")
+        folder.rmdir()
+        moved.rename(folder)
+        cluster.ok("backup", "--yes")
+        assert kept < {path.name for path in folder.iterdir()}
+        cluster.ok("backup", "verify")
+        cluster.converged()
+
+
+@pytest.mark.chaos
+@needs_root
+def test_disk_full_while_a_backup_is_unpacked() -> None:
+    """And one that is known to be too small is refused before."""
+    with Cluster(standbys=0) as cluster:
+        cluster.up()
+        cluster.ok("backup", "--yes")
+        small = cluster.base / "small"
+        order = ("restore", "--to", "latest", "--into", str(small / "copy"), "--yes")
+        with mounted(cluster, small, "size=300m,nr_inodes=300"):
+            words = cluster.run(*order).refused("PT-4055", 13)
+            assert "No space left" in words
+            assert "make room" in words
+            assert list(small.iterdir()) == [], "its space is given back"
+            cluster.write_row("the server goes on")
+        with mounted(cluster, small, "size=20m"):
+            assert "too small" in cluster.run(*order).refused("PT-3009", 12)
+        with mounted(cluster, small, "size=300m"):
+            cluster.ok(*order)
+            cluster.program("pg_ctl", "stop", "-m", "immediate", "-w", "-D", str(small / "copy"))

@@ -146,7 +146,7 @@ def test_the_help_names_every_tar_and_what_an_incremental_one_continues() -> Non
         "DATA/pg_wal",
         "gzip -dc 16400.tar.gz",
         "20270114T031320Z-full",
-        "'/a b'/%f",
+        "''/a b''/%f",
     ):
         assert words in text
 

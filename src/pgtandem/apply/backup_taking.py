@@ -318,6 +318,7 @@ async def _about(context: Context, step: Step, keeper: Host, folder: str, said: 
         parent=parent or None,
         tablespaces=tuple(spaces),
         size_bytes=int(used.text.split()[0]) * 1024 if used.exit_code == 0 else 0,
+        data_bytes=int(told[-1][0]) * 1024 if (told := PROGRESS.findall(said.encode())) else 0,
     )
     text = render_help(about, names, posixpath.dirname(posixpath.dirname(folder)))
     await keeper.write_file(posixpath.join(folder, HELP_FILE), text.encode())

@@ -1,12 +1,16 @@
 """Starting and stopping server processes. A server is up when it answers, and down when its process has ended."""
 
+import posixpath
+
 from pgtandem.apply.context import Context
 from pgtandem.errors import PgtandemError
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import PostmasterState
 from pgtandem.model.plan import Step
 from pgtandem.observe.paths import log_file
-from pgtandem.ports import BuiltNode, Completed
+from pgtandem.ports import BuiltNode, Completed, Host
+from pgtandem.postgres.base_backup import LABEL_FILE
+from pgtandem.postgres.versions import has_init_sync_method
 
 #: How long a start may take while the process lives: crash recovery of a busy server takes minutes, not seconds.
 START_SECONDS = 3600.0
@@ -66,13 +70,18 @@ async def _launch(context: Context, step: Step) -> None:
         await _settled_state(context, step)  # a start that is under way would take this one for itself
         await _systemctl(context, step, "start", "PT-4004")
         return
-    directory = context.node(step.node).data_directory
-    done = await context.host(step.node).run(
-        [context.program(step, "pg_ctl"), "start", "-W", "-s", "-D", directory, "-l", log_file(directory)],
-        deadline_seconds=60,
-    )
+    host, directory = context.host(step.node), context.node(step.node).data_directory
+    argv = [context.program(step, "pg_ctl"), "start", "-W", "-s", "-D", directory, "-l", log_file(directory)]
+    if has_init_sync_method(context.topology.postgresql) and await _is_fresh(host, directory):
+        argv += ["-o", "-c recovery_init_sync_method=syncfs"]
+    done = await host.run(argv, deadline_seconds=60)
     if done.exit_code:
         raise PgtandemError("PT-4004", f"could not start {step.node}", why=done.complaint)
+
+
+async def _is_fresh(host: Host, directory: str) -> bool:
+    """Whether this is the first start of a copy or a restore, which was made durable as a whole (decision 0038)."""
+    return await host.read_file(posixpath.join(directory, LABEL_FILE)) is not None
 
 
 #: As root, or by sudo that was seen to ask for no password.

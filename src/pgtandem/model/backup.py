@@ -41,6 +41,7 @@ class Backup:
     It can be restored to any moment from `stop_lsn` (and `ended`, seconds since 1970 by the primary's clock) on, as far
     as there is WAL. `parent` is the backup that an incremental one continues. `kept` says that it has its final name:
     until then it was not proven. `tablespaces` are their OIDs with the folders they had.
+    `size_bytes` is what it takes up, and `data_bytes` what it unpacks to (0 where that is not known).
     """
 
     label: str
@@ -58,6 +59,7 @@ class Backup:
     parent: str | None = None
     tablespaces: tuple[tuple[str, str], ...] = ()
     size_bytes: int = 0
+    data_bytes: int = 0
     host: HostAddress = LOCAL
     folder: str = ""
     kept: bool = True

@@ -418,13 +418,13 @@ class ObservedNode:
     """Everything about one node. `reachable` is Unknown with the reason when its host could not be asked at all;
     then every other fact is Unknown too. `system` is what its host runs on. `account` is what servers run as.
     `port_holder` says who else listens on the node's port. `leftovers` are half-made copies of an interrupted run,
-    beside the data directory. `obstacle` is what keeps the account from the folder that the data directory lies in;
-    looked for where there is no data to be seen. `registration` is what postgresql-common has about it, Absent where
-    that does not concern the node; `service` is the systemd unit of its server. `replaced` are data
-    directories of this node that a new copy took the place of. `wal` is looked at only where a standby does not
-    stream. `claimed` are folders outside that the leftovers had begun to fill. `blocked` says of folders outside,
-    which a node without data would get, why it cannot have them. `wal_disk` is that of its wal_directory, Absent where
-    WAL lies with the data. `beyond` is what only a primary that is down has."""
+    beside the data directory, and `leftover_bytes` what they hold. `obstacle` is what keeps the account from the folder
+    that the data directory lies in; looked for where there is no data to be seen. `registration` is what
+    postgresql-common has about it, Absent where that does not concern the node; `service` is the systemd unit of its
+    server. `replaced` are data directories of this node that a new copy took the place of. `wal` is looked at only
+    where a standby does not stream. `claimed` are folders outside that the leftovers had begun to fill. `blocked` says
+    of folders outside, which a node without data would get, why it cannot have them. `wal_disk` is that of its
+    wal_directory, Absent where WAL lies with the data. `beyond` is what only a primary that is down has."""
 
     reachable: Fact[bool] = NOT_LOOKED
     account: Fact[str] = NOT_LOOKED
@@ -435,6 +435,7 @@ class ObservedNode:
     port_holder: Fact[str] = ABSENT
     disk: Fact[DiskSpace] = NOT_LOOKED
     leftovers: tuple[str, ...] = ()
+    leftover_bytes: int = 0
     obstacle: Fact[Obstacle] = ABSENT
     system: System = System()
     registration: Fact[Registration] = ABSENT

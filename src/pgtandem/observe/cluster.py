@@ -227,6 +227,7 @@ class Observer:
                 wal_disk=await _disk(host, node.wal_directory) if around and node.wal_directory else ABSENT,
                 replaced=await _replaced(host, node, self.topology.cluster) if around else (),
                 leftovers=leftovers,
+                leftover_bytes=await _held(host, leftovers),
                 claimed=await claimed_places(host, leftovers),
                 obstacle=ABSENT if seen else await _obstacle(host, posixpath.dirname(node.data_directory)),
                 system=system,
@@ -396,6 +397,18 @@ async def _leftovers(host: Host, path: str) -> tuple[str, ...]:
     parent = posixpath.dirname(path)
     names = await host.list_directory(parent) or ()
     return tuple(posixpath.join(parent, name) for name in names if is_leftover(name, path))
+
+
+async def _held(host: Host, leftovers: Sequence[str]) -> int:
+    """The bytes that they give back; 0 where that cannot be told."""
+    if not leftovers:
+        return 0
+    try:
+        done = await host.look(["du", "-skc", *leftovers])
+    except HostFailure:
+        return 0
+    words = done.text.splitlines()[-1].split() if done.text.strip() else []
+    return int(words[0]) * 1024 if words and words[0].isdigit() else 0
 
 
 async def _replaced(host: Host, node: Node, cluster: str) -> tuple[str, ...]:

@@ -442,7 +442,8 @@ def _disk(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
     if primary is None or not isinstance(node.disk, Known) or copies[:1] != (name,):
         return
     needed = len(copies) * (primary.size_bytes * 11 // 10 + 64 * 1024 * 1024)
-    if node.disk.value.free_bytes < needed:
+    given_back = sum(_given_back(wish, copy) for copy in copies)
+    if node.disk.value.free_bytes + given_back < needed:
         many = len(copies) > 1
         yield (
             "PT-3009",
@@ -455,6 +456,14 @@ def _disk(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
                 f"make room, or name a folder on a larger disk as nodes.{name}.data_directory",
             ),
         )
+
+
+def _given_back(wish: Wish, name: NodeName) -> int:
+    """What a half-made copy holds and gives back before the next one begins; between hosts it stays until that is whole
+    (`hosts.py: goes_on`)."""
+    upstream = wish.upstream(name)
+    here = upstream is None or wish.node(name).host == wish.node(upstream).host
+    return wish.seen(name).leftover_bytes if here else 0
 
 
 def _copies_beside(wish: Wish, name: NodeName) -> tuple[NodeName, ...]:

@@ -14,8 +14,10 @@ from pgtandem.plan.order import ordered
 from pgtandem.plan.recovery import RESTORE_FILE, TARGET_SETTINGS, render_order
 from pgtandem.postgres.conf import SETTINGS_FILE, parse_settings
 
-#: What unpacked data needs beside the backup's own size, at most.
+#: What a restore needs beside the size of what was backed up, at most.
 _ROOM = 1.1
+#: WAL of the backup, and what recovery has in hand at a time.
+_SEGMENTS = 4
 
 
 def restore_topology(topology: Topology, order: RestoreOrder) -> Topology:
@@ -190,8 +192,9 @@ def refuse_unseen(node: ObservedNode, order: RestoreOrder) -> None:
 
 
 def refuse_full(node: ObservedNode, order: RestoreOrder) -> None:
-    needed = int(sum(backup.size_bytes for backup in order.chain) * _ROOM)
-    if isinstance(node.disk, Known) and node.disk.value.free_bytes < needed:
+    needed = int(sum(backup.data_bytes or backup.size_bytes for backup in order.chain) * _ROOM)
+    needed += _SEGMENTS * order.backup.segment_bytes
+    if isinstance(node.disk, Known) and node.disk.value.free_bytes + node.leftover_bytes < needed:
         raise PgtandemError(
             "PT-3009",
             f"the disk of {order.directory} is too small for the restore",

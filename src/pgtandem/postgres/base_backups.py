@@ -107,6 +107,7 @@ def render_about(backup: Backup) -> str:
                 "ended": backup.ended,
                 "wal_segment_bytes": backup.segment_bytes,
                 "size_bytes": backup.size_bytes,
+                "data_bytes": backup.data_bytes,
                 "tablespaces": dict(backup.tablespaces),
             },
             indent=2,
@@ -135,6 +136,7 @@ def parse_about(text: str) -> Backup:
             parent=value["parent"] and str(value["parent"]),
             tablespaces=tuple((str(oid), str(path)) for oid, path in value["tablespaces"].items()),
             size_bytes=int(value["size_bytes"]),
+            data_bytes=int(value.get("data_bytes", 0)),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"it lacks what every backup has: {error}") from error

@@ -62,3 +62,9 @@ def has_sender_host(major: int) -> bool:
 def keeps_wal_level(value: str) -> bool:
     """Whether a wal_level is enough for a standby."""
     return value in ("replica", "logical")
+
+
+def has_init_sync_method(major: int) -> bool:
+    """Whether a server that has to recover can be told to sync file systems and not file by file (manual, 19.15:
+    recovery_init_sync_method)."""
+    return major >= 14

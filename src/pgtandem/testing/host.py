@@ -251,7 +251,7 @@ class SimHost:
 
     def _program(self, name: str) -> Program | None:
         if "/" not in name:
-            return Program(name, 0) if name in ("tail", "head", "rmdir", "id", "echo", "sh", "cp") else None
+            return Program(name, 0) if name in ("tail", "head", "rmdir", "du", "id", "echo", "sh", "cp") else None
         found = self.machine.files.find(name)
         usable = isinstance(found, SimFile) and isinstance(found.payload, Program)
         return found.payload if usable and isinstance(found, SimFile) and isinstance(found.payload, Program) else None

@@ -21,6 +21,9 @@ from support.hosts import Hosts, why_no_hosts
 from support.wal_link import ARCHIVE, WalLink
 
 SEGMENTS = 48
+
+#: One scp for each takes so long that what is fetched is less.
+FETCHED = 16
 _SIZE = 16 * 1024 * 1024
 _PAGE, _FILLED = 8192, 3000
 
@@ -102,7 +105,7 @@ class Way:
             self.link.write("h1", f"/srv/postgres/data/pg_wal/archive_status/{name}.ready", "")
 
     def _timed(self, script: str) -> float:
-        script = script.replace("@NAMES@", " ".join(self.names)).replace("@OPTIONS@", self.options)
+        script = script.replace("@NAMES@", " ".join(self.names[:FETCHED])).replace("@OPTIONS@", self.options)
         script = script.replace("@HOST@", f"postgres@{self.hosts.address('h2')}")
         began = time.perf_counter()
         done = self.link.in_data(script)

@@ -1,0 +1,121 @@
+"""kill -9 of everything that archives, or fetches, at each program that it starts: nothing half, nothing lost."""
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support.archiving import Archiving, names
+from support.servers import wait_until
+
+pytestmark = pytest.mark.chaos
+
+_PROGRAMS = ("cat", "cksum", "cmp", "cp", "ln", "mkdir", "mv", "rm", "sync", "zstd")
+_COUNT = 6
+
+
+class Stumbling:
+    """Programs on PATH of which the n-th that is started takes its whole process group along: before it does anything
+    or, with `after`, when it has done it."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, *, after: bool) -> None:
+        self.folder, self.started, self.fatal = folder / "stumbling", folder / "started", folder / "fatal"
+        self.folder.mkdir()
+        for program in _PROGRAMS:
+            real = shutil.which(program)
+            kill = 'kill -9 -- "-$(cut -d" " -f5 /proc/$$/stat)"'
+            text = (
+                f'#!/bin/sh\necho {program} >>"{self.started}"\nread -r fatal <"{self.fatal}"\n'
+                f'if [ "$(wc -l <"{self.started}")" = "$fatal" ]; then\n'
+                + (f'{real} "$@"\n' if after else "")
+                + f'{kill}\nfi\nexec {real} "$@"\n'
+            )
+            (self.folder / program).write_text(text)
+            (self.folder / program).chmod(0o755)
+        self.path, self.monkeypatch = os.environ["PATH"], monkeypatch
+
+    def at(self, number: int) -> None:
+        self.started.write_text("")
+        self.fatal.write_text(f"{number}\n")
+        self.monkeypatch.setenv("PATH", f"{self.folder}:{self.path}")
+
+    def stop(self) -> None:
+        self.fatal.write_text("0\n")
+        self.monkeypatch.setenv("PATH", self.path)
+
+    def fell(self, number: int) -> bool:
+        """Whether there was an n-th program."""
+        return len(self.started.read_text().split()) >= number
+
+
+def archived(folder: Path, stumbling: Stumbling, number: int, form: tuple[str, ...]) -> bool:
+    """A backlog is archived, killed at the n-th program and then not any more; whether there was one."""
+    one = Archiving(folder, *form)
+    try:
+        one.finish(*names(range(_COUNT)))
+        contents = {name: one.wal(name).read_bytes() for name in names(range(_COUNT))}
+        stumbling.at(number)
+        told = set(one.archive_all())
+        stumbling.stop()
+        wait_until(lambda: not one.working(), "nothing works on")
+        suffix = ".zst" if form else ""
+        stored = {name.removesuffix(suffix): one.content(name) for name in one.stored()}
+        assert stored == {name: contents[name] for name in stored}, f"{number}: whole where it has its name"
+        assert told <= set(stored), f"{number}: what the server was told is there"
+        one.archive_all()
+        wait_until(lambda: not one.working(), "the worker ends")
+        assert {name: one.content(name + suffix) for name in contents} == contents, number
+        assert one.check() == "", number
+        return stumbling.fell(number)
+    finally:
+        one.end()
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("form", [(), ("zstd", "1")], ids=["none", "zstd"])
+def test_archiving_is_killed_at_each_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: tuple[str, ...], after: bool
+) -> None:
+    stumbling = Stumbling(tmp_path, monkeypatch, after=after)
+    number = 1
+    while archived(tmp_path / str(number), stumbling, number, form):
+        number += 1
+    assert number > 10, "a backlog takes at least so many programs"
+
+
+def fetched(folder: Path, stumbling: Stumbling, number: int) -> bool:
+    """What is archived is fetched in order by a standby, killed at the n-th program; whether there was one."""
+    one = Archiving(folder, "zstd", "1")
+    try:
+        one.finish(*names(range(_COUNT)))
+        one.archive_all()
+        contents = {name: one.wal(name).read_bytes() for name in names(range(_COUNT))}
+        stumbling.at(number)
+        for name, content in contents.items():
+            for _ in range(20):
+                command = ["sh", "pgtandem/restore-wal", name, "pg_wal/RECOVERYXLOG", str(one.archive.parent)]
+                process = subprocess.Popen(command, cwd=one.data, start_new_session=True, stderr=subprocess.DEVNULL)
+                code = process.wait(60)
+                # Killed by a signal the server's startup process would end too, and be started again.
+                assert code in (0, 1, -signal.SIGKILL), (number, name)
+                if code == 0:
+                    break
+                one.wal("RECOVERYXLOG").unlink(missing_ok=True)
+            assert one.wal("RECOVERYXLOG").read_bytes() == content, (number, name)
+            one.wal("RECOVERYXLOG").unlink()
+        stumbling.stop()
+        return stumbling.fell(number)
+    finally:
+        one.end()
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_fetching_is_killed_at_each_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool) -> None:
+    stumbling = Stumbling(tmp_path, monkeypatch, after=after)
+    number = 1
+    while fetched(tmp_path / str(number), stumbling, number):
+        number += 1
+    assert number > 10, "so many programs at least"

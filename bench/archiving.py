@@ -1,8 +1,8 @@
 """A backlog of WAL, drained by a real server's archiver: ours, basic_archive, pgBackRest, plain cp.
 
-Debian's PostgreSQL 15, which has basic_archive. The backlog is the same for each: 200 names (60 beside pgBackRest) for the
-content of some 20 segments of a bulk load, all of it in memory. Measured is the time from the server's start to the last
-segment that is not ready any more, and the processor time of the archiver and all that it starts.
+Debian's PostgreSQL 15, which has basic_archive. The backlog is the same for each: 200 names (60 beside pgBackRest) for
+the content of some 20 segments of a bulk load, all of it in memory. Measured is the time from the server's start to the
+last segment that is not ready any more, and the processor time of the archiver and all that it starts.
 """
 
 import ctypes

@@ -83,10 +83,7 @@ content() { # writes out what the file that the header is of holds
     fi
 }
 sound() { # whether what came is what was archived
-    # The server syncs what it takes, and waits for that: here nobody waits.
-    sync "$spool/data.$token" 2>/dev/null &
     set -- $(cksum <"$spool/data.$token")
-    wait "$!"
     came_bytes=$2
     if [ "$form" = none ]; then
         [ "$2" = "$bytes" ] || return

@@ -191,6 +191,7 @@ def _has_caught_up(pair: Pair) -> None:
     pair.set(pair.primary, synchronous_standby_names="", synchronous_commit="on")
     pair.set(pair.standby, primary_conninfo=usual)
     pair.primary.wait_streaming()
+    wait_until(lambda: "ARC06" not in found(pair.looks, pair.primary, pair.standby), "all segments are archived", 120)
 
 
 #: In this order: what one state leaves behind the next one may need.

@@ -6,7 +6,7 @@ import pytest
 
 from cli import values
 from pgtandem.model.lsn import Lsn
-from pgtandem.model.observed import Server
+from pgtandem.model.server import Server
 from pgtandem.observe.flow import slots, stages
 
 MEGABYTE = 1024 * 1024

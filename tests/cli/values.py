@@ -13,7 +13,6 @@ from pgtandem.model.facts import ABSENT, Known, Unknown
 from pgtandem.model.lsn import Lsn, Timeline, TimelineSwitch
 from pgtandem.model.names import NodeName, PgbouncerName
 from pgtandem.model.observed import (
-    Archiver,
     DataDirectory,
     DiskSpace,
     Marker,
@@ -21,15 +20,11 @@ from pgtandem.model.observed import (
     ObservedNode,
     Postmaster,
     PostmasterState,
-    ReplayHold,
-    Sender,
-    Server,
-    Setting,
-    Slot,
 )
 from pgtandem.model.plan import Condition, Consequence, Plan, Risk, Step, StepKind
 from pgtandem.model.pooling import ObservedPgbouncer, PgbouncerConsole, PooledDatabase
 from pgtandem.model.restore import Interval
+from pgtandem.model.server import Archiver, ReplayHold, Sender, Server, Setting, Slot
 from pgtandem.model.topology import LOCAL, Archive, Method, Node, Pgbouncer, Replication, Synchronous, Topology
 from pgtandem.observe.promotions import Promotion, Promotions
 from pgtandem.plan.archive_report import archive_report

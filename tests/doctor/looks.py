@@ -9,7 +9,8 @@ from pgtandem.doctor.look import Look
 from pgtandem.model.examined import ArchiveListing, DatabaseDetail, Examination, Examined, StoredRole, Surroundings
 from pgtandem.model.facts import ABSENT, Known
 from pgtandem.model.names import REPLICATION_ROLE, NodeName
-from pgtandem.model.observed import DiskSpace, ObservedHost, Setting
+from pgtandem.model.observed import DiskSpace, ObservedHost
+from pgtandem.model.server import Setting
 from pgtandem.model.topology import Topology
 from pgtandem.plan.desired import desired_hba
 from pgtandem.testing.configuration import parse_hba

@@ -6,7 +6,8 @@ import pytest
 
 from cli.values import DB1, DB2, DB3, NOT_BUILT, PAIR, SEGMENT, TRIO, behind, built, sender, slot, stopped
 from pgtandem.model.facts import Unknown
-from pgtandem.model.observed import Archiver, Observed, ObservedNode, Setting, Slot
+from pgtandem.model.observed import Observed, ObservedNode
+from pgtandem.model.server import Archiver, Setting, Slot
 from pgtandem.model.topology import Topology
 from pgtandem.observe.events import Chronicle
 

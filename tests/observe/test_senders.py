@@ -5,7 +5,8 @@ from dataclasses import replace
 from cli.values import CASCADE, DB1, DB2, DB3, built, sender
 from pgtandem.model.facts import Known
 from pgtandem.model.lsn import Timeline
-from pgtandem.model.observed import DataDirectory, Observed, ObservedNode, Receiver
+from pgtandem.model.observed import DataDirectory, Observed, ObservedNode
+from pgtandem.model.server import Receiver
 from pgtandem.observe.health import cluster_health
 
 NAMELESS = sender("walreceiver")

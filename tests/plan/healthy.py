@@ -9,7 +9,6 @@ from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import REPLICATION_ROLE, NodeName, PgbouncerName, slot_name
 from pgtandem.model.observed import (
     ArchiveFolder,
-    Archiver,
     Authority,
     Certificate,
     ControlData,
@@ -24,15 +23,10 @@ from pgtandem.model.observed import (
     Postmaster,
     PostmasterState,
     Programs,
-    Receiver,
-    Role,
-    Sender,
-    Server,
-    Setting,
-    Slot,
     WalWay,
 )
 from pgtandem.model.pooling import ObservedPgbouncer, PgbouncerConsole, PooledDatabase
+from pgtandem.model.server import Archiver, Receiver, Role, Sender, Server, Setting, Slot
 from pgtandem.model.topology import HostAddress, Node, Topology
 from pgtandem.plan.desired import Wish, desired_files, desired_settings
 from pgtandem.plan.pgbouncers import desired_text, readable_nodes

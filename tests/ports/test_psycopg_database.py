@@ -15,7 +15,7 @@ import pytest
 from pgtandem.adapters.database import PsycopgDatabase
 from pgtandem.adapters.session import PsycopgSession
 from pgtandem.model.names import NodeName, Secret, SlotName
-from pgtandem.model.observed import ReplayHold
+from pgtandem.model.server import ReplayHold
 from pgtandem.ports.database import Access, DatabaseUnreachable
 from support.installations import Installation, installations
 from support.servers import PASSWORD, SUPERUSER, RealServer, free_port, wait_until

@@ -15,7 +15,8 @@ from cli import values
 from cli.values import DB1, DB2, PAIR, TRIO, built, sender, stopped
 from pgtandem.model.facts import Unknown
 from pgtandem.model.names import NodeName
-from pgtandem.model.observed import Observed, ObservedNode, Setting
+from pgtandem.model.observed import Observed, ObservedNode
+from pgtandem.model.server import Setting
 from pgtandem.model.topology import Topology
 from pgtandem.tui.app import SPANS, Top
 

@@ -16,7 +16,8 @@ from pgtandem.model.examined import Examined
 from pgtandem.model.facts import Unknown
 from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import NodeName
-from pgtandem.model.observed import Observed, ObservedNode, Setting
+from pgtandem.model.observed import Observed, ObservedNode
+from pgtandem.model.server import Setting
 from pgtandem.model.topology import Topology
 from pgtandem.observe.events import Event
 from pgtandem.observe.health import cluster_health

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import REPLICATION_ROLE, SUPERUSER, Secret, SlotName
-from pgtandem.model.observed import Server
+from pgtandem.model.server import Server
 from pgtandem.ports.database import BackupEnd, BackupStart, DatabaseRefused, DatabaseUnreachable
 from pgtandem.postgres import queries, scram
 from pgtandem.postgres.server_document import parse_server

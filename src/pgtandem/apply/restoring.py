@@ -14,9 +14,9 @@ from pgtandem.errors import PgtandemError
 from pgtandem.model.backup import Backup
 from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import SUPERUSER
-from pgtandem.model.observed import Server
 from pgtandem.model.plan import NodeFiles, Step
 from pgtandem.model.restore import RESTORED, RestoreOrder, TargetKind
+from pgtandem.model.server import Server
 from pgtandem.observe.paths import log_file, staging_directory
 from pgtandem.observe.wal_ways import ssh_home
 from pgtandem.plan.desired import MARKER_FILE, PASSFILE

@@ -3,8 +3,9 @@
 import textwrap
 
 from pgtandem.cli.terminal import Paint
-from pgtandem.model.observed import Observed, ReplayHold
+from pgtandem.model.observed import Observed
 from pgtandem.model.plan import WARNING
+from pgtandem.model.server import ReplayHold
 from pgtandem.model.topology import Topology
 from pgtandem.model.words import duration_in_words, size_in_words
 from pgtandem.observe.backup_health import age_in_words

@@ -7,7 +7,7 @@ from pgtandem.doctor.look import Look, in_parameters
 from pgtandem.doctor.rules import Seen, Severity, rule
 from pgtandem.model.facts import value_or_none
 from pgtandem.model.names import REPLICATION_ROLE, SUPERUSER, NodeName
-from pgtandem.model.observed import HbaRule, Server
+from pgtandem.model.server import HbaRule, Server
 
 _DAY = 24 * 3600.0
 _EXPIRES_SOON_SECONDS = 30 * _DAY

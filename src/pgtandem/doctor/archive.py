@@ -8,7 +8,7 @@ from pgtandem.doctor.look import Look, taken_out
 from pgtandem.doctor.rules import Seen, Severity, rule
 from pgtandem.model.facts import Known, Unknown, value_or_none
 from pgtandem.model.names import NodeName
-from pgtandem.model.observed import Server
+from pgtandem.model.server import Server
 
 _USE_OURS = 'directory = "..." under [archive] in pgtandem.toml, then pgtandem apply'
 _OURS = " pgtandem/"  # the folder of its scripts

@@ -5,7 +5,8 @@ from collections.abc import Collection, Iterator
 from pgtandem.model.examined import Examination, Examined
 from pgtandem.model.facts import value_or_none
 from pgtandem.model.names import NodeName
-from pgtandem.model.observed import Observed, Sender, Server
+from pgtandem.model.observed import Observed
+from pgtandem.model.server import Sender, Server
 from pgtandem.model.topology import Topology
 from pgtandem.model.value import dataclass
 from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings

@@ -6,7 +6,7 @@ from pgtandem.doctor.look import Look, in_parameters
 from pgtandem.doctor.rules import Seen, Severity, rule
 from pgtandem.model.facts import Unknown
 from pgtandem.model.names import NodeName, SlotName, slot_name
-from pgtandem.model.observed import Slot
+from pgtandem.model.server import Slot
 from pgtandem.postgres.versions import has_slot_cap, keeps_wal_level
 
 _MEGABYTE = 1024 * 1024

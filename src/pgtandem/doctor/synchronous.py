@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pgtandem.doctor.look import Look
 from pgtandem.doctor.rules import Seen, Severity, rule
 from pgtandem.model.names import NodeName
-from pgtandem.model.observed import Sender, Server
+from pgtandem.model.server import Sender, Server
 from pgtandem.postgres.sync_names import confirmations, listed_names
 
 _NAMES, _COMMIT = "synchronous_standby_names", "synchronous_commit"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pgtandem.model.observed import Server
+from pgtandem.model.server import Server
 from pgtandem.model.topology import HostAddress
 
 

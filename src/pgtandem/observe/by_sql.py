@@ -8,7 +8,8 @@ from pgtandem.errors import PgtandemError
 from pgtandem.model.examined import Examination, Examined
 from pgtandem.model.facts import ABSENT, Fact, Known, Unknown
 from pgtandem.model.found import Found
-from pgtandem.model.observed import Observed, ObservedNode, Postmaster, PostmasterState, Server
+from pgtandem.model.observed import Observed, ObservedNode, Postmaster, PostmasterState
+from pgtandem.model.server import Server
 from pgtandem.model.topology import HostAddress, Node, Topology
 from pgtandem.ports import Access, Clock, Database, DatabaseRefused, DatabaseUnreachable
 from pgtandem.topology.infer import describe_topology

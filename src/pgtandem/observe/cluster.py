@@ -23,11 +23,11 @@ from pgtandem.model.observed import (
     Obstacle,
     Postmaster,
     Programs,
-    Server,
     System,
     WalWay,
 )
 from pgtandem.model.pooling import ObservedPgbouncer
+from pgtandem.model.server import Server
 from pgtandem.model.topology import Archive, HostAddress, Node, Topology
 from pgtandem.observe.archived import hosts_without_compressor
 from pgtandem.observe.backups import observe_backups

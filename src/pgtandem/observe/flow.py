@@ -1,7 +1,8 @@
 """How WAL flows: each standby's lag by stage and where it is slow, what slots hold. A pure reading of Observed."""
 
 from pgtandem.model.names import NodeName
-from pgtandem.model.observed import Observed, Sender, Server
+from pgtandem.model.observed import Observed
+from pgtandem.model.server import Sender, Server
 from pgtandem.model.value import dataclass
 
 #: Below this nothing is called slow: WAL is always on its way somewhere.

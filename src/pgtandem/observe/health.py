@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 from pgtandem.model.facts import Absent, Known, Unknown
 from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import NodeName, slot_name
-from pgtandem.model.observed import Observed, ObservedNode, ReplayHold, Sender, Server
+from pgtandem.model.observed import Observed, ObservedNode
 from pgtandem.model.plan import WARNING
+from pgtandem.model.server import ReplayHold, Sender, Server
 from pgtandem.model.topology import Method, Node, Topology
 from pgtandem.model.value import dataclass
 from pgtandem.model.words import size_in_words

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from pgtandem.model.names import NodeName
-from pgtandem.model.observed import Server
+from pgtandem.model.server import Server
 from pgtandem.model.value import dataclass
 from pgtandem.postgres.conf import SETTINGS_FILE
 from pgtandem.postgres.settings import readable

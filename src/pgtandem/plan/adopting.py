@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pgtandem.errors import Problem
 from pgtandem.model.facts import Absent
 from pgtandem.model.names import SUPERUSER, NodeName
-from pgtandem.model.observed import ObservedNode, Server
+from pgtandem.model.observed import ObservedNode
 from pgtandem.model.plan import WARNING, Condition, NodeFiles, Risk, Step, StepKind
+from pgtandem.model.server import Server
 from pgtandem.plan.desired import MARKER_FILE, Wish, files_differ
 from pgtandem.plan.draft import Draft
 from pgtandem.plan.drift import Drift

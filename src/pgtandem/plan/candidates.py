@@ -10,7 +10,8 @@ from pgtandem.model.candidates import Candidate, Check, Verdict
 from pgtandem.model.facts import Unknown
 from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import NodeName, slot_name
-from pgtandem.model.observed import Observed, ObservedNode, Sender, Server
+from pgtandem.model.observed import Observed, ObservedNode
+from pgtandem.model.server import Sender, Server
 from pgtandem.model.topology import Durability, Method, Topology
 from pgtandem.model.value import dataclass
 from pgtandem.plan.desired import settings_in_place

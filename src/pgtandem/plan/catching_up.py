@@ -7,7 +7,8 @@ the standby is started and waited for, and its own log says if that was in vain.
 from pgtandem.model.archived import Runs
 from pgtandem.model.facts import Absent, Known
 from pgtandem.model.names import NodeName
-from pgtandem.model.observed import ControlData, ObservedNode, Server
+from pgtandem.model.observed import ControlData, ObservedNode
+from pgtandem.model.server import Server
 from pgtandem.model.value import dataclass
 from pgtandem.plan.desired import Wish
 from pgtandem.postgres.segments import first_missing, segment_name, segment_of

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from pgtandem.model.facts import Absent, Known, Unknown
 from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import NodeName, PgbouncerName
-from pgtandem.model.observed import Observed, ObservedNode, Server
+from pgtandem.model.observed import Observed, ObservedNode
 from pgtandem.model.plan import Condition
 from pgtandem.model.pooling import PgbouncerConsole
+from pgtandem.model.server import Server
 from pgtandem.plan.candidates import received_lsn
 
 Verdict = bool | Unknown

@@ -2,7 +2,8 @@
 
 from pgtandem.model.facts import Unknown
 from pgtandem.model.names import NodeName
-from pgtandem.model.observed import ObservedNode, Server
+from pgtandem.model.observed import ObservedNode
+from pgtandem.model.server import Server
 from pgtandem.model.value import dataclass
 from pgtandem.plan.desired import Wish, desired_settings, recovery_file, settings_in_place
 from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE

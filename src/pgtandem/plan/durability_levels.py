@@ -1,6 +1,6 @@
 """The five levels of synchronous_commit on a cluster as it is now: what each loses, and whether it is one at all."""
 
-from pgtandem.model.observed import Server
+from pgtandem.model.server import Server
 from pgtandem.model.topology import Durability
 from pgtandem.model.value import dataclass
 from pgtandem.postgres.sync_names import confirmations

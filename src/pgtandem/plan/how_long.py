@@ -2,7 +2,7 @@
 
 from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import NodeName
-from pgtandem.model.observed import Server
+from pgtandem.model.server import Server
 from pgtandem.model.words import duration_in_words, size_in_words
 
 #: What a gigabit network carries: slower than most disks, faster than some clouds.

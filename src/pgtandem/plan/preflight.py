@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from pgtandem.errors import Problem
 from pgtandem.model.names import NodeName
-from pgtandem.model.observed import Observed, ObservedNode, Server
+from pgtandem.model.observed import Observed, ObservedNode
+from pgtandem.model.server import Server
 from pgtandem.model.topology import Topology
 
 #: More segments than this that wait for the archive would make the shutdown, and so the pause of writes, long.

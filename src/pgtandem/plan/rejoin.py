@@ -11,8 +11,9 @@ from pgtandem.errors import PgtandemError
 from pgtandem.model.facts import Known, Unknown
 from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import REWIND_ROLE, NodeName
-from pgtandem.model.observed import Observed, ObservedNode, Server
+from pgtandem.model.observed import Observed, ObservedNode
 from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
+from pgtandem.model.server import Server
 from pgtandem.model.topology import Method, Topology
 from pgtandem.model.value import dataclass
 from pgtandem.plan.changes import change

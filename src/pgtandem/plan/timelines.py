@@ -2,7 +2,8 @@
 
 from pgtandem.model.facts import Unknown
 from pgtandem.model.lsn import Lsn
-from pgtandem.model.observed import ObservedNode, Server
+from pgtandem.model.observed import ObservedNode
+from pgtandem.model.server import Server
 from pgtandem.model.value import dataclass
 from pgtandem.plan.roles import timeline_of
 

@@ -11,7 +11,8 @@ from pgtandem.model.candidates import Candidate
 from pgtandem.model.facts import ABSENT, value_or_none
 from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import NodeName, slot_name
-from pgtandem.model.observed import Observed, ObservedNode, Sender, Server
+from pgtandem.model.observed import Observed, ObservedNode
+from pgtandem.model.server import Sender, Server
 from pgtandem.model.topology import Topology
 from pgtandem.model.value import dataclass
 from pgtandem.plan.candidates import failover_candidates, received_lsn

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 from pgtandem.errors import PgtandemError
 from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import NodeName, Secret, SlotName
-from pgtandem.model.observed import Server
+from pgtandem.model.server import Server
 from pgtandem.model.value import dataclass
 from pgtandem.ports.pgbouncer import Console, ConsoleAccess
 

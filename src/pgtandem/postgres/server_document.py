@@ -7,7 +7,7 @@ from typing import Any
 
 from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import Secret
-from pgtandem.model.observed import Archiver, HbaRule, Receiver, ReplayHold, Role, Sender, Server, Setting, Slot
+from pgtandem.model.server import Archiver, HbaRule, Receiver, ReplayHold, Role, Sender, Server, Setting, Slot
 from pgtandem.postgres import scram
 from pgtandem.postgres.history import parse_history
 from pgtandem.postgres.segments import segment_number

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from types import MappingProxyType
 
-from pgtandem.model.observed import HbaRule, Setting
+from pgtandem.model.server import HbaRule, Setting
 from pgtandem.postgres import scram
 from pgtandem.postgres.conf import parse_settings
 from pgtandem.postgres.settings import canonical, setting_names, setting_spec

@@ -6,7 +6,7 @@ from typing import NoReturn
 from pgtandem.model.examined import Examination
 from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import REPLICATION_ROLE, REWIND_ROLE, SUPERUSER, NodeName, Secret, SlotName
-from pgtandem.model.observed import Archiver, Receiver, Role, Sender, Server, Setting, Slot
+from pgtandem.model.server import Archiver, Receiver, Role, Sender, Server, Setting, Slot
 from pgtandem.ports.database import Access, BackupEnd, BackupStart, DatabaseRefused, DatabaseUnreachable, Encryption
 from pgtandem.ports.pgbouncer import ConsoleAccess
 from pgtandem.postgres import scram

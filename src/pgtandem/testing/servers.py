@@ -4,7 +4,7 @@ from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from pgtandem.model.observed import HbaRule, Setting
+from pgtandem.model.server import HbaRule, Setting
 from pgtandem.postgres.conf import RECOVERY_FILE, parse_settings
 from pgtandem.postgres.settings import setting_spec
 from pgtandem.postgres.versions import STANDBY_FLOOR, has_standby_signal

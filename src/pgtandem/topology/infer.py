@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from pgtandem.errors import PgtandemError, Problem
 from pgtandem.model.found import Found
 from pgtandem.model.names import REPLICATION_ROLE, SUPERUSER, NodeName
-from pgtandem.model.observed import Sender
+from pgtandem.model.server import Sender
 from pgtandem.model.topology import (
     Adoption,
     Archive,

@@ -12,7 +12,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from pgtandem import __version__
 from pgtandem.model.facts import value_or_none
 from pgtandem.model.lsn import Lsn
-from pgtandem.model.observed import Observed, Server
+from pgtandem.model.observed import Observed
+from pgtandem.model.server import Server
 from pgtandem.model.topology import Topology
 from pgtandem.observe.health import ClusterHealth, cluster_health
 from pgtandem.observe.tls_health import certificate_of

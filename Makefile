@@ -5,8 +5,8 @@ BIN := .venv/bin
 RUN := .venv/.installed-run
 DEV := .venv/.installed-dev
 DEMO ?= demo
-# Most tests wait for servers: two processes keep two cores busy.
-TESTS_AT_ONCE ?= 2
+# Most tests wait for servers: three processes keep two cores busy.
+TESTS_AT_ONCE ?= 3
 
 .PHONY: help setup dev demo demo-down test simulate chaos majors lint format bench lock clean
 

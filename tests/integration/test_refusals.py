@@ -152,7 +152,7 @@ def test_two_primaries_are_told_first_and_refused() -> None:
             r"db2 left timeline 1 at (\S+); written since then: (\S+ \S+) on db1, (\S+ \S+) on db2:", said
         )
         assert point is not None, said
-        assert point[2] == "0 B"
+        assert re.fullmatch(r"\d{1,3} B", point[2]), "no row; its background writer may have logged a snapshot"
         assert point[3] != "0 B"
         with cluster.unchanged(servers_run=True):
             words = cluster.run("apply", "--yes").refused("PT-3001", 12)

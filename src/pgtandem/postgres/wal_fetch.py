@@ -30,6 +30,15 @@ LC_ALL=C
 export LC_ALL
 umask 077
 name=$1 path=$2 archive=${3-} spool=pg_wal/pgtandem ahead=134217728
+take() { [ -f "$spool/$name" ] && mv -f "$spool/$name" "$path"; }
+
+# After a crash of the machine a file in the spool could be hollow: what an earlier server fetched is not used. What is
+# there for this one is taken before anything else is looked at: replay waits for every call.
+run=none was=
+{ read -r pid && read -r _ && read -r begun && run="$pid $begun"; } 2>/dev/null <postmaster.pid
+{ IFS= read -r was; } 2>/dev/null <"$spool/run"
+if [ "$run" != none ] && [ "$was" = "$run" ]; then take && exit 0; fi
+
 any=[0-9A-F]??????????????????????? # as a pattern: a segment
 """
     + IS_SEGMENT.lstrip()
@@ -42,7 +51,6 @@ say() { echo "${0##*/}: $1" >&2; }
 is_standby() {
     [ -f standby.signal ] || grep -Eisq "^ *standby_mode *=? *'?(on|true|yes|1)" recovery.conf
 }
-take() { [ -f "$spool/$name" ] && mv -f "$spool/$name" "$path"; }
 mine() { # whether no other fetch has been begun meanwhile
     now=
     { read -r now; } 2>/dev/null <"$spool/token.$kind"
@@ -83,7 +91,10 @@ content() { # writes out what the file that the header is of holds
     fi
 }
 sound() { # whether what came is what was archived
+    # The server syncs what it takes, and waits for that: here nobody waits.
+    sync "$spool/data.$token" 2>/dev/null &
     set -- $(cksum <"$spool/data.$token")
+    wait "$!"
     came_bytes=$2
     if [ "$form" = none ]; then
         [ "$2" = "$bytes" ] || return
@@ -242,10 +253,6 @@ if ! is_standby && { [ -f recovery.signal ] || [ -f recovery.conf ]; }; then pat
 # A history file that came by streaming is the same everywhere; the server takes it where it is.
 case $name in *.history) [ -f "pg_wal/$name" ] && exit 1 ;; esac
 
-# After a crash of the machine a file in the spool could be hollow: what an earlier server fetched is not used.
-run=none was=
-{ read -r pid && read -r _ && read -r begun && run="$pid $begun"; } 2>/dev/null <postmaster.pid
-{ IFS= read -r was; } 2>/dev/null <"$spool/run"
 if [ "$run" = none ]; then
     # No server: pg_rewind asks, or a person. Nothing comes ahead, and nothing changes or stays behind their back.
     spool=$spool.$$ count=1

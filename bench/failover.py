@@ -52,8 +52,9 @@ class _Failing(Pair):
 
     def time(self, change: Callable[[], None]) -> float:
         self.old = self.primary()
-        with writer(self.uri) as (moments, _):
+        with writer(self.uri) as (moments, errors):
             self._kill()
+            wait(lambda: len(errors) > 0)  # the last row before the kill is counted once the client has seen its end
             before = len(moments)
             began = time.monotonic()
             change()

@@ -1,9 +1,9 @@
 """status and plan over fifty hosts beside one, where every login takes four seconds more (root only: test hosts).
 
 What a distant or slow host costs is waiting, and that is done for all of them at once. What cannot be is the work of
-fifty logins: with test hosts this machine does it for both ends, so there is no target for the ratio. It is measured
-with the key exchange that the installed OpenSSH prefers (its post-quantum one takes 70 ms of a core at each end), and
-with the plain elliptic curve, which takes next to nothing.
+fifty logins, which with test hosts this machine does for both ends. It is measured with the key exchange that the
+installed OpenSSH prefers (its post-quantum one takes 70 ms of a core at each end, no target), and with the plain
+elliptic curve, which takes next to nothing: there fifty hosts have to take about as long as one.
 """
 
 import os
@@ -21,11 +21,14 @@ from bench.pairs import Outcome, run_pairs
 if TYPE_CHECKING:
     from support.remote import RemoteCluster
 
+#: "About as long as the slowest one": at most this many times. Missed so far: docs/benchmarks.md says by how much.
+TARGET = 1.5
+
 HOSTS = 50
 _LOGIN_SECONDS = 4
 _KINDS = {
-    "key exchange as OpenSSH prefers it": (),
-    "elliptic curve": ("KexAlgorithms curve25519-sha256",),
+    "key exchange as OpenSSH prefers it": (None, ()),
+    "elliptic curve": (TARGET, ("KexAlgorithms curve25519-sha256",)),
 }
 
 
@@ -36,14 +39,14 @@ def many_hosts(pairs: int) -> list[Outcome]:
         return []
     with _clusters() as (one, many):
         outcomes = []
-        for kind, lines in _KINDS.items():
+        for kind, (target, lines) in _KINDS.items():
             for cluster in (one, many):
                 slow = f'ProxyCommand bash -c "sleep {_LOGIN_SECONDS}; exec 3<>/dev/tcp/%h/%p; cat <&3 & cat >&3"'
                 cluster.configure_ssh("Host *", slow, *lines)
             for command in ("status", "plan"):
                 name = f"{command} over {HOSTS} hosts, beside one; {kind}"
                 ours, other = partial(_seconds, many, command), partial(_seconds, one, command)
-                outcomes.append(run_pairs(name, ours, other, pairs=pairs))
+                outcomes.append(run_pairs(name, ours, other, pairs=pairs, target=target))
     return outcomes
 
 

@@ -38,6 +38,8 @@ simulate: $(DEV) ## the properties over the simulated world with many more examp
 	@PGTANDEM_SIMULATE=$${PGTANDEM_SIMULATE:-20} "$(BIN)/python" -m pytest tests/properties --timeout 3600
 
 chaos: $(DEV) ## the long interruption tests: kill -9 at every line of the journal
+	@sh scripts/test-packages.sh --long
+	@"$(BIN)/python" scripts/postgresql_packages.py
 	@"$(BIN)/python" -m pytest tests/integration -m chaos
 
 majors: $(DEV) ## every PostgreSQL major from 10 to 18, on real servers (make test runs three of them)

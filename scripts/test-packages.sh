@@ -4,9 +4,12 @@
 # missing, and the tests say what they skip for it.
 #
 #   test-packages.sh           installs
+#   test-packages.sh --long    installs what the long tests (make chaos) need, too
 #   test-packages.sh --list    only names what is missing, one package per line
 set -u
 PATH=$PATH:/usr/sbin:/sbin
+long=
+[ "${1:-}" != --long ] || long=yes
 
 # Package and a file that tells that it is there.
 needed() {
@@ -23,7 +26,17 @@ pgbouncer pgbouncer
 haproxy haproxy
 tmux tmux
 chromium chromium
+lz4 lz4
+zstd zstd
 postgresql-15 /usr/lib/postgresql/15/bin/postgres
+LIST
+    [ -n "$long" ] || return 0
+    # Other programs that keep WAL archives.
+    cat <<'LIST'
+pgbackrest pgbackrest
+barman barman
+barman-cli barman-wal-archive
+rsync rsync
 LIST
 }
 

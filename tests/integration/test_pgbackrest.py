@@ -59,7 +59,7 @@ def test_a_cluster_archives_to_pgbackrest_and_a_standby_catches_up_from_it(kept:
     pgbackrest(kept, "stanza-create")
     kept.apply()
     kept.converged()
-    assert "pgbackrest (what it holds, only that tells): last" in kept.ok("status").out
+    assert "pgBackRest (what it holds, only that tells): last" in kept.ok("status").out
     assert "pgbackrest" in kept.run("doctor").out
     kept.stop_server("db2")
     needed = str(kept.sql("db1", "SELECT pg_walfile_name(restart_lsn) FROM pg_replication_slots"))

@@ -2,7 +2,8 @@
 
 import pytest
 
-from pgtandem.postgres.archive_commands import archive_tool, tool_restore_command
+from pgtandem.model.topology import ForeignArchive
+from pgtandem.postgres.archive_commands import find_tool, keeper_of, not_ours, tool_restore_command
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,9 @@ from pgtandem.postgres.archive_commands import archive_tool, tool_restore_comman
 def test_the_commands_of_the_tools_are_known_with_those_that_bring_wal_back(
     command: str, tool: str, restore: str
 ) -> None:
-    assert (archive_tool(command), tool_restore_command(command)) == (tool, restore)
+    found = find_tool(command)
+    assert found
+    assert (found.name, tool_restore_command(command)) == (tool, restore)
 
 
 @pytest.mark.parametrize(
@@ -43,4 +46,13 @@ def test_the_commands_of_the_tools_are_known_with_those_that_bring_wal_back(
     ],
 )
 def test_what_may_do_something_else_is_nobodys(command: str) -> None:
-    assert (archive_tool(command), tool_restore_command(command)) == (None, None)
+    assert (find_tool(command), tool_restore_command(command)) == (None, None)
+
+
+def test_what_pgtandem_cannot_do_with_another_tools_archive_names_that_tools_command() -> None:
+    kept = ForeignArchive("envdir /etc/wal-g.d wal-g wal-push %p", "envdir /etc/wal-g.d wal-g wal-fetch %f %p")
+    refusal = not_ours("shop", kept, "back up")
+    assert (refusal.what, refusal.next_step) == ("the archive of cluster shop is kept by WAL-G", "wal-g backup-push")
+    own = ForeignArchive("/usr/local/bin/keeper push %p", "/usr/local/bin/keeper get %f %p")
+    assert keeper_of(own) == "keeper"
+    assert not_ours("shop", own, "restore").next_step == "ask keeper"

@@ -143,6 +143,27 @@ def test_recovery_goes_over_to_the_timelines_that_follow() -> None:
     assert reach(wal, T1, at(2.1), T1) == Reach(T1, at(8), "000000010000000000000008")
 
 
+def test_a_segment_in_which_two_timelines_were_left_is_read_from_the_newest_that_has_it() -> None:
+    """A switchover, and a failover right after it: nobody ever finishes the segment of the timeline in between."""
+    histories = {**HISTORY_2, T3: (TimelineSwitch(T1, at(5.5)), TimelineSwitch(T2, at(5.7)))}
+
+    def both(*files: tuple[str, int]) -> ArchivedWal:
+        return ArchivedWal(content(*files), histories)
+
+    wal = both(*segments(T1, 2, 3, 4), *segments(T3, 5, 6))
+    assert reach(wal, T1, at(2.1), T3) == Reach(T3, at(7), "000000030000000000000007")
+    assert reach(wal, T1, at(2.1), T2) == Reach(T2, at(5), "000000020000000000000005")
+    older = both(*segments(T1, 2, 3, 4, 5), *segments(T3, 6))
+    assert reach(older, T1, at(2.1), T3) == Reach(T3, at(5.5), "000000030000000000000005", hole=True)
+    between = both(*segments(T1, 2, 3, 4, 5), *segments(T2, 5))
+    assert reach(between, T1, at(2.1), T3) == Reach(T3, at(5.7), "000000030000000000000005")
+
+
+def test_what_a_timeline_wrote_after_it_was_left_is_not_of_those_that_follow() -> None:
+    wal = archived(*segments(T1, 2, 3, 4, 5, 6, 7), *segments(T2, 5, 7))
+    assert reach(wal, T1, at(2.1), T2) == Reach(T2, at(6), "000000020000000000000006", hole=True)
+
+
 def test_where_the_new_timeline_has_nothing_recovery_ends_where_the_old_one_was_left() -> None:
     assert reach(archived(*segments(T1, 2, 3, 4, 5)), T1, at(2.1), T2) == Reach(T2, at(5.5), "000000020000000000000005")
     # The last segment of the old timeline was never finished, and nobody archived that of the new one.

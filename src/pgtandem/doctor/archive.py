@@ -9,6 +9,7 @@ from pgtandem.doctor.rules import Seen, Severity, rule
 from pgtandem.model.facts import Known, Unknown, value_or_none
 from pgtandem.model.names import NodeName
 from pgtandem.model.server import Server
+from pgtandem.postgres.archive_commands import find_tool, keeper_of
 
 _USE_OURS = 'directory = "..." under [archive] in pgtandem.toml, then pgtandem apply'
 _OURS = " pgtandem/"  # the folder of its scripts
@@ -307,7 +308,9 @@ def both_ways(look: Look) -> Iterator[Seen]:
 )
 def foreign_archive(look: Look) -> Iterator[Seen]:
     if look.topology.foreign_archive is not None:
-        yield Seen(None, f"archive_command = {look.topology.foreign_archive.command}")
+        kept = look.topology.foreign_archive
+        tool = find_tool(kept.command)
+        yield Seen(None, f"{keeper_of(kept)}: archive_command = {kept.command}", fix=tool.checks if tool else "")
 
 
 @rule(

@@ -18,6 +18,7 @@ from pgtandem.plan.between_hosts import clocks_apart
 from pgtandem.plan.layout import remarks
 from pgtandem.plan.minor_versions import runs_older
 from pgtandem.plan.pgbouncer_health import PgbouncerHealth, pgbouncer_health, pgbouncer_problems
+from pgtandem.postgres.archive_commands import keeper_of
 from pgtandem.postgres.conf import RECOVERY_FILE, parse_settings
 from pgtandem.postgres.conninfo import parse_conninfo
 from pgtandem.postgres.sync_names import confirmations
@@ -257,7 +258,7 @@ def _archive(topology: Topology, observed: Observed, primary: NodeName | None) -
     if topology.archive is not None:
         place = topology.archive.directory
     elif topology.foreign_archive is not None:
-        place = f"{topology.foreign_archive.program} (what it holds, only that tells)"
+        place = f"{keeper_of(topology.foreign_archive)} (what it holds, only that tells)"
     else:
         return "none"
     server = observed.nodes[primary].running if primary else None

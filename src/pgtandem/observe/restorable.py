@@ -15,6 +15,7 @@ from pgtandem.observe.archived import all_archived_wal, archive_folder, observe_
 from pgtandem.observe.backups import observe_backups
 from pgtandem.plan.intervals import intervals
 from pgtandem.ports import Host, World
+from pgtandem.postgres.archive_commands import not_ours
 from pgtandem.postgres.segments import segment_name
 
 #: NAME ...: prints the modification time (seconds since 1970) of each that is there, in whichever form it is stored.
@@ -41,8 +42,11 @@ class Restorable:
 
 
 async def observe_restorable(topology: Topology, world: World) -> Restorable:
-    """Asks the archive alone: it works where no node is left. Raises PgtandemError PT-3051 without an archive, and
-    PT-3008 where the archive cannot be looked at or has backups of several clusters of this name."""
+    """Asks the archive alone: it works where no node is left. Raises PgtandemError PT-3051 without an archive, PT-3071
+    where another tool keeps it, and PT-3008 where the archive cannot be looked at or has backups of several clusters of
+    this name."""
+    if topology.foreign_archive is not None:
+        raise not_ours(topology.cluster, topology.foreign_archive, "restore")
     if topology.archive is None:
         raise PgtandemError(
             "PT-3051",

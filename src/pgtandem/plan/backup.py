@@ -19,6 +19,7 @@ from pgtandem.plan.order import ordered
 from pgtandem.plan.pruning import prune_step
 from pgtandem.plan.refusals import refuse_foreign
 from pgtandem.plan.retention import expired
+from pgtandem.postgres.archive_commands import not_ours
 from pgtandem.postgres.base_backups import new_label
 
 
@@ -55,8 +56,9 @@ def order_backup(
 def plan_backup(topology: Topology, observed: Observed, order: BackupOrder) -> Plan:
     """The plan that makes this backup and removes what [backup] says is not kept; empty once that is so.
 
-    Raises PgtandemError: PT-3051 without an archive, PT-3052 where there is nothing to back up from, PT-3053 for an
-    incremental one that cannot be, PT-3008 for an archive that cannot be looked at.
+    Raises PgtandemError: PT-3051 without an archive, PT-3071 where another tool keeps it, PT-3052 where there is
+    nothing to back up from, PT-3053 for an incremental one that cannot be, PT-3008 for an archive that cannot be
+    looked at.
     """
     refuse_foreign(topology, observed)
     backups = _backups(topology, observed)
@@ -84,6 +86,8 @@ def plan_backup(topology: Topology, observed: Observed, order: BackupOrder) -> P
 
 
 def _backups(topology: Topology, observed: Observed) -> Backups:
+    if topology.foreign_archive is not None:
+        raise not_ours(topology.cluster, topology.foreign_archive, "back up")
     if topology.archive is None:
         raise PgtandemError(
             "PT-3051",

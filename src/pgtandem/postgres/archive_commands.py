@@ -3,6 +3,10 @@
 import posixpath
 import re
 
+from pgtandem.errors import PgtandemError
+from pgtandem.model.topology import ForeignArchive
+from pgtandem.model.value import dataclass
+
 _TARGET = re.compile(r"""(?P<path>(?:[A-Za-z0-9_.@-]+:)?/[^\s"'|;&<>()]*)/%f""")
 
 
@@ -17,28 +21,69 @@ def archive_directory(command: str) -> str | None:
     return posixpath.normpath(path) if path.startswith("/") else None
 
 
-#: What a tool's archive_command says, and what says the restore_command that belongs to it.
+@dataclass(frozen=True, slots=True)
+class ArchiveTool:
+    """A program that keeps WAL archives: what its archive_command says, what says the restore_command that belongs to
+    it, and by which commands it looks at its archive, takes a base backup and restores one."""
+
+    name: str
+    program: str
+    archives: str
+    restores: str
+    checks: str
+    backs_up: str
+    brings_back: str
+
+
 _TOOLS = (
-    ("pgBackRest", "pgbackrest", "archive-push", "archive-get %f"),
-    ("Barman", "barman-wal-archive", "barman-wal-archive", "barman-wal-restore"),
-    ("WAL-G", "wal-g", "wal-push", "wal-fetch %f"),
+    ArchiveTool(
+        *("pgBackRest", "pgbackrest", "archive-push", "archive-get %f"),
+        *("pgbackrest check", "pgbackrest backup", "pgbackrest restore"),
+    ),
+    ArchiveTool(
+        *("Barman", "barman-wal-archive", "barman-wal-archive", "barman-wal-restore"),
+        *("barman check", "barman backup", "barman recover"),
+    ),
+    ArchiveTool(
+        *("WAL-G", "wal-g", "wal-push", "wal-fetch %f"),
+        *("wal-g wal-verify integrity", "wal-g backup-push", "wal-g backup-fetch"),
+    ),
 )
 
 
-def archive_tool(command: str) -> str | None:
-    """Whose archive_command it is: pgBackRest, Barman or WAL-G; None where it is none of theirs, or another kind of
-    command around one of them, which says nothing of what is archived ("... || true")."""
+def find_tool(command: str) -> ArchiveTool | None:
+    """Whose archive_command it is; None where it is none of theirs, or another kind of command around one of them,
+    which says nothing of what is archived ("... || true")."""
     words = command.split()
     if "%p" not in command or any(sign in command for sign in ("|", ";", "&&")):
         return None
     programs = {posixpath.basename(word) for word in words}
-    return next((tool for tool, program, verb, _ in _TOOLS if program in programs and verb in command), None)
+    return next((tool for tool in _TOOLS if tool.program in programs and tool.archives in command), None)
+
+
+def keeper_of(archive: ForeignArchive) -> str:
+    """Who keeps an archive, as people call it: the tool, or the program that archives."""
+    tool = find_tool(archive.command)
+    return tool.name if tool else archive.program
 
 
 def tool_restore_command(command: str) -> str | None:
     """The restore_command with the same options as this archive_command of a tool; None where it is no tool's."""
-    for tool, _, verb, restore in _TOOLS:
-        if archive_tool(command) == tool:
-            text = command.replace(verb, restore)
-            return text if "%f" in text else text.replace("%p", "%f %p")
-    return None
+    tool = find_tool(command)
+    if tool is None:
+        return None
+    text = command.replace(tool.archives, tool.restores)
+    return text if "%f" in text else text.replace("%p", "%f %p")
+
+
+def not_ours(cluster: str, archive: ForeignArchive, wish: str) -> PgtandemError:
+    """What is refused because another tool keeps the archive. `wish` is what was asked for: "check", "back up" or
+    "restore"."""
+    tool, keeper = find_tool(archive.command), keeper_of(archive)
+    by_wish = {"check": tool.checks, "back up": tool.backs_up, "restore": tool.brings_back} if tool else {}
+    return PgtandemError(
+        "PT-3071",
+        f"the archive of cluster {cluster} is kept by {keeper}",
+        why="What it holds, base backups among it, only that tool knows: it has commands of its own for that.",
+        next_step=by_wish.get(wish, f"ask {keeper}"),
+    )

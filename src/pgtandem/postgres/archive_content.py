@@ -180,8 +180,8 @@ def reach(wal: ArchivedWal, start_timeline: Timeline, start: Lsn, to: Timeline) 
     """How far recovery gets that begins at `start` on one timeline and follows the history of `to`.
 
     None where `to` does not come from there, or its history is not known. As PostgreSQL does it (manual, 26.3.5), the
-    segment in which a timeline was left is read from the newest timeline that has it; where only an older one does,
-    recovery ends where that was left.
+    segment in which a timeline was left, and perhaps the next one too, is read from the newest timeline that has it;
+    where only an older one does, recovery ends where that was left.
     """
     if to != start_timeline and to not in wal.histories:
         return None
@@ -190,23 +190,21 @@ def reach(wal: ArchivedWal, start_timeline: Timeline, start: Lsn, to: Timeline) 
     begins = next((at for at, part in enumerate(path) if part.timeline == start_timeline), None)
     if begins is None or start > path[begins].at:
         return None
+    path = path[begins:]
+    lefts = [segment_of(part.at, size) for part in path]
+    firsts = [0, *lefts[:-1]]
     number = segment_of(start, size)
-    for at in range(begins, len(path)):
-        timeline, left = path[at].timeline, path[at].at
-        last = at == len(path) - 1
-        # What the next timeline has of the segment in which this one was left counts, not what this one has.
-        end = None if last else segment_of(left, size)
-        number = _after(content.timeline(timeline).runs, number, end)
-        if end is None or number < end:
-            hole = _later(wal, path[at:], number)
-            return Reach(to, Lsn(number * size), segment_name(timeline, number, size), hole)
-        following = path[at + 1].timeline
-        if not _has(content.timeline(following).runs, number):
-            whole = any(_has(content.timeline(part.timeline).runs, number) for part in path[begins : at + 1])
-            end_lsn = max(left, start) if whole else Lsn(number * size)
-            hole = _later(wal, path[at + 1 :], number)
-            return Reach(to, end_lsn, segment_name(following, number, size), hole)
-    raise AssertionError("the last timeline of the path has no end")
+    while True:
+        # The timelines that may have something of this segment: more than one where it was written when one was left.
+        parts = [at for at in range(len(path)) if firsts[at] <= number <= lefts[at]]
+        newest = parts[-1]
+        found = next((at for at in reversed(parts) if _has(content.timeline(path[at].timeline).runs, number)), None)
+        if found != newest:
+            end = Lsn(number * size) if found is None else max(path[found].at, start)
+            missing = segment_name(path[newest].timeline, number, size)
+            return Reach(to, end, missing, _later(wal, path[newest:], number))
+        following = min((first for first in firsts[newest + 1 :]), default=None)
+        number = _after(content.timeline(path[newest].timeline).runs, number, following)
 
 
 def _after(runs: Runs, number: int, end: int | None) -> int:

@@ -22,7 +22,7 @@ from pgtandem.model.topology import (
     Topology,
 )
 from pgtandem.postgres.amounts import spelled
-from pgtandem.postgres.archive_commands import archive_directory, archive_tool, tool_restore_command
+from pgtandem.postgres.archive_commands import archive_directory, find_tool, tool_restore_command
 from pgtandem.postgres.conninfo import parse_conninfo
 from pgtandem.postgres.managers import managed_by
 from pgtandem.postgres.settings import setting_spec
@@ -269,8 +269,8 @@ def _archive(
     command, mode = primary.value("archive_command"), primary.value("archive_mode")
     if mode not in ("on", "always"):
         return None, None, ["there is no WAL archive: [archive] makes one"]
-    if tool := archive_tool(command):
-        return (None, *_kept_by(tool, command, servers))
+    if tool := find_tool(command):
+        return (None, *_kept_by(tool.name, command, servers))
     directory = archive_directory(command)
     if directory is None:
         said = command or primary.value("archive_library") or "nothing"

@@ -22,6 +22,7 @@ from pgtandem.observe.archived import all_archived_wal, archive_folder, observe_
 from pgtandem.observe.cluster import Observer
 from pgtandem.plan.archive_report import archive_report
 from pgtandem.ports import World
+from pgtandem.postgres.archive_commands import not_ours
 from pgtandem.postgres.archive_content import wal_name
 
 
@@ -48,12 +49,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _require_archive(topology: Topology) -> None:
     if topology.foreign_archive is not None:
-        raise PgtandemError(
-            "PT-3071",
-            f"the archive of cluster {topology.cluster} is kept by {topology.foreign_archive.program}",
-            why="Only that tool knows what it holds.",
-            next_step="ask it, for example pgbackrest info or barman check",
-        )
+        raise not_ours(topology.cluster, topology.foreign_archive, "check")
     if topology.archive is None:
         raise PgtandemError(
             "PT-3071",

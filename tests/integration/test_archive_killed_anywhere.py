@@ -1,7 +1,5 @@
 """kill -9 of everything that archives, or fetches, at each program that it starts: nothing half, nothing lost."""
 
-import os
-import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -10,45 +8,12 @@ import pytest
 
 from support.archiving import Archiving, names
 from support.servers import wait_until
+from support.stumbling import Stumbling
 
 pytestmark = pytest.mark.chaos
 
 _PROGRAMS = ("cat", "cksum", "cmp", "cp", "ln", "mkdir", "mv", "rm", "sync", "zstd")
 _COUNT = 6
-
-
-class Stumbling:
-    """Programs on PATH of which the n-th that is started takes its whole process group along: before it does anything
-    or, with `after`, when it has done it."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, *, after: bool) -> None:
-        self.folder, self.started, self.fatal = folder / "stumbling", folder / "started", folder / "fatal"
-        self.folder.mkdir()
-        for program in _PROGRAMS:
-            real = shutil.which(program)
-            kill = 'kill -9 -- "-$(cut -d" " -f5 /proc/$$/stat)"'
-            text = (
-                f'#!/bin/sh\necho {program} >>"{self.started}"\nread -r fatal <"{self.fatal}"\n'
-                f'if [ "$(wc -l <"{self.started}")" = "$fatal" ]; then\n'
-                + (f'{real} "$@"\n' if after else "")
-                + f'{kill}\nfi\nexec {real} "$@"\n'
-            )
-            (self.folder / program).write_text(text)
-            (self.folder / program).chmod(0o755)
-        self.path, self.monkeypatch = os.environ["PATH"], monkeypatch
-
-    def at(self, number: int) -> None:
-        self.started.write_text("")
-        self.fatal.write_text(f"{number}\n")
-        self.monkeypatch.setenv("PATH", f"{self.folder}:{self.path}")
-
-    def stop(self) -> None:
-        self.fatal.write_text("0\n")
-        self.monkeypatch.setenv("PATH", self.path)
-
-    def fell(self, number: int) -> bool:
-        """Whether there was an n-th program."""
-        return len(self.started.read_text().split()) >= number
 
 
 def archived(folder: Path, stumbling: Stumbling, number: int, form: tuple[str, ...]) -> bool:
@@ -79,7 +44,7 @@ def archived(folder: Path, stumbling: Stumbling, number: int, form: tuple[str, .
 def test_archiving_is_killed_at_each_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: tuple[str, ...], after: bool
 ) -> None:
-    stumbling = Stumbling(tmp_path, monkeypatch, after=after)
+    stumbling = Stumbling(tmp_path, monkeypatch, _PROGRAMS, after=after)
     number = 1
     while archived(tmp_path / str(number), stumbling, number, form):
         number += 1
@@ -114,7 +79,7 @@ def fetched(folder: Path, stumbling: Stumbling, number: int) -> bool:
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_fetching_is_killed_at_each_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool) -> None:
-    stumbling = Stumbling(tmp_path, monkeypatch, after=after)
+    stumbling = Stumbling(tmp_path, monkeypatch, _PROGRAMS, after=after)
     number = 1
     while fetched(tmp_path / str(number), stumbling, number):
         number += 1

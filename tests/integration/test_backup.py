@@ -90,6 +90,48 @@ def test_wal_that_no_backup_needs_goes_with_the_old_ones(pair: Cluster) -> None:
     pair.converged()
 
 
+def made_older(cluster: Cluster, label: str, days: int) -> None:
+    """By its record: as if it had been taken so many days ago."""
+    path = folder(cluster) / label / "backup.json"
+    about = json.loads(path.read_text())
+    path.write_text(json.dumps(about | {name: about[name] - days * 86400 for name in ("began", "ended")}))
+
+
+def test_what_grew_old_goes_with_its_wal_and_what_stays_comes_back(pair: Cluster) -> None:
+    assert "every backup is one to keep" in pair.ok("archive", "prune", "--yes").out
+    pair.topology["backup"] = {"keep_for": "2d"}
+    pair.apply()
+    old = [made["label"] for made in listed(pair)]
+    # A backup from a standby begins at its last restartpoint, and so does what a standby may need.
+    pair.sql("db1", "SELECT pg_switch_wal()")
+    pair.sql("db1", "CHECKPOINT")
+    pair.write_row("after the old ones")
+    pair.shows_row("db2", "after the old ones")
+    pair.sql("db2", "CHECKPOINT")
+    pair.ok("backup", "--full", "--yes")
+    assert [made["label"] for made in listed(pair)][:-1] == old, "they are young"
+    for label in old:
+        made_older(pair, label, 3)
+    before = [name for name in pair.archived() if len(name) >= 24]
+    asked = pair.run("archive", "prune")
+    asked.refused("PT-1007", 10)
+    assert all(f"remove backup {label}" in asked.out for label in old)
+    pair.ok("archive", "prune", "--yes")
+    (kept,) = listed(pair)
+    assert kept["label"] not in old
+    after = [name for name in pair.archived() if len(name) >= 24]
+    assert before[0] not in after, after
+    refused = pair.run("restore", "--to", "2001-01-01T00:00Z", "--yes").refused("PT-3054", 12)
+    assert kept["label"] in refused
+    made_older(pair, kept["label"], 9)
+    assert "nothing to remove" in pair.ok("archive", "prune", "--yes").out, "never the last verified one"
+    made_older(pair, kept["label"], -9)
+    assert "the query says" in pair.ok("drill", "--query", "SELECT count(*) FROM note", "--yes").out
+    pair.ok("archive", "verify")
+    pair.topology["backup"] = {"keep": 1}
+    pair.apply()
+
+
 def test_killed_while_it_copies_the_next_run_clears_that_away(pair: Cluster) -> None:
     """kill -9 of pgtandem."""
     lines = pair.journal_lines()

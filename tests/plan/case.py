@@ -37,6 +37,7 @@ from pgtandem.model.observed import Observed
 from pgtandem.model.plan import NodeFiles, Plan
 from pgtandem.model.restore import RestoreOrder, Target, TargetKind
 from pgtandem.model.topology import LOCAL, Topology
+from pgtandem.plan.archive_prune import plan_archive_prune
 from pgtandem.plan.backup import order_backup, plan_backup
 from pgtandem.plan.candidates import Limits
 from pgtandem.plan.converge import plan_converge
@@ -116,6 +117,7 @@ QUESTIONS = {
     "put back db2": partial(plan_put_back, order=_restore(promote=True), aside=f"{FOLDER}/data/db2-before"),
     "drill": partial(plan_drill, order=_restore(drill=NOW)),
     "backup": _backup(BackupKind.FULL),
+    "archive prune": partial(plan_archive_prune, now=NOW),
     "incremental backup": _backup(BackupKind.INCREMENTAL),
     "converge": plan_converge,
     "down": plan_down,

@@ -61,7 +61,7 @@ def _rejoin(sub: argparse.ArgumentParser) -> None:
 
 
 def _archive(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("action", nargs="?", metavar="ACTION", help="list (by default), or verify")
+    sub.add_argument("action", nargs="?", metavar="ACTION", help="list (by default), verify, or prune")
 
 
 def _backup(sub: argparse.ArgumentParser) -> None:

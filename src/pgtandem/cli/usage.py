@@ -107,12 +107,13 @@ COMMANDS: dict[str, Command] = {
         changes=True,
     ),
     "archive": Command(
-        "show what the WAL archive holds, and whether it is whole",
-        "`list` goes by names and sizes, `verify` reads every file and compares it with its checksum. Exit code 0 when "
+        "show what the WAL archive holds, check it, remove what is not kept",
+        "`list` goes by names and sizes, `verify` reads every file and compares it with its checksum. `prune` removes "
+        "the backups that [backup] does not keep, and the WAL that no backup and no standby needs. Exit code 0 when "
         "nothing is wrong, 2 when something is.",
-        ("pgtandem archive", "pgtandem archive verify", "pgtandem archive list --json"),
+        ("pgtandem archive", "pgtandem archive verify", "pgtandem archive prune", "pgtandem archive list --json"),
+        changes=True,
         json=True,
-        asks_hosts=True,
     ),
     "backup": Command(
         "take a base backup into the archive; list and verify those that are there",

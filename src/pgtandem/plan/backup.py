@@ -16,9 +16,8 @@ from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
 from pgtandem.model.topology import HostAddress, Topology
 from pgtandem.model.value import dataclass
 from pgtandem.plan.order import ordered
-from pgtandem.plan.pruning import prune_step
+from pgtandem.plan.pruning import expired_steps, prune_step
 from pgtandem.plan.refusals import refuse_foreign
-from pgtandem.plan.retention import expired
 from pgtandem.postgres.archive_commands import not_ours
 from pgtandem.postgres.base_backups import new_label
 
@@ -61,7 +60,7 @@ def plan_backup(topology: Topology, observed: Observed, order: BackupOrder) -> P
     looked at.
     """
     refuse_foreign(topology, observed)
-    backups = _backups(topology, observed)
+    backups = backups_in_archive(topology, observed)
     primary = _primary(observed)
     made = backups.get(order.label)
     source = made.node if made else _source(topology, observed, primary, order.source)
@@ -73,9 +72,7 @@ def plan_backup(topology: Topology, observed: Observed, order: BackupOrder) -> P
         if topology.backup.keep is not None or topology.backup.keep_for_seconds is not None:
             notes.append("WAL that no backup and no standby needs any more is removed from the archive afterwards.")
     after = backups if made and made.kept else _foreseen(topology, observed, backups, order, source, made)
-    removals = _removals(topology, backups, after, source, order)
-    gone = {step.id.removeprefix("backup.").removesuffix(".remove") for step in removals}
-    left = replace(after, found=tuple(backup for backup in after.found if backup.label not in gone))
+    removals, left = expired_steps(topology, backups, after, source, order.now)
     steps += removals
     prune = prune_step(topology, observed, left, source, ("backup.keep", *(step.id for step in removals)))
     if isinstance(prune, Step):
@@ -85,7 +82,8 @@ def plan_backup(topology: Topology, observed: Observed, order: BackupOrder) -> P
     return Plan(primary=primary, steps=ordered(steps), notes=tuple(notes))
 
 
-def _backups(topology: Topology, observed: Observed) -> Backups:
+def backups_in_archive(topology: Topology, observed: Observed) -> Backups:
+    """Raises PgtandemError PT-3051, PT-3071 and PT-3008, as `plan_backup` does."""
     if topology.foreign_archive is not None:
         raise not_ours(topology.cluster, topology.foreign_archive, "back up")
     if topology.archive is None:
@@ -330,33 +328,12 @@ def _foreseen(
     return replace(backups, found=(*(b for b in backups.found if b.label != order.label), new))
 
 
-def _removals(topology: Topology, backups: Backups, after: Backups, source: NodeName, order: BackupOrder) -> list[Step]:
-    steps = []
-    for backup in expired(after, topology.backup, order.now):
-        if backups.get(backup.label) is None:
-            continue
-        steps.append(
-            Step(
-                f"backup.{backup.label}.remove",
-                StepKind.REMOVE_BACKUP,
-                source,
-                f"remove backup {backup.label}",
-                "The ones that stay are what [backup] asks to keep.",
-                Risk.CREATE,
-                needs=("backup.keep",),
-                proves=(Condition("backup_gone", source, backup.label),),
-                names=(f"{backup.host.url} {backup.folder}",),
-            )
-        )
-    return steps
-
-
 def plan_verify(topology: Topology, observed: Observed, labels: tuple[str, ...], since: float) -> Plan:
     """The plan that reads these backups back, all kept ones where none is named; empty once each was since then.
 
     Raises PgtandemError as `plan_backup` does.
     """
-    backups = _backups(topology, observed)
+    backups = backups_in_archive(topology, observed)
     chosen = [backup for backup in backups.kept if not labels or backup.label in labels]
     steps = [
         Step(

@@ -1,11 +1,39 @@
-"""WAL that nobody needs any more: older than every backup that stays, and than what any standby may ask for."""
+"""Backups that are not kept any longer, and WAL that nobody needs any more: older than every backup that stays, and
+than what any standby may ask for."""
+
+from dataclasses import replace
 
 from pgtandem.model.backup import Backups
 from pgtandem.model.facts import Absent, Unknown
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import Observed
-from pgtandem.model.plan import Risk, Step, StepKind
+from pgtandem.model.plan import Condition, Risk, Step, StepKind
 from pgtandem.model.topology import Topology
+from pgtandem.plan.retention import expired
+
+
+def expired_steps(
+    topology: Topology, there: Backups, after: Backups, node: NodeName, now: float
+) -> tuple[list[Step], Backups]:
+    """The steps that remove what [backup] does not keep of the backups in `after`, as far as it is `there`; and the
+    backups that will be left."""
+    steps = [
+        Step(
+            f"backup.{backup.label}.remove",
+            StepKind.REMOVE_BACKUP,
+            node,
+            f"remove backup {backup.label}",
+            "The ones that stay are what [backup] asks to keep.",
+            Risk.CREATE,
+            needs=("backup.keep",),
+            proves=(Condition("backup_gone", node, backup.label),),
+            names=(f"{backup.host.url} {backup.folder}",),
+        )
+        for backup in expired(after, topology.backup, now)
+        if there.get(backup.label) is not None
+    ]
+    gone = {step.id.removeprefix("backup.").removesuffix(".remove") for step in steps}
+    return steps, replace(after, found=tuple(backup for backup in after.found if backup.label not in gone))
 
 
 def prune_step(

@@ -1,10 +1,14 @@
-"""pgtandem archive: what the WAL archive holds, whether it is whole, and what can be restored from it."""
+"""pgtandem archive: what the WAL archive holds, whether it is whole, what can be restored from it, and what may go."""
 
 import argparse
 import json
 import sys
 from dataclasses import replace
+from functools import partial
+from textwrap import wrap
 
+from pgtandem.apply.engine import Outcome
+from pgtandem.cli.changing import change
 from pgtandem.cli.invocation import spelled
 from pgtandem.cli.json_archive import archive_json
 from pgtandem.cli.show_archive import archive_lines
@@ -20,6 +24,7 @@ from pgtandem.model.topology import Topology
 from pgtandem.observe.archive_check import check_files
 from pgtandem.observe.archived import all_archived_wal, archive_folder, observe_archived_wal
 from pgtandem.observe.cluster import Observer
+from pgtandem.plan.archive_prune import plan_archive_prune, why_it_stays
 from pgtandem.plan.archive_report import archive_report
 from pgtandem.ports import World
 from pgtandem.postgres.archive_commands import not_ours
@@ -27,13 +32,17 @@ from pgtandem.postgres.archive_content import wal_name
 
 
 def run(options: argparse.Namespace) -> int:
-    """0 when nothing is wrong, 2 when something is."""
-    if options.action not in (None, "list", "verify"):
+    """0 when nothing is wrong, 2 when something is, or when somebody said no to `prune`."""
+    if options.action not in (None, "list", "verify", "prune"):
         what = f'archive has no action "{options.action}"'
-        raise PgtandemError("PT-1006", what, next_step="pgtandem archive list   or   pgtandem archive verify")
+        raise PgtandemError("PT-1006", what, next_step="pgtandem archive list, verify or prune")
+    if options.json and options.action == "prune":
+        raise PgtandemError("PT-1006", "--json is for archive list and verify", next_step="pgtandem archive --help")
     path = topology_path(options)
     topology = read_topology(path)
     _require_archive(topology)
+    if options.action == "prune":
+        return _prune(path, topology, options)
 
     async def work(world: World) -> ArchiveReport:
         return await _report(topology, world, verify=options.action == "verify")
@@ -45,6 +54,23 @@ def run(options: argparse.Namespace) -> int:
         columns = min(width(sys.stdout), 100)
         print(spelled("\n".join(archive_lines(topology, report, Paint(sys.stdout), columns)), path))
     return 2 if report.damages else 0
+
+
+def _prune(path: str, topology: Topology, options: argparse.Namespace) -> int:
+    async def work(world: World) -> Outcome:
+        question = partial(plan_archive_prune, now=world.clock.now())
+        return await change(topology, world, question, yes=options.yes, command="archive prune")
+
+    outcome = in_world(path, topology, work, options)
+    if outcome.declined:
+        return 2
+    if outcome.steps_done:
+        print(f"the archive of cluster {topology.cluster} holds what [backup] asks to keep")
+    else:
+        notes = " ".join(outcome.plan.notes) or f"{why_it_stays(topology, outcome.observed)}."
+        print("\n".join(wrap(f"nothing to remove: {notes}", min(width(sys.stdout), 100))))
+    print(spelled("next:  pgtandem archive", path))
+    return 0
 
 
 def _require_archive(topology: Topology) -> None:

@@ -60,13 +60,16 @@ find_ready() { # sets ready: the first that wait, in the server's order; forgets
     done
     [ -z "$gone" ] || rm -f $gone
 }
-next_batch() { # sets batch: up to $1 files that wait; fails when there are none, which is the end of the work
+next_batch() { # sets batch: up to $1 files that wait and are not under way; fails when there are none: the work is done
     batch= left=$1
     still_mine || return
     [ -n "${ready-}" ] || find_ready
     set -- $ready
     while [ $# -gt 0 ] && [ "$left" -gt 0 ]; do
-        ! waits "$1" || batch="$batch $1" left=$((left - 1))
+        case "${under_way-} " in
+        *" $1 "*) ;;
+        *) ! waits "$1" || batch="$batch $1" left=$((left - 1)) ;;
+        esac
         shift
     done
     ready=$*
@@ -129,7 +132,7 @@ if [ -n "$run" ]; then
     if alive; then
         await
     elif [ -d "$ahead" ] && several; then
-        sh "$0" - work "$@" </dev/null >/dev/null 2>"$ahead/errors" &
+        sh "$script" - work "$@" </dev/null >/dev/null 2>"$ahead/errors" &
         worker=$!
         echo "$worker" >"$ahead/worker"
         await

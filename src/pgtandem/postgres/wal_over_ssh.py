@@ -18,8 +18,8 @@ FETCH_COMMAND = f'sh {FETCH_SCRIPT} "%f" "%p"'
 
 
 def push_command(form: Sequence[str] = ()) -> str:
-    """`form` is the compression and its level, where there is one."""
-    return " ".join((f'sh {PUSH_SCRIPT} "%p" "%f"', *form))
+    """`form` is the compression and its level, where there is one; the server's own shell reads it, as archive-wal."""
+    return " ".join(('set -- "%p" "%f"', *form, f"&& . {PUSH_SCRIPT}"))
 
 
 def render_hosts(place: str, hosts: Sequence[str]) -> str:

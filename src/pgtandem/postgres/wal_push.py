@@ -12,7 +12,7 @@ PUSH_TEXT = (
 # durable. What else is ready goes along, over the same connection, ahead of the calls for it.
 """
     + BEGIN
-    + r"""compression=${3-none} level=${4-1}
+    + r"""script=pgtandem/push-wal compression=${3-none} level=${4-1}
 { read -r place && read -r host; } <pgtandem/wal-hosts || exit 1
 to=ssh:$host
 """

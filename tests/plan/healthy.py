@@ -6,7 +6,7 @@ from dataclasses import replace
 from pgtandem.model.backup import Backups
 from pgtandem.model.facts import ABSENT, Fact, Known, Unknown
 from pgtandem.model.lsn import Lsn, Timeline
-from pgtandem.model.names import REPLICATION_ROLE, NodeName, PgbouncerName, slot_name
+from pgtandem.model.names import REPLICATION_ROLE, STREAM_NAME, NodeName, PgbouncerName, slot_name
 from pgtandem.model.observed import (
     ArchiveFolder,
     Authority,
@@ -27,9 +27,11 @@ from pgtandem.model.observed import (
 )
 from pgtandem.model.pooling import ObservedPgbouncer, PgbouncerConsole, PooledDatabase
 from pgtandem.model.server import Archiver, Receiver, Role, Sender, Server, Setting, Slot
+from pgtandem.model.stream import ObservedStream, Tail
 from pgtandem.model.topology import HostAddress, Node, Topology
 from pgtandem.plan.desired import Wish, desired_files, desired_settings
 from pgtandem.plan.pgbouncers import desired_text, readable_nodes
+from pgtandem.plan.stream import receiver_files
 from pgtandem.plan.tls import certificate_names
 from pgtandem.plan.wal_sources import granted_on, sources_of
 from pgtandem.postgres.archive_scripts import SYSTEM_FILE
@@ -73,6 +75,9 @@ def nothing(topology: Topology) -> Observed:
             pgbouncer.name: ObservedPgbouncer(ABSENT, Unknown("Connection refused."))
             for pgbouncer in topology.pgbouncers
         },
+        stream=Known(ObservedStream(Known(f"{programs.directory}/pg_receivewal")))
+        if topology.streams_to_archive
+        else ABSENT,
     )
 
 
@@ -186,7 +191,7 @@ def look(
             tls = _tls(topology, node, own=own, built=had_tls)
             programs = fresh.nodes[node.name].programs
             seen[node.name] = replace(seen[node.name], tls=tls, programs=programs)
-    return Observed(
+    found = Observed(
         {name: seen.get(name, fresh.nodes[name]) for name in topology.names},
         archive,
         tuple(
@@ -205,6 +210,7 @@ def look(
         keys=_keys(built),
         pgbouncers=_pgbouncers(built, primary or built.nodes[0].name),
     )
+    return replace(found, stream=_stream(topology, built, found, primary or built.nodes[0].name))
 
 
 def _pgbouncers(built: Topology, primary: NodeName) -> dict[PgbouncerName, ObservedPgbouncer]:
@@ -337,18 +343,36 @@ def _server(
         slots={
             slot_name(other): Slot(slot_name(other), "physical", other in streaming, 4712, _HERE, "reserved", 0)
             for other in below
-        },
+        }
+        | ({STREAM_NAME: _stream_slot()} if upstream is None and built.streams_to_archive else {}),
         senders=tuple(
             Sender(
                 *(other, 4712, "127.0.0.1", "streaming", "async", _HERE, _HERE, _HERE, _HERE),
                 encrypted=built.tls is not None,
             )
-            for other in below
-            if other in streaming
+            for other in (*below, *((STREAM_NAME,) if upstream is None and built.streams_to_archive else ()))
+            if other in (*streaming, STREAM_NAME)
         ),
         receiver=_receiver(built.node(upstream), name) if upstream and name in streaming else None,
         archiver=Archiver(3, 0, "000000010000000000000024", None, 12.0, None, 0) if built.archives else None,
     )
+
+
+def _stream_slot() -> Slot:
+    return Slot(STREAM_NAME, "physical", True, 4713, _HERE, "reserved", 0)
+
+
+def _stream(topology: Topology, built: Topology, observed: Observed, primary: NodeName) -> Fact[ObservedStream]:
+    """The receiver of the archive's stream as it was started by somebody who had the file `built`."""
+    program = f"/usr/lib/postgresql/{topology.postgresql}/bin/pg_receivewal"
+    here = next(node for node in observed.nodes.values())
+    if not isinstance(here.reachable, Known) or not (topology.streams_to_archive or built.streams_to_archive):
+        return ABSENT
+    if not built.streams_to_archive:
+        return Known(ObservedStream(Known(program)))
+    files = receiver_files(Wish(built, replace(observed, nodes=nothing(built).nodes), primary), program)
+    tail = Tail(Timeline(1), 0x25, _HERE)
+    return Known(ObservedStream(Known(program), True, True, files, True, tail=tail, received_seconds=0.5))
 
 
 def _receiver(upstream: Node, name: NodeName) -> Receiver:

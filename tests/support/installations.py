@@ -83,7 +83,8 @@ def _clients(major: int) -> dict[str, str]:
     must be of the server's own major, is a stand-in."""
     newest = _embedded()[0]
     clients = {
-        name: f'#!/bin/sh\n# Made by the tests.\nexec "{newest / name}" "$@"\n' for name in ("pg_basebackup", "psql")
+        name: f'#!/bin/sh\n# Made by the tests.\nexec "{newest / name}" "$@"\n'
+        for name in ("pg_basebackup", "psql", "pg_receivewal")
     }
     return {**clients, "pg_controldata": control_file.script(major)}
 

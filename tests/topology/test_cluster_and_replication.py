@@ -238,6 +238,34 @@ def test_archive_without_a_host_is_on_each_of_several_hosts() -> None:
     assert '"wal" is not an absolute path' in [problem.what for problem in relative]
 
 
+def test_a_stream_to_the_archive_is_off_unless_asked_for() -> None:
+    text = PAIR + '[archive]\ndirectory = "/srv/wal"\n'
+    assert not load(text).streams_to_archive
+    assert load(text + "stream = true\n").streams_to_archive
+    assert load(text + 'host = "ssh://archive@10.0.0.9"\nstream = true\n').streams_to_archive
+
+
+def test_a_stream_needs_one_place_for_the_archive() -> None:
+    nodes = '[nodes.db1]\nhost = "ssh://10.0.0.1"\n[nodes.db2]\nhost = "ssh://10.0.0.2"\n'
+    problem = only_problem(CLUSTER + nodes + '[archive]\ndirectory = "/srv/wal"\nstream = true\n')
+    assert problem.where == "archive.stream"
+    assert problem.what == "the stream needs one place for the archive, and each node archives on its own host"
+
+
+def test_a_stream_is_refused_beside_the_commands_of_another_tool() -> None:
+    commands = "command = 'wal-g wal-push %p'\nrestore = 'wal-g wal-fetch %f %p'\n"
+    problem = only_problem(PAIR + f"[archive]\n{commands}stream = true\n")
+    assert problem.where == "archive.stream"
+    assert "gives it to another tool" in problem.what
+
+
+def test_a_node_whose_slot_would_be_that_of_the_stream_is_refused() -> None:
+    text = CLUSTER + '[nodes.db1]\n[nodes.archive]\nport = 5433\n[archive]\ndirectory = "/srv/wal"\nstream = true\n'
+    problem = only_problem(text)
+    assert problem.where == "archive.stream"
+    assert problem.what == 'node "archive" would have the slot of the stream, pgtandem_archive'
+
+
 def test_archive_over_ssh_needs_an_absolute_path() -> None:
     text = PAIR + '[archive]\ndirectory = "archive"\nhost = "ssh://archive@10.0.0.9"\n'
     assert '"archive" is not an absolute path' in [problem.what for problem in problems_of(text)]

@@ -23,6 +23,7 @@ from pgtandem.apply import (
     rewinding,
     role_changes,
     servers,
+    streams,
     wal_ways,
 )
 from pgtandem.apply.context import Context
@@ -96,6 +97,9 @@ EFFECTS: Mapping[StepKind, Effect] = {
     StepKind.DROP_SLOT: databases.drop_slots,
     StepKind.CREATE_ARCHIVE: archives.create_archive,
     StepKind.CHECK_ARCHIVE: archives.check_archive,
+    StepKind.START_STREAM: streams.start_stream,
+    StepKind.STOP_STREAM: streams.stop_stream,
+    StepKind.REMOVE_STREAM: streams.remove_stream,
     StepKind.BASE_BACKUP: base_backups.base_backup,
     StepKind.REPLACE_DATA: base_backups.replace_data,
     StepKind.REMOVE_REPLACED: removal.remove_replaced,

@@ -6,6 +6,7 @@ from pgtandem.model.topology import Topology
 from pgtandem.observe.archived import archive_folder
 from pgtandem.ports import HostFailure, World
 from pgtandem.postgres.archive_content import CHECKSUMS, prunable, prunable_checksums
+from pgtandem.postgres.stream_scripts import STREAMED
 
 _REMOVE = 'cd "$1" && while read -r name; do rm -f -- "$name" || exit 1; done && sync .'
 _SECONDS = 600.0
@@ -27,9 +28,11 @@ async def remove_wal_before(topology: Topology, world: World, system: str, first
         stored = await host.list_directory(folder)
         if stored is None:
             continue
+        streamed = await host.list_directory(posixpath.join(folder, STREAMED)) or ()
         groups = await host.list_directory(posixpath.join(folder, CHECKSUMS)) or ()
         for place, names in (
             (folder, prunable(stored, first, segment_bytes)),
+            (posixpath.join(folder, STREAMED), prunable(streamed, first, segment_bytes)),
             (posixpath.join(folder, CHECKSUMS), prunable_checksums(groups, first, segment_bytes)),
         ):
             if names:
@@ -37,5 +40,5 @@ async def remove_wal_before(topology: Topology, world: World, system: str, first
                 done = await host.run(["sh", "-c", _REMOVE, "sh", place], stdin=text, deadline_seconds=_SECONDS)
                 if done.exit_code:
                     raise HostFailure(host.name, f"could not remove old WAL in {place}", done.complaint)
-        count += len(prunable(stored, first, segment_bytes))
+        count += len(prunable((*stored, *streamed), first, segment_bytes))
     return count

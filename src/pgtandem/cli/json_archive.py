@@ -34,6 +34,8 @@ def archive_json(topology: Topology, report: ArchiveReport) -> dict[str, Any]:
             }
             for one in content.timelines
         ],
+        "streamed": list(content.streamed),
+        "streamed_to_lsn": str(content.tail.end) if content.tail else None,
         "restorable": [
             {
                 "backup": interval.backup,

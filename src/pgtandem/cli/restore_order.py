@@ -56,7 +56,7 @@ async def order_restore(
         target=target,
         timeline=interval.timeline,
         chain=chain,
-        expected_end=interval.end,
+        expected_end=interval.sure_end,
         directory=path,
         host=node.host,
         address="127.0.0.1",

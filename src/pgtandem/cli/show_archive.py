@@ -21,6 +21,11 @@ def archive_lines(topology: Topology, report: ArchiveReport, paint: Paint, colum
             lines.append(f"{one.timeline:<8}  {high - low + 1:<8}  {first}  {last}")
         for number in one.partial:
             lines.append(f"{'':<18}  {segment_name(one.timeline, number, content.segment_bytes)}.partial")
+    if content.streamed:
+        lines.append(f"only streamed as yet: {len(content.streamed)}, from {content.streamed[0]} on")
+    if content.tail is not None:
+        name = segment_name(content.tail.timeline, content.tail.number, content.segment_bytes)
+        lines.append(f"{content.tail.timeline:<8}  streamed  {name}  up to {content.tail.end}")
     if not content.timelines:
         lines = ["no WAL is archived yet"]
     lines.append(f"{files}, {size_in_words(content.size_bytes)}, in {report.directory}/{report.system_identifier}")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from pgtandem.model.lsn import Lsn, Timeline, TimelineSwitch
+from pgtandem.model.stream import Tail
 from pgtandem.model.value import dataclass, field
 
 #: Runs of segment numbers: the first and the last of each, in order.
@@ -37,6 +38,8 @@ class ArchiveContent:
     `backup_files` are the names of the small .backup files that a base backup leaves. `wrong_size` are stored files
     that cannot hold what their name says; their segments are not in the runs. `twice` are WAL files that are stored in
     more than one form; `unfinished` what a copy that was cut off has left, and `strange` names that are none of these.
+    `streamed` are whole segments that were streamed and are not archived; they count in the runs. `tail` is the last
+    segment, as far as it was streamed.
     """
 
     segment_bytes: int
@@ -46,6 +49,8 @@ class ArchiveContent:
     twice: tuple[str, ...] = ()
     unfinished: tuple[str, ...] = ()
     strange: tuple[str, ...] = ()
+    streamed: tuple[str, ...] = ()
+    tail: Tail | None = None
     file_count: int = 0
     size_bytes: int = 0
 
@@ -65,9 +70,15 @@ class ArchivedWal:
 @dataclass(frozen=True, slots=True)
 class Reach:
     """How far recovery gets towards a timeline from where it begins: to before `end`, where the segment `missing`
-    (by name) would be next. With `hole` there are later segments of that way, which it cannot get to."""
+    (by name) would be next. With `hole` there are later segments of that way, which it cannot get to. `tail` is how far
+    it gets in the missing one, where that was streamed in part."""
 
     timeline: Timeline
     end: Lsn
     missing: str
     hole: bool = False
+    tail: Lsn | None = None
+
+    @property
+    def furthest(self) -> Lsn:
+        return self.end if self.tail is None else max(self.end, self.tail)

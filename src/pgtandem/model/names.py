@@ -10,6 +10,9 @@ PgbouncerName = NewType("PgbouncerName", str)
 #: Every slot that pgtandem makes begins with this; a slot without it is never touched.
 SLOT_PREFIX = "pgtandem_"
 
+#: What the receiver of the archive's stream is called: its slot on the primary, and its application_name there.
+STREAM_NAME = "pgtandem_archive"
+
 #: The role that standbys stream as.
 REPLICATION_ROLE = "pgtandem_replication"
 

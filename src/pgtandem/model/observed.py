@@ -16,6 +16,7 @@ from pgtandem.model.names import NodeName, PgbouncerName
 from pgtandem.model.passwords import Passwords
 from pgtandem.model.pooling import ObservedPgbouncer
 from pgtandem.model.server import Server
+from pgtandem.model.stream import ObservedStream
 from pgtandem.model.value import dataclass, field
 
 NOT_LOOKED = Unknown("it was not looked at")
@@ -331,7 +332,8 @@ class Observed:
     (seconds since 1970). `ways` are the ones that the nodes' WAL takes over SSH, `keys` what there is of keys for that,
     by the host's URL. `backups` are the base backups in the archive, `passwords` the stored ones, `pgbouncers` those
     of the topology. `cannot_compress` are the hosts, by their URL, that lack the program for the archive's compression;
-    looked at for plans only."""
+    looked at for plans only. `stream` is the receiver of the archive's stream, Absent where none is wanted and nothing
+    of one is left."""
 
     nodes: Mapping[NodeName, ObservedNode]
     archive: Fact[ArchiveFolder] = ABSENT
@@ -346,6 +348,7 @@ class Observed:
     passwords: Passwords = Passwords()
     pgbouncers: Mapping[PgbouncerName, ObservedPgbouncer] = field(default_factory=dict)
     cannot_compress: tuple[str, ...] = ()
+    stream: Fact[ObservedStream] = ABSENT
 
     def primaries(self) -> tuple[NodeName, ...]:
         """The nodes whose server runs and is not in recovery."""

@@ -47,7 +47,8 @@ class Target:
 class Interval:
     """What one backup can be brought to on a timeline: from one position to before another, and about from when to
     when (None where there is nothing to tell by). `missing` is the segment that would be next; with `hole` there is
-    later WAL that cannot be reached without it."""
+    later WAL that cannot be reached without it. From `streamed_from` on it is in a segment that
+    was streamed in part, whose last record may not be whole."""
 
     timeline: Timeline
     backup: Backup
@@ -57,6 +58,11 @@ class Interval:
     end_time: float | None
     missing: str
     hole: bool = False
+    streamed_from: Lsn | None = None
+
+    @property
+    def sure_end(self) -> Lsn:
+        return self.end if self.streamed_from is None else self.streamed_from
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,13 +126,14 @@ class Archive:
     """The WAL archive: a directory that holds one folder per system identifier.
 
     `host` is None where each node archives on its own host, and fetches what it lacks from the others. `level` is how
-    hard `compression` tries.
+    hard `compression` tries. With `stream` it also gets WAL as it is written, by pg_receivewal.
     """
 
     directory: str
     host: HostAddress | None = LOCAL
     compression: Compression = Compression.NONE
     level: int = 1
+    stream: bool = False
 
     @property
     def stored_as(self) -> tuple[str, ...]:
@@ -244,6 +245,11 @@ class Topology:
         if self.archive is None:
             return ()
         return (self.archive.host,) if self.archive.host else tuple(dict.fromkeys(node.host for node in self.nodes))
+
+    @property
+    def streams_to_archive(self) -> bool:
+        """Whether the archive also gets WAL as it is written."""
+        return self.archive is not None and self.archive.stream
 
     @property
     def names(self) -> tuple[NodeName, ...]:

@@ -9,9 +9,11 @@ from pgtandem.model.archived import ArchiveContent, ArchivedWal
 from pgtandem.model.facts import ABSENT, Fact, Known, Unknown
 from pgtandem.model.lsn import Timeline, TimelineSwitch
 from pgtandem.model.topology import Archive, Compression, HostAddress, Topology
+from pgtandem.observe.receiving import look_at_stream
 from pgtandem.ports import Host, HostFailure, World
 from pgtandem.postgres.archive_content import archive_content, parse_listing, together
 from pgtandem.postgres.history import parse_history
+from pgtandem.postgres.stream_scripts import STREAMED
 
 _LIST_SECONDS = 300.0
 #: What a server's own PATH has at least.
@@ -74,19 +76,25 @@ async def _look(host: Host, folder: str, segment_bytes: int) -> Fact[ArchivedWal
             if await host.list_directory(folder) is None:
                 return ABSENT
             return Unknown(f"{folder} on {host.name} could not be listed: {done.complaint}")
-        content = archive_content(parse_listing(done.text), segment_bytes)
-        return Known(ArchivedWal(content, await _histories(host, folder, content)))
+        there = any(line.startswith("d") and line.endswith(f" {STREAMED}") for line in done.text.splitlines())
+        stream = await look_at_stream(host, folder, segment_bytes) if there else None
+        content = archive_content(parse_listing(done.text), segment_bytes, stream)
+        return Known(ArchivedWal(content, await _histories(host, folder, content, streamed=there)))
     except PgtandemError as failure:
         return Unknown(f"{failure.what}: {failure.why}")
 
 
-async def _histories(host: Host, folder: str, content: ArchiveContent) -> Mapping[Timeline, tuple[TimelineSwitch, ...]]:
+async def _histories(
+    host: Host, folder: str, content: ArchiveContent, *, streamed: bool
+) -> Mapping[Timeline, tuple[TimelineSwitch, ...]]:
     """Raises HostFailure where one cannot be read."""
     found = {}
     for one in content.timelines:
         if one.history:
             name = f"{one.timeline:08X}.history"
             text = await host.read_file(posixpath.join(folder, name))
+            if text is None and streamed:
+                text = await host.read_file(posixpath.join(folder, STREAMED, name))
             try:
                 found[one.timeline] = parse_history((text or b"").decode())
             except (ValueError, IndexError):

@@ -41,6 +41,7 @@ from pgtandem.observe.paths import is_leftover, is_replaced
 from pgtandem.observe.pgbouncers import observe_pgbouncers
 from pgtandem.observe.places import blocked_places, claimed_places
 from pgtandem.observe.programs import observe_programs
+from pgtandem.observe.stream import observe_stream
 from pgtandem.observe.system import observe_system
 from pgtandem.observe.tls import observe_authority, observe_tls, open_session
 from pgtandem.observe.wal import observe_archived, observe_local_wal
@@ -90,6 +91,7 @@ class Observer:
         for name in [*astray, *(name for name in names if _counts_from_nothing(seen[name]))][:1]:
             archive = await self._with_segments(archive, seen[name])
         seen |= await observe_beyond(self.topology, self.world, seen)
+        stream = await observe_stream(self.topology, self.world, seen, self.world.workspace.secret(REPLICATION_SECRET))
         passwords, now = observe_passwords(self.world.workspace), self.world.clock.now()
         return Observed(
             *(seen, archive, former, obstacle, hosts, authority, now, ways, keys),
@@ -97,6 +99,7 @@ class Observer:
             passwords=passwords,
             pgbouncers=pgbouncers,
             cannot_compress=await self._cannot_compress(),
+            stream=stream,
         )
 
     async def _cannot_compress(self) -> tuple[str, ...]:

@@ -60,7 +60,7 @@ async def observe_directory(
                 control=control,
                 marker=marker,
                 files={name: texts[name] for name in OWN_FILES},
-                passfile_ok=_passfile_ok(texts[PASSFILE], topology, replication_password),
+                passfile_ok=passfile_ok(texts[PASSFILE], topology, replication_password),
                 hba_block=find_block(records),
                 settings_included=has_include(texts["postgresql.conf"] or ""),
                 standby_signal=_is_standby(topology.postgresql, entries, texts[RECOVERY_FILE]),
@@ -118,7 +118,7 @@ def _marker(text: str | None) -> Marker | None:
         return None
 
 
-def _passfile_ok(text: str | None, topology: Topology, password: Secret | None) -> bool:
+def passfile_ok(text: str | None, topology: Topology, password: Secret | None) -> bool:
     """Whether the passfile has the wished lines; where the password is not known here, the lines' beginnings."""
     if text is None:
         return False

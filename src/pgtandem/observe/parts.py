@@ -49,6 +49,7 @@ _READ: Mapping[str, Parts] = {
     "is_standby": SERVER,
     "setting_is": SERVER,
     "follows_only": SERVER,
+    "archive_streams": SERVER,
     COMPARING: SERVER,
     "role_ready": SERVER,
     "superuser_ready": SERVER,

@@ -23,7 +23,7 @@ _WRITTEN = """
 cd "$1" || exit 1
 shift
 for name; do
-    for file in "$name" "$name.zst" "$name.lz4"; do
+    for file in "$name" "$name.zst" "$name.lz4" "streamed/$name" "streamed/$name.partial"; do
         [ -f "$file" ] && echo "$name $(date -r "$file" +%s)" && break
     done
 done

@@ -10,6 +10,7 @@ from pgtandem.model.topology import Archive
 from pgtandem.ports import Host, HostFailure, HostUnreachable
 from pgtandem.postgres.archive_content import wal_name
 from pgtandem.postgres.segments import HEADER_BYTES, holds_its_segment, runs_of, segment_number
+from pgtandem.postgres.stream_scripts import STREAMED
 
 #: A server prepares hardly more segments than this ahead.
 _MOST_FILES = 1000
@@ -47,7 +48,10 @@ async def observe_archived(
     names: set[str] = set()
     try:
         for host in hosts:
-            names.update(await host.list_directory(posixpath.join(archive.directory, system_identifier)) or ())
+            folder = posixpath.join(archive.directory, system_identifier)
+            names.update(await host.list_directory(folder) or ())
+            if archive.stream:
+                names.update(await host.list_directory(posixpath.join(folder, STREAMED)) or ())
     except (HostFailure, HostUnreachable) as failure:
         return Unknown(f"{failure.what}: {failure.why}")
     stored = (found[0] for name in names if (found := wal_name(name)))

@@ -41,8 +41,8 @@ def _restorable(wal: ArchivedWal, backups: Backups) -> Iterator[Restorable]:
             continue
         for timeline in sorted({backup.timeline, *timelines}):
             found = reach(wal, backup.timeline, backup.start_lsn, timeline)
-            if found is not None and found.end > backup.stop_lsn:
-                yield Restorable(backup.label, timeline, backup.stop_lsn, found.end, found.missing, found.hole)
+            if found is not None and found.furthest > backup.stop_lsn:
+                yield Restorable(backup.label, timeline, backup.stop_lsn, found.furthest, found.missing, found.hole)
 
 
 def _out_of_reach(backups: Backups, intervals: tuple[Restorable, ...]) -> Iterator[Damage]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from pgtandem.model.facts import Absent, Known, Unknown
 from pgtandem.model.lsn import Lsn
-from pgtandem.model.names import NodeName, PgbouncerName
+from pgtandem.model.names import STREAM_NAME, NodeName, PgbouncerName
 from pgtandem.model.observed import Observed, ObservedNode
 from pgtandem.model.plan import Condition
 from pgtandem.model.pooling import PgbouncerConsole
@@ -195,6 +195,11 @@ def _has_received_all_of(condition: Condition, observed: Observed) -> Verdict:
     return found[0] >= found[1]
 
 
+def _archive_streams(server: Server, _: str) -> bool:
+    """Whether the receiver of the archive's stream gets WAL from this server."""
+    return any(sender.application_name == STREAM_NAME and sender.state == "streaming" for sender in server.senders)
+
+
 def _follows_only(server: Server, argument: str) -> bool:
     """The argument is the address and the port of the one that it may stream from."""
     receiver = server.receiver
@@ -242,6 +247,7 @@ _KINDS: Mapping[str, Callable[[ObservedNode, str], Verdict]] = {
     "is_standby": _server(lambda server, _: server.in_recovery),
     "setting_is": _server(_setting_is),
     "follows_only": _server(_follows_only),
+    "archive_streams": _server(_archive_streams),
     "role_ready": _server(_role_ready),
     "runs_version": _server(lambda server, argument: server.version_number >= int(argument)),
     "superuser_ready": _server(_superuser_ready),

@@ -38,6 +38,7 @@ from pgtandem.plan.roles import decide_primary
 from pgtandem.plan.rotation import finish_rotation
 from pgtandem.plan.slots import needless_slots
 from pgtandem.plan.standbys import one_after_the_other, plan_standby
+from pgtandem.plan.stream import plan_stream
 from pgtandem.plan.wal_ways import close_ways, open_ways
 from pgtandem.postgres.versions import untested
 
@@ -81,6 +82,7 @@ def _converge(draft: Draft) -> Plan:
         plan_standby(draft, name)
     one_after_the_other(draft)
     restart_primary(draft)
+    plan_stream(draft)
     for name in cascade_order(wish):
         register(draft, name)
     check_archive(draft)

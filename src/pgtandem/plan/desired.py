@@ -4,7 +4,15 @@ import json
 from dataclasses import replace
 
 from pgtandem.model.facts import Known
-from pgtandem.model.names import REPLICATION_ROLE, REWIND_ROLE, SUPERUSER, NodeName, SlotName, slot_name
+from pgtandem.model.names import (
+    REPLICATION_ROLE,
+    REWIND_ROLE,
+    STREAM_NAME,
+    SUPERUSER,
+    NodeName,
+    SlotName,
+    slot_name,
+)
 from pgtandem.model.observed import Observed, ObservedNode
 from pgtandem.model.plan import NodeFiles
 from pgtandem.model.topology import Method, Node, Topology
@@ -12,7 +20,7 @@ from pgtandem.model.value import dataclass
 from pgtandem.plan.packaged import kept_by_debian
 from pgtandem.plan.slot_cap import slot_cap_megabytes
 from pgtandem.plan.tls import refuses_plain, tls_settings, verifies_upstream
-from pgtandem.plan.wal_sources import sources_of
+from pgtandem.plan.wal_sources import receives_from, sources_of
 from pgtandem.postgres import archive_scripts, wal_fetch, wal_over_ssh, wal_push
 from pgtandem.postgres.certificates import ROOT_FILE, VERIFY
 from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings, render_settings
@@ -60,8 +68,9 @@ class Wish:
         return self.topology.confirming(name)
 
     def slots_of(self, name: NodeName) -> tuple[SlotName, ...]:
-        """The slots that a node keeps for its direct downstreams."""
-        return tuple(slot_name(standby) for standby in self.topology.standbys_of(name, self.primary))
+        """The slots that a node keeps for its direct downstreams, and the primary for the archive's stream."""
+        streams = (SlotName(STREAM_NAME),) if name == self.primary and self.topology.streams_to_archive else ()
+        return (*(slot_name(standby) for standby in self.topology.standbys_of(name, self.primary)), *streams)
 
 
 def settings_in_place(node: ObservedNode) -> dict[str, str]:
@@ -273,6 +282,8 @@ def desired_hba(topology: Topology, *, refuse_plain: bool = False, over_ssh: boo
     addresses = list(dict.fromkeys(node.address for node in topology.nodes))
     if any(node.host.is_local for node in topology.nodes) and "127.0.0.1" not in addresses:
         addresses.append("127.0.0.1")
+    if topology.streams_to_archive and (receiver := receives_from(topology)) not in addresses:
+        addresses.append(receiver)
     kind = "hostssl" if refuse_plain else "host"
     lines = [HbaLine("replication", REPLICATION_ROLE, address, kind=kind) for address in addresses]
     if rewinds_by_role(topology.postgresql):

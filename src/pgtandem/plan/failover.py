@@ -31,6 +31,7 @@ from pgtandem.plan.rejoin import Apart, how_apart, plan_rejoin
 from pgtandem.plan.roles import claims_primary, is_fenced, timeline_of
 from pgtandem.plan.slots import slot
 from pgtandem.plan.standbys import plan_standby
+from pgtandem.plan.stream import stream_slot
 from pgtandem.plan.switchover import has_everything, objection
 
 
@@ -184,6 +185,7 @@ def _slots(draft: Draft, to: NodeName) -> tuple[str, ...]:
     before = len(draft.steps)
     for below in draft.wish.topology.standbys_of(to, to):
         slot(draft, to, below)
+    stream_slot(draft, to)
     if draft.has(f"{to}.promote"):
         draft.steps[before:] = [replace(step, needs=(*step.needs, f"{to}.promote")) for step in draft.steps[before:]]
     return tuple(step.id for step in draft.steps[before:])

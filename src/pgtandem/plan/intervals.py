@@ -30,7 +30,7 @@ def _interval(backup: Backup, wal: ArchivedWal, timeline: Timeline, written: Map
     if far is None:
         return None
     # What the backup's own WAL covers is in the backup too.
-    end = max(far.end, backup.stop_lsn) if own else far.end
+    end = max(far.furthest, backup.stop_lsn) if own else far.furthest
     switches = wal.histories.get(timeline, ())
     begin = backup.stop_lsn if own else max(backup.stop_lsn, switches[-1].at)
     # A segment beyond the place where a timeline was left belongs to the next one.
@@ -49,6 +49,7 @@ def _interval(backup: Backup, wal: ArchivedWal, timeline: Timeline, written: Map
         end_time=written.get(last, backup.ended if own and end == backup.stop_lsn else None),
         missing=far.missing,
         hole=far.hole,
+        streamed_from=far.end if far.end < end == far.tail else None,
     )
 
 

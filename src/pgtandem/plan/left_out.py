@@ -13,7 +13,7 @@ from pgtandem.plan.desired import Wish, streams
 from pgtandem.plan.draft import Draft, cascade_order
 from pgtandem.plan.drift import drift_of
 
-_OF_THE_ARCHIVE = (StepKind.CREATE_ARCHIVE, StepKind.CHECK_ARCHIVE, StepKind.OPEN_WAL_WAYS)
+_OF_THE_ARCHIVE = (StepKind.CREATE_ARCHIVE, StepKind.CHECK_ARCHIVE, StepKind.START_STREAM, StepKind.OPEN_WAL_WAYS)
 
 
 def out_of_reach(wish: Wish) -> tuple[NodeName, ...]:

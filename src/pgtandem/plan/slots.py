@@ -1,6 +1,6 @@
 """Replication slots: one per direct downstream, none for anybody else."""
 
-from pgtandem.model.names import SLOT_PREFIX, NodeName, slot_name
+from pgtandem.model.names import SLOT_PREFIX, STREAM_NAME, NodeName, slot_name
 from pgtandem.model.plan import Condition, Risk, Step, StepKind
 from pgtandem.plan.adopting import adopting
 from pgtandem.plan.conditions import judge
@@ -67,6 +67,7 @@ def needless_slots(draft: Draft) -> None:
                         *(f"{former.name}.stop" for former in wish.observed.former),
                         f"{name}.files",
                         f"{name}.restart",
+                        *(("stream.stop",) if slot.name == STREAM_NAME else ()),
                     ),
                     expects=(Condition("answers", name),),
                     proves=(Condition("slot_gone", name, slot.name),),

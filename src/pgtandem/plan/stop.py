@@ -169,4 +169,25 @@ def _stops(topology: Topology, observed: Observed) -> list[Step]:
                 service=service_of(node),
             )
         )
-    return steps
+    stream = _stream_ends(observed, _order(topology, observed)[0], tuple(step.id for step in steps))
+    return [*steps, *stream]
+
+
+def _stream_ends(observed: Observed, name: NodeName, needs: tuple[str, ...]) -> tuple[Step, ...]:
+    """The receiver of the archive's stream ends last: it gets the primary's last record too."""
+    if not isinstance(observed.stream, Known) or not observed.stream.value.running:
+        return ()
+    programs = observed.nodes[name].programs
+    return (
+        Step(
+            "stream.stop",
+            StepKind.STOP_STREAM,
+            name,
+            "end the receiver of the archive's stream",
+            "It has what the servers wrote last.",
+            Risk.STOP,
+            needs=needs,
+            undo="pgtandem up",
+            programs=programs.value.directory if isinstance(programs, Known) else "",
+        ),
+    )

@@ -31,6 +31,7 @@ from pgtandem.plan.refusals import refuse_foreign, refuse_unsafe
 from pgtandem.plan.roles import decide_primary, is_fenced, promised_primaries
 from pgtandem.plan.slots import slot
 from pgtandem.plan.standbys import plan_standby, prove
+from pgtandem.plan.stream import stream_slot
 
 #: What may be left to do when a switchover begins: it changes nothing that the switchover needs.
 _HARMLESS = (
@@ -180,6 +181,7 @@ def _stop(draft: Draft, old: NodeName, to: NodeName, limits: Limits) -> str:
     wish = draft.wish
     for below in wish.topology.standbys_of(to, to):
         slot(draft, to, below)
+    stream_slot(draft, to)
     settle_wal(draft, to)
     before = tuple(step.id for step in draft.steps)
     draft.add(

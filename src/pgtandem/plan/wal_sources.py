@@ -85,6 +85,13 @@ def granted_on(topology: Topology, url: str) -> frozenset[str]:
     )
 
 
+def receives_from(topology: Topology) -> str:
+    """The address that the receiver of the archive's stream comes from."""
+    assert topology.archive is not None
+    assert topology.archive.host is not None
+    return _ssh_address(topology, topology.archive.host)
+
+
 def _ssh_address(topology: Topology, host: HostAddress) -> str:
     """What the nodes connect to: the address of a node that is there, else the one in the URL."""
     return next((node.address for node in topology.nodes if node.host == host), host_name(host) or "127.0.0.1")

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pgtandem.model.archived import ArchiveContent, ArchivedWal, Reach, Runs, TimelineContent
 from pgtandem.model.lsn import Lsn, Timeline, TimelineSwitch
+from pgtandem.model.stream import ObservedStream
 from pgtandem.model.topology import Compression
 from pgtandem.postgres.segments import runs_of, segment_name, segment_number, segment_of
 
@@ -38,6 +39,11 @@ def is_wal_file(name: str) -> bool:
     return any(form.fullmatch(name) for form in (_SEGMENT, _PARTIAL, _HISTORY, _BACKUP))
 
 
+def streamed_timeline(names: Iterable[str]) -> Timeline:
+    """The newest timeline that files of these names are of, or tell of."""
+    return Timeline(max((int(name[:8], 16) for name in names if is_wal_file(name)), default=0))
+
+
 def checksum_file(name: str) -> str:
     """The file in `checksums` that has the line of a WAL file: one for each 4 GB of WAL, and one for each history."""
     return name.partition(".")[0][:16]
@@ -64,8 +70,11 @@ def parse_listing(text: str) -> tuple[tuple[str, int], ...]:
     return tuple(found)
 
 
-def archive_content(listing: Iterable[tuple[str, int]], segment_bytes: int) -> ArchiveContent:
-    """What files of these names and sizes are as an archive, where segments have `segment_bytes`."""
+def archive_content(
+    listing: Iterable[tuple[str, int]], segment_bytes: int, stream: ObservedStream | None = None
+) -> ArchiveContent:
+    """What files of these names and sizes are as an archive, where segments have `segment_bytes`, together with what
+    its stream brought."""
     segments: dict[Timeline, set[int]] = {}
     partial: dict[Timeline, set[int]] = {}
     histories: set[Timeline] = set()
@@ -95,6 +104,12 @@ def archive_content(listing: Iterable[tuple[str, int]], segment_bytes: int) -> A
             histories.add(_timeline(name))
         else:
             backup_files.add(name)
+    histories |= set(stream.histories if stream else ())
+    streamed = [name for name in (stream.segments if stream else ()) if name not in forms]
+    for name in streamed:
+        number = segment_number(name, segment_bytes)
+        if number is not None:
+            segments.setdefault(_timeline(name), set()).add(number)
     return ArchiveContent(
         segment_bytes=segment_bytes,
         timelines=tuple(
@@ -111,6 +126,8 @@ def archive_content(listing: Iterable[tuple[str, int]], segment_bytes: int) -> A
         twice=tuple(sorted(name for name, times in forms.items() if times > 1)),
         unfinished=tuple(sorted(unfinished)),
         strange=tuple(sorted(strange)),
+        streamed=tuple(sorted(streamed)),
+        tail=stream.tail if stream else None,
         file_count=count,
         size_bytes=total,
     )
@@ -152,6 +169,8 @@ def together(contents: Sequence[ArchiveContent]) -> ArchiveContent:
         twice=names("twice"),
         unfinished=names("unfinished"),
         strange=names("strange"),
+        streamed=names("streamed"),
+        tail=next((content.tail for content in contents if content.tail), None),
         file_count=sum(content.file_count for content in contents),
         size_bytes=sum(content.size_bytes for content in contents),
     )
@@ -202,9 +221,15 @@ def reach(wal: ArchivedWal, start_timeline: Timeline, start: Lsn, to: Timeline) 
         if found != newest:
             end = Lsn(number * size) if found is None else max(path[found].at, start)
             missing = segment_name(path[newest].timeline, number, size)
-            return Reach(to, end, missing, _later(wal, path[newest:], number))
+            tail = _tail(content, path[newest].timeline, number) if newest == len(path) - 1 else None
+            return Reach(to, end, missing, _later(wal, path[newest:], number), tail)
         following = min((first for first in firsts[newest + 1 :]), default=None)
         number = _after(content.timeline(path[newest].timeline).runs, number, following)
+
+
+def _tail(content: ArchiveContent, timeline: Timeline, number: int) -> Lsn | None:
+    tail = content.tail
+    return tail.end if tail is not None and (tail.timeline, tail.number) == (timeline, number) else None
 
 
 def _after(runs: Runs, number: int, end: int | None) -> int:

@@ -73,7 +73,7 @@ header() { # sets word, bytes, next, form and sums of the next file that the sou
         read -r word bytes next form sums
     elif [ ! -x "$folder" ]; then
         word=missing
-    elif there "$expected"; then
+    elif find_wal "$expected"; then
         from=$target
         describe "$expected" || return
         word=$expected bytes=$size sums=${known:--}
@@ -234,6 +234,63 @@ await() { # 0: taken; 1: the fetch is over; 2: a standby has better things to do
     done
     take
 }
+goes_further() { # whether $1, what was streamed of the segment with zeros behind it, has WAL that ours has not
+    # Both are the beginning of the same WAL. Ours may have anything behind its end, and may be what a commit waited
+    # for: it must never give way to less.
+    from=1
+    if [ -f "pg_wal/$name" ]; then
+        set -- "$1" $(cmp -l "pg_wal/$name" "$1" 2>/dev/null | head -n 1)
+        [ -n "${2-}" ] || return
+        from=$2
+        size=$(($(wc -c <"$1"))) page=$((($2 - 1) / 8192 * 8192 + 8192)) low=${name#????????}
+        address=$((0x${low%????????} * 4294967296 + 0x${low#????????} * size + page))
+        [ "$page" = "$size" ] ||
+            [ "$(($(od -An -tu8 -j $((page + 8)) -N 8 "pg_wal/$name")))" != "$address" ] || return
+    fi
+    [ "$(tail -c "+$from" "$1" | tr -d '\000' | head -c 1 | wc -c)" -gt 0 ]
+}
+take_tail() { # what was streamed of a segment that nobody has as a whole: the last WAL that there is. Ends the program
+    # where it gives that to the server.
+    [ "$kind" = segment ] || return
+    if [ -n "$archive" ]; then
+        if find_tail "$name" && goes_further "$target"; then
+            cp "$target" "$path" && exit 0
+            rm -f "$path"
+        fi
+        return
+    fi
+    [ "$list" = "archive " ] || return
+    # What came before and was of no use, or what is here, need not come again.
+    sum=
+    { read -r at sum; } 2>/dev/null <"$spool/tail"
+    [ "${at-}" = "$name" ] || sum=
+    [ -n "$sum" ] || [ ! -f "pg_wal/$name" ] || sum=$(sum_of "pg_wal/$name")
+    programs=
+    for program in lz4 zstd; do
+        ! command -v "$program" >/dev/null || programs=$programs${programs:+,}$program
+    done
+    find_folder
+    (cd "$home" && exec ssh -F ssh_config -- archive "tail $name ${sum:--}${programs:+ $programs}") 2>/dev/null |
+        receive_tail && mv -f "$spool/data.tail" "$path" && exit 0
+    rm -f "$spool/data.tail"
+}
+sum_of() {
+    set -- $(cksum <"$1")
+    echo "$1:$2"
+}
+receive_tail() {
+    line= word=
+    while IFS= read -r line && [ "$line" != "$mark" ]; do :; done
+    read -r word bytes form && [ "$word" = tail ] || return
+    case $form in
+    lz4) lz4 -dcq ;;
+    zstd) zstd -dcq ;;
+    *) cat ;;
+    esac >"$spool/data.tail" && [ "$(($(wc -c <"$spool/data.tail")))" = "$bytes" ] || return
+    goes_further "$spool/data.tail" && rm -f "$spool/tail" && return
+    echo "$name $(sum_of "$spool/data.tail")" >"$spool/tail"
+    return 1
+}
 
 list= folder= place=
 { read -r place && list=$(tr '\n' ' '); } 2>/dev/null <pgtandem/wal-hosts
@@ -241,13 +298,17 @@ if [ -n "$archive" ]; then
     read -r system <pgtandem/system_identifier || { say "no system identifier"; exit 1; }
     folder=$archive/$system list=". $list"
 fi
+if is_segment "$name"; then kind=segment count=9999; else kind=other count=1; fi
 # The usual answer at the end of the archive, at once.
 case $list in
 '') exit 1 ;;
-'. ') [ ! -x "$folder" ] || there "$name" || [ -f "$spool/$name" ] || exit 1 ;;
+'. ')
+    if [ -x "$folder" ] && ! find_wal "$name" && [ ! -f "$spool/$name" ]; then
+        take_tail
+        exit 1
+    fi ;;
 esac
 mark=$(printf '\036pgtandem-wal')
-if is_segment "$name"; then kind=segment count=9999; else kind=other count=1; fi
 # A promotion takes the signal file away and asks for history files still: it has what it needs.
 if ! is_standby && { [ -f recovery.signal ] || [ -f recovery.conf ]; }; then patient=yes; else patient=no; fi
 # A history file that came by streaming is the same everywhere; the server takes it where it is.
@@ -284,7 +345,10 @@ while :; do
     await
     case $? in 0) exit 0 ;; 2) exit 1 ;; esac
     [ "$joined" = no ] || continue
-    [ -e "$spool/failed.$kind" ] || exit 1
+    if [ ! -e "$spool/failed.$kind" ]; then
+        take_tail
+        exit 1
+    fi
     attempt=$((attempt + 1))
     if [ "$patient" = no ] || [ "$attempt" -ge 5 ]; then break; fi
     sleep 1

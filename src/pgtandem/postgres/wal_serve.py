@@ -10,6 +10,9 @@ NEXT is the segment that follows, FORM none, lz4 or zstd, CHECKSUMS what was rec
 first is there. PROGRAMS ("lz4,zstd") are what the other end can expand with: WAL that is stored as it is then goes
 through one of them, all of it in one stream, behind a line "packed PROGRAM".
 
+"tail NAME CHECKSUM [PROGRAMS]" is answered by a line "tail BYTES FORM" and the segment as far as the archive's stream
+brought it, in that form; "absent" where there is nothing of it, or just what the other end has ("CHECKSUM:BYTES").
+
 "programs" is answered by those that "store" can expand with.
 
 "store" reads lines "file STORED BYTES CHECKSUM", each with so many bytes behind, and "commit", which makes what came
@@ -28,8 +31,9 @@ SERVE_TEXT = (
     r"""#!/bin/sh
 # serve-wal FOLDER [put]: what one key of sshd's authorized_keys may do here. Made by pgtandem.
 # Reads nothing but SSH_ORIGINAL_COMMAND: "get NAME [COUNT [PROGRAMS]]" gives out WAL files of FOLDER, "store" adds what
-# comes, "hello" tells what is allowed, "programs" what this host can expand. NAME is the name of a WAL file, never a
-# path. Who may store may also fill a backup whose folder was made for it, and fetch one.
+# comes, "tail" gives out what was only streamed as yet, "hello" tells what is allowed, "programs" what this host can
+# expand. NAME is the name of a WAL file, never a path. Who may store may also fill a backup whose folder was made for
+# it, and fetch one.
 set -uf
 PATH=/usr/local/bin:/usr/bin:/bin LC_ALL=C
 export PATH LC_ALL
@@ -72,7 +76,7 @@ find_packer() { # sets packer: what to send WAL through to who can expand with $
 }
 get() {
     answer
-    there "$1" || { echo absent; exit 0; }
+    find_wal "$1" || { echo absent; exit 0; }
     packer=
     case $target in *.zst | *.lz4) ;; *) ! is_segment "$1" || find_packer "$3" ;; esac
     case $packer in
@@ -83,7 +87,7 @@ get() {
 }
 give() {
     name=$1 left=$2
-    while [ "$left" -gt 0 ] && there "$name"; do
+    while [ "$left" -gt 0 ] && find_wal "$name"; do
         found=$target
         describe "$name" || exit 1
         echo "$line"
@@ -91,6 +95,22 @@ give() {
         name=$next left=$((left - 1))
     done
     echo end
+}
+give_tail() { # gives out how far the segment $1 was streamed, unless that is what $2 is the checksum of
+    answer
+    set +f
+    find_tail "$1" || { echo absent; exit 0; }
+    bytes=$(($(wc -c <"$target")))
+    name=$1 known=$2
+    find_packer "$3"
+    set -- $(cksum <"$target")
+    [ "$1:$2" != "$known" ] || { echo absent; exit 0; }
+    echo "tail $bytes ${packer:-none}"
+    case $packer in
+    lz4) lz4 -q -1 -B4 -c <"$target" ;;
+    zstd) zstd -q --single-thread -1 -c <"$target" ;;
+    *) cat "$target" ;;
+    esac
 }
 commit() { # what came is what was sent, and is durable under its names
     set +f
@@ -194,6 +214,11 @@ case "$#.${1-}" in
     case ${4-lz4} in lz4 | zstd | lz4,zstd) ;; *) refuse "refused" ;; esac
     is_wal_file "$2" && is_number "${3-1}" 4 || refuse "refused"
     get "$2" "${3-1}" "${4-}" ;;
+3.tail | 4.tail)
+    case ${4-} in '' | lz4 | zstd | lz4,zstd) ;; *) refuse "refused" ;; esac
+    case $3 in - | [0-9]*:[0-9]*) ;; *) refuse "refused" ;; esac
+    is_segment "$2" || refuse "refused"
+    give_tail "$2" "$3" "${4-}" ;;
 1.store)
     [ "$rights" = put ] || refuse "refused"
     store ;;

@@ -74,9 +74,28 @@ group_of() { # sets group: the file of checksums that the WAL file $1 is in
 }
 """
 
+#: What the receiver of the archive's stream has written (`stream_scripts`), below `folder`. Needs IS_SEGMENT.
+STREAMED = r"""
+find_wal() { # sets target: what there is of the WAL file $1, archived, or else streamed and whole
+    there "$1" && return
+    target=$folder/streamed/$1
+    [ -f "$target" ]
+}
+find_tail() { # sets target: the segment $1 as far as it was streamed. Of a timeline that was left nobody knows how far
+    # its last segment counts: only the newest one has such an end.
+    target=$folder/streamed/$1.partial
+    is_segment "$1" && [ -f "$target" ] || return
+    for at in "$folder"/*.history "$folder"/streamed/*.history; do
+        at=${at##*/} at=${at%.history}
+        [ "$at" = "*" ] || [ $((0x$at)) -le $((0x${1%????????????????})) ] || return
+    done
+}
+"""
+
 #: Needs `folder`.
 FIND = (
     THERE
+    + STREAMED
     + r"""
 following() { # sets next: the segment after $1, which is stored as $2 in $3 bytes; "-" after another file
     next=-
@@ -87,9 +106,9 @@ following() { # sets next: the segment after $1, which is stored as $2 in $3 byt
     *.zst | *.lz4) # how large a segment is does not show: what is there tells
         next=$(printf '%.8s%08X%08X' "$1" "$high" "$low")
         # A power of two may be as many as fit into the middle part of a name.
-        [ "$low" -ge 4 ] && [ $((low & (low - 1))) = 0 ] && ! there "$next" || return 0
+        [ "$low" -ge 4 ] && [ $((low & (low - 1))) = 0 ] && ! find_wal "$next" || return 0
         set -- "$(printf '%.8s%08X%08X' "$1" $((high + 1)) 0)" "$next"
-        there "$1" && next=$1 || next=$2
+        find_wal "$1" && next=$1 || next=$2
         return 0 ;;
     esac
     [ "$3" -ge 1048576 ] && [ "$3" -le 1073741824 ] || return 0
@@ -168,7 +187,10 @@ settle() { # what is in parts, hardened, gets its names in the archive, never ov
         ! there "$plain" || { again "$part" && rm -f "$part"; } || return
     done
     set -- "$parts"/*
-    [ -e "$1" ] || return 0
+    if [ ! -e "$1" ]; then
+        unstream
+        return 0
+    fi
     record || { say "could not write the checksums in $folder/checksums"; return 1; }
     (cd "$folder/checksums" && exec sync $touched .) || { say "could not sync $folder"; return 1; }
     ln "$parts"/* "$folder/" 2>/dev/null
@@ -191,7 +213,21 @@ settle() { # what is in parts, hardened, gets its names in the archive, never ov
             return 1
         done
     done
-    sync_folder "$folder"
+    sync_folder "$folder" && unstream
+}
+unstream() { # whole segments that were also streamed go from there, once they are seen to be the same. The newest file
+    # stays: the receiver goes on behind it.
+    before=
+    for streamed in "$folder"/streamed/*; do
+        plain=${before##*/} before=$streamed
+        is_segment "$plain" && there "$plain" || continue
+        if same "$folder/streamed/$plain" "$target"; then
+            rm -f "$folder/streamed/$plain"
+        else
+            say "$folder/streamed/$plain has other content than $target; both were left as they are"
+        fi
+    done
+    return 0
 }
 """
 )

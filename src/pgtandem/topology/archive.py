@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from pgtandem.model.names import STREAM_NAME, slot_name
 from pgtandem.model.topology import LOCAL, Archive, Compression, ForeignArchive, Node
 from pgtandem.topology.places import read_directory, read_host
 from pgtandem.topology.problems import listed
@@ -31,12 +32,30 @@ def read_archive(table: Table, folder: str, nodes: Sequence[Node]) -> Archive | 
         table.report("level", what, f"There are levels from 1 to {greatest}.", "level = 1")
     elif compression is Compression.NONE and table.given("level"):
         table.report("level", "there is a level, and nothing is compressed", next_step='compression = "zstd"')
-    return replace(archive, compression=compression, level=level or 1)
+    return replace(archive, compression=compression, level=level or 1, stream=_read_stream(table, archive, nodes))
+
+
+def _read_stream(table: Table, archive: Archive, nodes: Sequence[Node]) -> bool:
+    """Whether WAL is streamed to the archive, where it would outlive the primary there."""
+    if not table.flag("stream"):
+        return False
+    if archive.host is None:
+        table.report(
+            "stream",
+            "the stream needs one place for the archive, and each node archives on its own host",
+            "What is streamed to the primary's own disk is lost together with the primary.",
+            'host = "ssh://..." under [archive], or stream = false',
+        )
+    if any(slot_name(node.name) == STREAM_NAME for node in nodes):
+        name = next(node.name for node in nodes if slot_name(node.name) == STREAM_NAME)
+        what = f'node "{name}" would have the slot of the stream, {STREAM_NAME}'
+        table.report("stream", what, next_step=f"call the node [nodes.{name}] something else, or stream = false")
+    return True
 
 
 def _read_foreign(table: Table) -> ForeignArchive | None:
     """Both commands, and nothing of what pgtandem's own archive is told."""
-    for name in ("directory", "host", "compression", "level"):
+    for name in ("directory", "host", "compression", "level", "stream"):
         if table.given(name):
             table.report(
                 name,

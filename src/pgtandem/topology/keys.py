@@ -247,6 +247,15 @@ _ARCHIVE_KEYS = (
     ),
     Key(
         ARCHIVE,
+        "stream",
+        Kind.FLAG,
+        "whether the archive also gets WAL as it is written (pg_receivewal), so that what is lost with a primary is "
+        "seconds and not a segment",
+        "true",
+        default=False,
+    ),
+    Key(
+        ARCHIVE,
         "command",
         Kind.TEXT,
         "the archive_command of another tool, which then keeps the archive instead of pgtandem",

@@ -139,6 +139,8 @@ def _archive(topology: Topology, folder: str) -> str:
         lines.append(_line(ARCHIVE, "compression", quote_text(archive.compression.value)))
     if archive is not None and archive.level != 1:
         lines.append(_line(ARCHIVE, "level", str(archive.level)))
+    if archive is not None and archive.stream:
+        lines.append(_line(ARCHIVE, "stream", "true"))
     return _text(lines)
 
 

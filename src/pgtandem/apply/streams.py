@@ -1,0 +1,146 @@
+"""The receiver of the archive's stream: started, ended, and what it left removed. Each is safe to repeat."""
+
+import posixpath
+
+from pgtandem.apply.context import Context
+from pgtandem.apply.node_files import system_identifier
+from pgtandem.errors import PgtandemError
+from pgtandem.model.lsn import TimelineSwitch
+from pgtandem.model.names import REPLICATION_ROLE
+from pgtandem.model.plan import Condition, Step
+from pgtandem.observe.archived import archive_folder
+from pgtandem.observe.parts import SERVER, Part
+from pgtandem.plan.conditions import judge
+from pgtandem.ports import Host
+from pgtandem.postgres.archive_content import wal_name
+from pgtandem.postgres.conninfo import render_passfile
+from pgtandem.postgres.segments import segment_number, segment_of
+from pgtandem.postgres.stream_scripts import PASSFILE, RECEIVER, SOURCE, START, STARTED, STOP, STREAMED
+
+_STREAM_SECONDS = 60.0
+_ARCHIVE_SECONDS = 120.0
+
+#: FOLDER: what was only streamed gets its name in the archive; never over something else.
+_HAND_OVER = """
+cd "$1/streamed" || exit 1
+for name in [0-9A-F]*; do
+    [ ! -f "$name" ] || [ -e "../$name" ] || [ -e "../$name.zst" ] || [ -e "../$name.lz4" ] || ln "$name" .. || exit 1
+done
+sync ..
+"""
+
+
+async def start_stream(context: Context, step: Step) -> str:
+    """Its files, and the process with them; waits until the primary sends to it. Raises PgtandemError PT-4014."""
+    host, folder = await _place(context, step)
+    receiver, streamed = posixpath.join(folder, RECEIVER), posixpath.join(folder, STREAMED)
+    for path in (receiver, streamed):
+        await host.make_directory(path)
+    wanted = dict(zip(step.names[::2], step.names[1::2], strict=True))
+    changed = False
+    for name, text in wanted.items():
+        current = await host.read_file(posixpath.join(receiver, name))
+        changed = changed or current != text.encode()
+        # What it was started with it writes down itself.
+        await host.write_file(posixpath.join(receiver, SOURCE if name == STARTED else name), text.encode())
+    secret = context.replication_secret()
+    entries = [(node.address, node.port, REPLICATION_ROLE, secret) for node in context.topology.nodes]
+    await host.write_file(posixpath.join(receiver, PASSFILE), render_passfile(entries).encode())
+    aside = await _beyond(context, step, host, streamed)
+    if changed or aside:
+        await _run(host, STOP, folder, "end")
+    if aside:
+        await host.make_directory(posixpath.join(receiver, "beyond"))
+    for name in aside:
+        await host.rename(posixpath.join(streamed, name), posixpath.join(receiver, "beyond", name))
+    await _run(host, START, folder, "start")
+    condition = Condition("archive_streams", step.node)
+
+    async def test() -> bool | None:
+        return judge(condition, await context.observer.nodes({step.node: SERVER})) is True or None
+
+    if not await context.wait(test, _STREAM_SECONDS):
+        said = await host.run(["tail", "-n", "3", posixpath.join(receiver, "said")], deadline_seconds=10)
+        log = await host.run(["tail", "-n", "3", posixpath.join(receiver, "log")], deadline_seconds=10)
+        why = said.text.strip() or log.text.strip()
+        raise PgtandemError(
+            "PT-4014",
+            f"{step.node} does not stream to the archive on {host.name}",
+            why=f"pg_receivewal says:\n{why}" if why else "pg_receivewal says nothing.",
+            next_step=f"mend what it names (all of it is in {receiver}/log), and run the same command again",
+        )
+    return f"kept in {receiver}/beyond, since {step.node} never had it: {', '.join(aside)}" if aside else ""
+
+
+async def _beyond(context: Context, step: Step, host: Host, streamed: str) -> tuple[str, ...]:
+    """Segments of a timeline behind the one in which the primary left it: pg_receivewal goes on behind the highest
+    segment that it finds, and no server would ever send it more of that."""
+    names = await host.list_directory(streamed)
+    seen = (await context.observer.nodes({step.node: SERVER | {Part.DATA}})).nodes[step.node] if names else None
+    if not names or seen is None or seen.running is None or seen.control is None:
+        return ()
+    server, size = seen.running, seen.control.wal_segment_bytes
+    switches: dict[int, TimelineSwitch] = {switch.timeline: switch for switch in server.history}
+    found = []
+    for name in names:
+        plain = name.removesuffix(".partial")
+        number = segment_number(plain, size)
+        switch = switches.get(int(name[:8], 16)) if number is not None else None
+        if number is not None and switch is not None and number > segment_of(switch.at, size):
+            found.append(name)
+    return tuple(found)
+
+
+async def stop_stream(context: Context, step: Step) -> str:
+    """Ends the process, and waits for that. Raises PgtandemError PT-4001."""
+    host, folder = await _place(context, step)
+    await _run(host, STOP, folder, "end")
+    return ""
+
+
+async def remove_stream(context: Context, step: Step) -> str:
+    """Removes the receiver's files, and what it received, once the archive has all of it: the primary's own segment is
+    finished for that. What nobody else has, of a primary that was lost, gets its name in the archive. Raises
+    PgtandemError PT-4007 where the archive lacks something, and PT-4001."""
+    host, folder = await _place(context, step)
+    receiver, streamed = posixpath.join(folder, RECEIVER), posixpath.join(folder, STREAMED)
+    plain = {name.removesuffix(".partial") for name in await host.list_directory(streamed) or () if wal_name(name)}
+    if plain:
+        segment, _ = await (await context.session(step.node)).finish_segment()
+        wanted = {name for name in plain if name[:8] == segment[:8] and name <= segment}
+
+        async def archived() -> bool | None:
+            there = {found[0] for name in await host.list_directory(folder) or () if (found := wal_name(name))}
+            return True if wanted <= there else None
+
+        if not await context.wait(archived, _ARCHIVE_SECONDS):
+            raise PgtandemError(
+                "PT-4007",
+                f"not all that was streamed to {streamed} is in the archive",
+                why="It may be the only copy of that WAL, so nothing was removed.",
+                next_step="pgtandem status   (shows whether archiving goes on), then the same command again",
+            )
+        # The last segment is archived as a whole now.
+        for name in wanted:
+            await host.remove_file(posixpath.join(streamed, f"{name}.partial"))
+        await _run(host, _HAND_OVER, folder, "remove what was received by")
+    await host.remove_tree(streamed)
+    await host.remove_tree(receiver)
+    return ""
+
+
+async def _place(context: Context, step: Step) -> tuple[Host, str]:
+    """The archive's host, and the cluster's folder there."""
+    archive = context.topology.archive
+    assert archive is not None
+    assert archive.host is not None
+    system = await system_identifier(context, step, context.node(step.node).data_directory)
+    return context.world.host(archive.host), archive_folder(archive, system)
+
+
+async def _run(host: Host, script: str, folder: str, verb: str) -> None:
+    done = await host.run(["sh", "-c", script, "sh", folder], deadline_seconds=60)
+    if done.exit_code:
+        raise PgtandemError(
+            "PT-4001", f"could not {verb} the receiver of the archive's stream on {host.name}", why=done.complaint
+        )

@@ -1,0 +1,178 @@
+"""The archive's stream: its slot on the primary, and the receiver on the archive's host.
+
+The receiver looks for the primary by itself, so a role change only has to leave it a slot there. docs/decisions/0036.
+"""
+
+from pgtandem.errors import PgtandemError
+from pgtandem.model.facts import Known, Unknown, value_or_none
+from pgtandem.model.names import REPLICATION_ROLE, STREAM_NAME, NodeName
+from pgtandem.model.plan import WARNING, Condition, Risk, Step, StepKind
+from pgtandem.model.stream import ObservedStream
+from pgtandem.model.topology import Topology
+from pgtandem.plan.conditions import judge
+from pgtandem.plan.desired import Wish
+from pgtandem.plan.draft import Draft
+from pgtandem.plan.slots import before_standbys_move
+from pgtandem.plan.tls import speaks_tls
+from pgtandem.postgres.certificates import VERIFY
+from pgtandem.postgres.conninfo import render_conninfo
+from pgtandem.postgres.stream_scripts import PASSFILE, ROOT, RUN, RUN_TEXT, STARTED, render_source
+from pgtandem.topology.places import host_name
+
+
+def receiver_conninfo(topology: Topology, *, verify: bool) -> str:
+    """How the receiver gets to whoever is the primary; files are those beside it."""
+    encryption: dict[str, str | int] = {"sslmode": VERIFY, "sslrootcert": ROOT} if verify else {}
+    return render_conninfo(
+        {
+            "host": ",".join(node.address for node in topology.nodes),
+            "port": ",".join(str(node.port) for node in topology.nodes),
+            "user": REPLICATION_ROLE,
+            "passfile": PASSFILE,
+            "application_name": STREAM_NAME,
+            "target_session_attrs": "read-write",
+            "connect_timeout": 10,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            **encryption,
+        }
+    )
+
+
+def receiver_files(wish: Wish, program: str) -> dict[str, str]:
+    """What the receiver is to run with."""
+    authority = value_or_none(wish.observed.authority)
+    verify = wish.topology.tls is not None and authority is not None
+    verify = verify and all(speaks_tls(wish, name) for name in wish.topology.names)
+    files = {RUN: RUN_TEXT, STARTED: render_source(program, receiver_conninfo(wish.topology, verify=verify))}
+    return {**files, ROOT: authority.text} if verify and authority is not None else files
+
+
+def plan_stream(draft: Draft) -> None:
+    topology, stream = draft.wish.topology, draft.wish.observed.stream
+    if not topology.streams_to_archive:
+        if isinstance(stream, Known):
+            _end(draft)
+        return
+    stream_slot(draft, draft.wish.primary)
+    if isinstance(stream, Unknown):
+        draft.notes.append(f"{WARNING}the receiver of the archive's stream cannot be looked at: {stream.sentence}")
+        return
+    seen = stream.value if isinstance(stream, Known) else ObservedStream()
+    if not isinstance(seen.program, Known):
+        raise _no_program(topology)
+    _receive(draft, seen, seen.program.value)
+
+
+def stream_slot(draft: Draft, name: NodeName) -> None:
+    """On the primary, and on who is about to be: a slot that nobody moves would hold WAL on a standby."""
+    if not draft.wish.topology.streams_to_archive:
+        return
+    seen = draft.wish.seen(name)
+    if seen.running is not None and not draft.builds(name):
+        if judge(Condition("slot_usable", name, STREAM_NAME), draft.wish.observed) is True:
+            return
+    elif not draft.builds(name):
+        draft.look_again = True
+        return
+    lost = seen.running is not None and STREAM_NAME in seen.running.slots
+    draft.add(
+        Step(
+            f"{name}.slot.archive",
+            StepKind.CREATE_SLOT,
+            name,
+            f"{'make' if lost else 'create'} the replication slot {STREAM_NAME}{' anew' if lost else ''}",
+            ("It no longer holds the WAL that it was to hold. " if lost else "")
+            + f"{name} then keeps the WAL that the archive's stream still needs, up to max_slot_wal_keep_size.",
+            Risk.CREATE,
+            needs=(f"{name}.start", f"{name}.files", *before_standbys_move(draft, name)),
+            expects=(Condition("answers", name),),
+            proves=(Condition("slot_usable", name, STREAM_NAME),),
+            undo=f"SELECT pg_drop_replication_slot('{STREAM_NAME}')",
+            names=(STREAM_NAME,),
+        )
+    )
+
+
+def _receive(draft: Draft, seen: ObservedStream, program: str) -> None:
+    """Started, started anew with other files, or waited for."""
+    wish, name = draft.wish, draft.wish.primary
+    if wish.seen(name).running is None and not draft.builds(name):
+        draft.look_again = True
+        return
+    wanted = receiver_files(wish, program)
+    as_wished = all(seen.files.get(file) == text for file, text in wanted.items())
+    files = as_wished and (seen.passfile_ok or bool(wish.observed.passwords.next))
+    streams = judge(Condition("archive_streams", name), wish.observed) is True
+    if seen.running and files and streams:
+        return
+    what, why = "stream WAL to the archive as it is written", "Whole segments alone would leave out the last one."
+    if seen.running and as_wished:
+        what = "see that WAL is streamed to the archive" if files else "give the receiver of the stream its password"
+        why = f"It runs, and {name} sends it nothing." if files else "It has another one than its role."
+    elif seen.running:
+        what, why = "start the stream of the archive anew", "It was started with other files than it should have."
+    elif seen.there:
+        what, why = "start the stream of the archive again", "Its receiver does not run."
+    assert wish.topology.archive is not None
+    host = wish.topology.archive.host
+    where = host_name(host) if host is not None and not host.is_local else None
+    draft.add(
+        Step(
+            "stream.start",
+            StepKind.START_STREAM,
+            name,
+            what + (f", on {where}" if where else ""),
+            why,
+            Risk.CREATE,
+            needs=(
+                *("archive.folder", f"{name}.start", f"{name}.files", f"{name}.restart", f"{name}.role"),
+                *(f"{name}.slot.archive", f"{name}.rotate"),
+            ),
+            expects=(Condition("is_primary", name),),
+            proves=(Condition("archive_streams", name),),
+            undo="stream = false under [archive], and apply",
+            names=tuple(word for file, text in wanted.items() for word in (file, text)),
+        )
+    )
+
+
+def _end(draft: Draft) -> None:
+    name = draft.wish.primary
+    draft.add(
+        Step(
+            "stream.stop",
+            StepKind.STOP_STREAM,
+            name,
+            "end the stream of the archive",
+            "The topology file no longer asks for it.",
+            Risk.CREATE,
+            undo="stream = true under [archive], and apply",
+        )
+    )
+    draft.add(
+        Step(
+            "stream.remove",
+            StepKind.REMOVE_STREAM,
+            name,
+            "remove what was streamed, once all of it is archived",
+            "The archive has it as whole segments then.",
+            Risk.CREATE,
+            needs=("stream.stop", f"{name}.start", f"{name}.restart"),
+            expects=(Condition("is_primary", name),),
+        )
+    )
+
+
+def _no_program(topology: Topology) -> PgtandemError:
+    assert topology.archive is not None
+    assert topology.archive.host is not None
+    where = host_name(topology.archive.host) or "this machine"
+    return PgtandemError(
+        "PT-3072",
+        f"there is no pg_receivewal of PostgreSQL {topology.postgresql} or newer on {where}",
+        why="archive.stream needs it on the archive's host.",
+        next_step=f"apt-get install postgresql-client-{topology.postgresql}   or   "
+        f"dnf install postgresql{topology.postgresql}   or   stream = false",
+    )

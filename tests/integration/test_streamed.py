@@ -1,0 +1,156 @@
+"""An archive that is also fed by streaming, on real servers: what was written a moment ago outlives the primary."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.clusters import Cluster
+from support.processes import alive
+from support.servers import wait_until
+from support.writer import Writer
+
+SLOT = "pgtandem_archive"
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with Cluster() as made:
+        made.topology["archive"]["stream"] = True
+        made.write()
+        yield made
+        for pid in pids(made):
+            if alive(pid):
+                os.kill(pid, signal.SIGKILL)
+
+
+def folder(cluster: Cluster) -> Path:
+    (found,) = (path for path in cluster.archive.iterdir() if path.name.isdigit())
+    return found
+
+
+def pid(cluster: Cluster, name: str) -> int:
+    """The process that keeps pg_receivewal going ("pid"), or pg_receivewal itself ("child")."""
+    return int((folder(cluster) / "receiver" / name).read_text() or "0")
+
+
+def pids(cluster: Cluster) -> list[int]:
+    if not list(cluster.archive.glob("*/receiver/pid")):
+        return []
+    return [pid(cluster, "pid"), pid(cluster, "child")]
+
+
+def kill_receiver(cluster: Cluster) -> None:
+    """kill -9 of pg_receivewal; returns when another one runs."""
+    before = pid(cluster, "child")
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: pid(cluster, "child") not in (0, before), "pg_receivewal runs again", 30)
+
+
+def streams(cluster: Cluster, node: str, seconds: float = 60) -> None:
+    query = f"SELECT EXISTS (SELECT FROM pg_stat_replication WHERE application_name = '{SLOT}' AND state = 'streaming')"
+    cluster.wait_for(node, query, seconds)
+
+
+def streamed(cluster: Cluster, node: str) -> None:
+    """Waits until everything that a node has written is on the archive's disk."""
+    position = cluster.sql(node, "SELECT pg_current_wal_flush_lsn()")
+    has = f"SELECT flush_lsn >= '{position}' FROM pg_stat_replication WHERE application_name = '{SLOT}'"
+    cluster.wait_for(node, f"SELECT coalesce(({has}), false)", 60)
+
+
+def restored(cluster: Cluster) -> list[int]:
+    """The rows of the writer's table in a restore to the end of the archive."""
+    cluster.ok("restore", "--to", "latest", "--yes")
+    (place,) = (cluster.folder / "data").glob("*-restored-latest")
+    cluster.nodes["restored"] = {"port": 0, "data_directory": str(place)}
+    try:
+        return [row[0] for row in cluster.rows("restored", "SELECT id FROM written ORDER BY id")]
+    finally:
+        cluster.stop_server("restored")
+        del cluster.nodes["restored"]
+
+
+def whole(cluster: Cluster) -> None:
+    """No hole, nothing that differs, and nothing streamed that is of no use any more."""
+    report = json.loads(cluster.run("archive", "--json").out)
+    assert report["damages"] == []
+
+
+def test_the_receiver_follows_the_primary_and_is_started_again(cluster: Cluster) -> None:
+    cluster.up()
+    cluster.converged()
+    cluster.ok("backup", "--yes")
+    with Writer(cluster) as writer:
+        kill_receiver(cluster)
+        streams(cluster, "db1")
+        for killed in pids(cluster):
+            os.kill(killed, signal.SIGKILL)
+        assert ("start_stream", "db1") in cluster.step_kinds()
+        cluster.ok("apply", "--yes")
+        writer.goes_on()
+        cluster.ok("switchover", "--yes")
+        writer.goes_on()
+    streamed(cluster, "db2")
+    cluster.converged()
+    whole(cluster)
+    assert cluster.slots("db2") == [SLOT, "pgtandem_db1"]
+    assert cluster.slots("db1") == []
+    assert set(writer.acknowledged) <= set(restored(cluster))
+    running = pids(cluster)
+    assert all(map(alive, running))
+    cluster.topology["archive"]["stream"] = False
+    cluster.apply()
+    assert not any(map(alive, running))
+    assert {path.name for path in folder(cluster).iterdir()} & {"streamed", "receiver"} == set()
+    assert cluster.slots("db2") == ["pgtandem_db1"]
+    whole(cluster)
+
+
+@pytest.mark.chaos
+def test_what_was_streamed_of_a_lost_primary_is_in_a_restore(cluster: Cluster) -> None:
+    """kill -9 of the receiver again and again, then of the primary; its disk is gone, and so is the standby's."""
+    cluster.up()
+    cluster.ok("backup", "--yes")
+    with Writer(cluster) as writer:
+        for _ in range(5):
+            kill_receiver(cluster)
+            writer.goes_on(200)
+            streams(cluster, "db1")
+        cluster.sql("db1", "SELECT pg_switch_wal()")
+        writer.goes_on(200)
+        streamed(cluster, "db1")
+        sure = len(writer.acknowledged)
+        cluster.kill_server("db1")
+    rows = restored(cluster)
+    assert set(writer.acknowledged[:sure]) <= set(rows)
+
+
+@pytest.mark.chaos
+def test_a_failover_promotes_with_what_only_the_archive_has(cluster: Cluster) -> None:
+    """The standby's receiver is frozen, the archive's goes on, then the primary is killed for good."""
+    cluster.up()
+    cluster.ok("backup", "--yes")
+    with Writer(cluster) as writer:
+        frozen = freeze_receiver(cluster, "db2")
+        writer.goes_on(500)
+        streamed(cluster, "db1")
+        sure = len(writer.acknowledged)
+        cluster.kill_server("db1")
+        os.kill(frozen, signal.SIGKILL)
+        cluster.ok("failover", "--yes")
+        writer.goes_on()
+        streams(cluster, "db2")
+    rows = {row[0] for row in cluster.rows("db2", "SELECT id FROM written")}
+    assert set(writer.acknowledged[:sure]) <= rows
+    streamed(cluster, "db2")
+    whole(cluster)
+
+
+def freeze_receiver(cluster: Cluster, node: str) -> int:
+    found = cluster.sql(node, "SELECT pid FROM pg_stat_wal_receiver")
+    os.kill(found, signal.SIGSTOP)
+    return int(found)

@@ -23,6 +23,7 @@ from pgtandem.apply import (
     rewinding,
     role_changes,
     servers,
+    stray_timelines,
     streams,
     wal_ways,
 )
@@ -116,6 +117,7 @@ EFFECTS: Mapping[StepKind, Effect] = {
     StepKind.TELL_LOSS: rewinding.tell_loss,
     StepKind.END_SERVER: role_changes.end_server,
     StepKind.KEEP_WAL: rewinding.keep_wal,
+    StepKind.SET_TIMELINES_ASIDE: stray_timelines.set_timelines_aside,
     StepKind.REWIND: rewinding.rewind,
     StepKind.REMOVE_DATA_DIRECTORY: removal.remove_data_directory,
     StepKind.REMOVE_ARCHIVE: archives.remove_archive,

@@ -230,12 +230,15 @@ class NodeTls:
 class ArchiveFolder:
     """The WAL archive. `systems` are the system identifiers that have a folder in it; where there is one on each of
     several hosts, on all of them, and `elsewhere` those that only some have. `segments` are this cluster's, as runs of
-    numbers, looked at only where a standby does not stream or the primary has archived nothing since it crashed."""
+    numbers, looked at only where a standby does not stream or the primary has archived nothing since it crashed.
+    `newer` are the timelines above that of the lowest running primary which have a history file there, one after the
+    other, as a server that looks for the latest timeline would find them."""
 
     systems: tuple[str, ...]
     disk: DiskSpace | None = None
     segments: Fact[tuple[tuple[int, int], ...]] = NOT_LOOKED
     elsewhere: tuple[str, ...] = ()
+    newer: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ from pgtandem.observe.programs import observe_programs
 from pgtandem.observe.stream import observe_stream
 from pgtandem.observe.system import observe_system
 from pgtandem.observe.tls import observe_authority, observe_tls, open_session
-from pgtandem.observe.wal import observe_archived, observe_local_wal
+from pgtandem.observe.wal import observe_archived, observe_local_wal, observe_newer
 from pgtandem.observe.wal_ways import observe_keys, observe_ways
 from pgtandem.ports import (
     REPLICATION_SECRET,
@@ -90,6 +90,7 @@ class Observer:
             seen |= dict(zip(astray, looks, strict=True))
         for name in [*astray, *(name for name in names if _counts_from_nothing(seen[name]))][:1]:
             archive = await self._with_segments(archive, seen[name])
+        archive = await self._with_newer(archive, seen)
         seen |= await observe_beyond(self.topology, self.world, seen)
         stream = await observe_stream(self.topology, self.world, seen, self.world.workspace.secret(REPLICATION_SECRET))
         passwords, now = observe_passwords(self.world.workspace), self.world.clock.now()
@@ -198,6 +199,21 @@ class Observer:
         hosts = [self.world.host(host) for host in self.topology.archive_hosts]
         segments = await observe_archived(hosts, archive, system, size)
         return Known(replace(found.value, segments=segments))
+
+    async def _with_newer(
+        self, found: Fact[ArchiveFolder], seen: Mapping[NodeName, ObservedNode]
+    ) -> Fact[ArchiveFolder]:
+        archive = self.topology.archive
+        tops = [node.running for node in seen.values() if node.running is not None and not node.running.in_recovery]
+        if archive is None or not tops or not isinstance(found, Known):
+            return found
+        lowest = min(tops, key=lambda server: server.timeline)
+        system = lowest.system_identifier
+        if system not in (*found.value.systems, *found.value.elsewhere):
+            return found
+        hosts = [self.world.host(host) for host in self.topology.archive_hosts]
+        newer = await observe_newer(hosts, archive, system, lowest.timeline)
+        return newer if isinstance(newer, Unknown) else Known(replace(found.value, newer=newer))
 
     async def _look(self, node: Node, parts: Parts = EVERYTHING) -> ObservedNode:
         host = self.world.host(node.host)

@@ -1,4 +1,7 @@
-"""Where WAL is: in a standby's own pg_wal, and in the archive. Only looked at for standbys that do not stream."""
+"""Where WAL is: in a standby's own pg_wal, and in the archive. Only looked at for standbys that do not stream.
+
+And which timelines the archive knows above the primary's: a server that starts as a standby follows the latest.
+"""
 
 import posixpath
 from collections.abc import Sequence
@@ -57,3 +60,17 @@ async def observe_archived(
     stored = (found[0] for name in names if (found := wal_name(name)))
     numbers = (segment_number(name, segment_bytes) for name in stored)
     return Known(runs_of(number for number in numbers if number is not None))
+
+
+async def observe_newer(
+    hosts: Sequence[Host], archive: Archive, system_identifier: str, timeline: int
+) -> tuple[int, ...] | Unknown:
+    """The timelines above this one that have a history file in the archive, up to the first that has none: a server
+    looks for the latest in the same way (findNewestTimeLine), so that what comes after a gap is nobody's danger."""
+    folder, newer = posixpath.join(archive.directory, system_identifier), timeline + 1
+    try:
+        while any([await host.read_file(posixpath.join(folder, f"{newer:08X}.history")) for host in hosts]):
+            newer += 1
+    except (HostFailure, HostUnreachable) as failure:
+        return Unknown(f"{failure.what}: {failure.why}")
+    return tuple(range(timeline + 1, newer))

@@ -131,6 +131,7 @@ def start(draft: Draft, name: NodeName, role: str, after: tuple[str, ...]) -> No
             Risk.CREATE,
             needs=(
                 *("host.programs", f"{name}.stop", f"{name}.registration", f"{name}.certificate", *after),
+                f"{draft.wish.primary}.timelines",
                 *((f"{neighbour}.stop",) if neighbour else ()),
             ),
             expects=() if alive else (Condition("stopped", name), Condition("port_free", name)),
@@ -164,6 +165,7 @@ def restart(draft: Draft, name: NodeName, drift: Drift, after: tuple[str, ...]) 
             needs=(
                 *(f"{name}.files", f"{name}.reset", f"{name}.stop", f"{name}.registration", f"{name}.certificate"),
                 *((f"{neighbour}.stop",) if neighbour else ()),
+                *((f"{draft.wish.primary}.timelines",) if name != draft.wish.primary else ()),
                 *after,
             ),
             proves=(

@@ -38,6 +38,7 @@ from pgtandem.plan.roles import decide_primary
 from pgtandem.plan.rotation import finish_rotation
 from pgtandem.plan.slots import needless_slots
 from pgtandem.plan.standbys import one_after_the_other, plan_standby
+from pgtandem.plan.stray_timelines import set_timelines_aside
 from pgtandem.plan.stream import plan_stream
 from pgtandem.plan.wal_ways import close_ways, open_ways
 from pgtandem.postgres.versions import untested
@@ -78,6 +79,7 @@ def _converge(draft: Draft) -> Plan:
     plan_certificates(draft)
     plan_primary(draft)
     open_ways(draft)
+    set_timelines_aside(draft)
     for name in standbys:
         plan_standby(draft, name)
     one_after_the_other(draft)

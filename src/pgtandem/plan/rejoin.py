@@ -33,6 +33,7 @@ from pgtandem.plan.roles import claims_primary, timeline_of
 from pgtandem.plan.rotation import give_passwords
 from pgtandem.plan.slots import slot
 from pgtandem.plan.standbys import prove
+from pgtandem.plan.stray_timelines import set_timelines_aside
 from pgtandem.plan.timelines import Parted, parted
 from pgtandem.postgres.versions import rewinds_by_role
 
@@ -81,6 +82,8 @@ def plan_rejoin(topology: Topology, observed: Observed, name: NodeName, *, copy:
     if rewind:
         _let_in(draft, primary)
     _data(draft, name, upstream, primary, "" if copy or apart is None else apart.no_rewind, rewind=rewind)
+    # Not before: pg_rewind may need the WAL of the timeline that is given up.
+    set_timelines_aside(draft, name, (f"{name}.stop", f"{name}.data"))
     draft.add(
         Step(
             f"{name}.start",
@@ -89,7 +92,7 @@ def plan_rejoin(topology: Topology, observed: Observed, name: NodeName, *, copy:
             f"start {name} as a standby",
             f"It follows {upstream} now.",
             Risk.CREATE,
-            needs=(f"{name}.data",),
+            needs=(f"{name}.data", f"{primary}.timelines"),
             expects=(Condition("port_free", name),),
             proves=(Condition("is_standby", name),),
             service=service_of(node),

@@ -139,6 +139,7 @@ PROVOKED: list[tuple[str, str, int, Differences]] = [
     ("ARC18", "pair", 18, {"archive": {"disk": FULL_DISK}}),
     ("ARC18", "pair", 18, {"archive": "unknown: permission denied"}),
     ("ARC19", "foreign", 18, {}),
+    ("ARC20", "pair", 18, {"archive": {"newer": [2]}}),
     ("RST01", "pair", 18, settings("db2", restore_command="")),
     ("RST01", "pair", 11, {"db2": {"data": {"files": {RECOVERY_FILE: "standby_mode = 'on'\n"}}}}),
     ("RST02", "pair", 18, settings("db2", restore_command="cp /archive/%f %p || true")),

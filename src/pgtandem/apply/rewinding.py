@@ -5,6 +5,7 @@ the name of a half-made copy meanwhile: cut off, it is one, and the next run rem
 """
 
 import posixpath
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -19,13 +20,14 @@ from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import REWIND_ROLE
 from pgtandem.model.plan import Step
 from pgtandem.observe.paths import diverged_directory, staging_directory
+from pgtandem.plan.desired import restore_command
 from pgtandem.plan.promotion import PROMOTION_FILE
 from pgtandem.ports import Completed, HostFailure
 from pgtandem.postgres.certificates import VERIFY
 from pgtandem.postgres.conf import RECOVERY_FILE
 from pgtandem.postgres.conninfo import render_conninfo, render_passfile
 from pgtandem.postgres.scram import verifier
-from pgtandem.postgres.segments import segment_number, segment_of
+from pgtandem.postgres.segments import segment_name, segment_number, segment_of
 from pgtandem.postgres.wal_ahead import AHEAD
 from pgtandem.postgres.wal_fetch import SPOOL
 from pgtandem.postgres.wal_shown import ONLY_TRANSACTIONS, committed_in_words
@@ -36,6 +38,10 @@ _COPY_SECONDS = 3600.0
 _RESTORES_WAL = 13
 #: What it says, asked for its progress, right before it begins to change anything.
 _CHANGES = "need to copy"
+#: Beneath a data directory, as restore_command is given it.
+_FETCHED = "pg_wal/pgtandem_kept"
+#: At most so many segments are fetched that a node alone had written, and no longer has.
+_MOST = 1000
 _IN_FOLDER = 'cd "$1" && shift && exec "$@"'
 
 
@@ -52,17 +58,39 @@ async def keep_wal(context: Context, step: Step) -> str:
         and number >= first
         and int(name[:8], 16) == timeline
     ]
-    if not kept:
-        return "there is none"
     target = diverged_directory(data, timeline, since)
     await host.make_directory(target)
-    done = await host.run(["cp", "-p", *kept, target + "/"], deadline_seconds=_COPY_SECONDS)
-    if done.exit_code:
-        raise PgtandemError(
-            "PT-4001", f"could not keep the WAL of {step.node}", why=done.complaint, next_step=f"make room for {target}"
-        )
+    if kept:
+        done = await host.run(["cp", "-p", *kept, target + "/"], deadline_seconds=_COPY_SECONDS)
+        if done.exit_code:
+            raise PgtandemError(
+                *("PT-4001", f"could not keep the WAL of {step.node}"),
+                why=done.complaint,
+                next_step=f"make room for {target}",
+            )
+    if since:
+        there = {segment_number(posixpath.basename(path), segment_bytes) or 0 for path in kept}
+        await _fetch_kept(context, step, target, timeline, range(first, min(there, default=first + _MOST)))
+    if not await host.list_directory(target):
+        await host.remove_tree(target)
+        return "there is none"
     await host.sync_tree(target)
     return f"{await _committed(context, step, target, timeline, since)}; kept in {target}"
+
+
+async def _fetch_kept(context: Context, step: Step, target: str, timeline: Timeline, numbers: range) -> None:
+    """What it has archived it may not have any more. The archive has it, or has it not: then that cannot be told."""
+    command = restore_command(context.topology, step.node)
+    node, segment_bytes = context.node(step.node), int(step.names[2])
+    for number in numbers if command else ():
+        name = segment_name(timeline, number, segment_bytes)
+        parts = [{"%f": name, "%p": _FETCHED, "%%": "%"}.get(part, part) for part in re.split("(%[%fp])", command)]
+        text = f'cd "$1" && {{ {"".join(parts)}; }} && mv {_FETCHED} "$2/{name}"'
+        argv = ["sh", "-c", text, "sh", node.data_directory, target]
+        with suppress(HostFailure):
+            if (await context.host(step.node).run(argv, deadline_seconds=_COPY_SECONDS)).exit_code == 0:
+                continue
+        return
 
 
 async def _committed(context: Context, step: Step, folder: str, timeline: int, since: str) -> str:

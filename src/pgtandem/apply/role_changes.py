@@ -134,6 +134,8 @@ async def promote(context: Context, step: Step) -> str:
             "PT-4042",
             f"{name} did not become the primary within {_PROMOTE_SECONDS:g} seconds",
             why=await context.log_tail(name),
+            next_step="see what holds it up (its log, a WAL receiver that hangs), then run the same command again: it "
+            "goes on with this node",
         )
     return ""
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import posixpath
+from collections.abc import Sequence
 from contextlib import suppress
 
 from pgtandem.apply.context import Context
@@ -13,21 +14,16 @@ from pgtandem.observe.archived import archive_folder
 from pgtandem.observe.paths import diverged_directory
 from pgtandem.ports import Host, HostFailure, HostUnreachable
 from pgtandem.postgres.archive_content import CHECKSUMS
+from pgtandem.postgres.stream_scripts import STREAMED
 
 #: In the folder of the system identifier: a folder for each timeline, by its number and the content of its history.
 SET_ASIDE = "set-aside"
 
-#: $1 is the archive's folder, $2 where to; names by standard input, the history file last: as long as that is there,
-#: the next run knows that there is something left to do. What is there already is the same, or stays where it is.
+#: $1 is the folder, $2 where to; names by standard input. Each name is moved at once or not; what lies there already
+#: with the same content is left out, and with other content an error.
 _MOVE = """
-cd "$1" && mkdir -p "$2/$3" && while read -r name; do
-    mv -n -- "$name" "$2/$name" || exit 1
-    if [ -e "$name" ]; then echo "$2/$name is there already" >&2; exit 1; fi
-done && sync . "$2" "$2/$3"
-"""
-#: $1 is a node's pg_wal, $2 where what it alone had is kept; names by standard input.
-_TAKE_OUT = """
 cd "$1" && mkdir -p -m 700 "$2" && while read -r name; do
+    case $name in */*) mkdir -p -m 700 "$2/${name%/*}" || exit 1 ;; esac
     if cmp -s "$name" "$2/$name"; then rm -f -- "$name"; else mv -n -- "$name" "$2/$name"; fi || exit 1
     if [ -e "$name" ]; then echo "$2/$name is there already, with other content" >&2; exit 1; fi
     rm -f -- "archive_status/$name.ready" "archive_status/$name.done" || exit 1
@@ -76,29 +72,42 @@ async def _out_of_the_nodes(context: Context, primary: NodeName, timeline: int) 
             strays = [name for name in names if name.startswith(f"{timeline:08X}")]
             if node.name == primary or not strays:
                 continue
-            kept = diverged_directory(node.data_directory, Timeline(timeline), "")
-            lines = "".join(f"{name}\n" for name in strays).encode()
-            done = await host.run(["sh", "-c", _TAKE_OUT, "sh", wal, kept], stdin=lines, deadline_seconds=_SECONDS)
-            if done.exit_code:
-                raise HostFailure(host.name, f"could not take timeline {timeline} out of {wal}", done.complaint)
+            await _move(host, wal, await _kept(host, node.data_directory, Timeline(timeline)), strays)
+
+
+async def _kept(host: Host, data: str, timeline: Timeline) -> str:
+    """Where WAL of this timeline is kept already, or is to be."""
+    new = diverged_directory(data, timeline, "")
+    names = await host.list_directory(posixpath.dirname(data)) or ()
+    there = [name for name in names if name.startswith(posixpath.basename(new).removesuffix("all"))]
+    return posixpath.join(posixpath.dirname(data), sorted(there)[-1]) if there else new
 
 
 async def _out_of_the_archive(host: Host, folder: str, timeline: int, texts: list[bytes]) -> int:
     prefix = f"{timeline:08X}"
     stored = await host.list_directory(folder)
-    groups = await host.list_directory(posixpath.join(folder, CHECKSUMS)) or ()
+    beneath = [
+        posixpath.join(place, name)
+        for place in (CHECKSUMS, STREAMED)
+        for name in await host.list_directory(posixpath.join(folder, place)) or ()
+        if name.startswith(prefix)
+    ]
+    # The history file last: as long as that is there, the next run knows that there is something left to do.
     names = [
         *sorted(name for name in stored or () if name.startswith(prefix) and not name.endswith(".history")),
-        *sorted(posixpath.join(CHECKSUMS, name) for name in groups if name.startswith(prefix)),
+        *sorted(beneath),
         *(name for name in stored or () if name == f"{prefix}.history"),
     ]
     if not names:
         return 0
     which = hashlib.sha256(b"".join(texts[:1])).hexdigest()[:8]
     target = posixpath.join(SET_ASIDE, f"{prefix}-{which}")
-    lines = "".join(f"{name}\n" for name in names).encode()
-    argv = ["sh", "-c", _MOVE, "sh", folder, target, CHECKSUMS]
-    done = await host.run(argv, stdin=lines, deadline_seconds=_SECONDS)
-    if done.exit_code:
-        raise HostFailure(host.name, f"could not set timeline {timeline} aside in {folder}", done.complaint)
+    await _move(host, folder, target, names)
     return len(names)
+
+
+async def _move(host: Host, folder: str, target: str, names: Sequence[str]) -> None:
+    lines = "".join(f"{name}\n" for name in names).encode()
+    done = await host.run(["sh", "-c", _MOVE, "sh", folder, target], stdin=lines, deadline_seconds=_SECONDS)
+    if done.exit_code:
+        raise HostFailure(host.name, f"could not move the files of a timeline out of {folder}", done.complaint)

@@ -3,6 +3,7 @@
 import sys
 
 from pgtandem.apply.engine import Outcome, Question, carry_out
+from pgtandem.cli.invocation import as_typed
 from pgtandem.cli.narrate import Narrator
 from pgtandem.cli.show_plan import plan_lines
 from pgtandem.cli.terminal import Paint, ask, can_ask, width
@@ -46,7 +47,7 @@ def consent(plan: Plan, topology: Topology, *, yes: bool, command: str, before: 
         raise PgtandemError(
             "PT-1007",
             f"{command} would change the cluster, and there is no terminal to ask on",
-            next_step=f"pgtandem {command} --yes",
+            next_step=f"pgtandem {as_typed() or command} --yes",
         )
     try:
         return ask(_question(plan, topology.cluster))

@@ -8,7 +8,10 @@ import sys
 
 FILE_NAME = "pgtandem.toml"
 
-_NAMES = "up|down|init|plan|apply|status|doctor|history|whatif|switchover|failover|rejoin|backup|restore|drill|uri|psql"
+_NAMES = (
+    "up|down|init|adopt|plan|apply|status|top|report|exporter|doctor|history|whatif|switchover|failover|rejoin|archive"
+    "|backup|restore|drill|bench|uri|psql"
+)
 _COMMANDS = re.compile(rf"\bpgtandem (?=({_NAMES})\b)")
 
 
@@ -21,6 +24,17 @@ def program() -> str:
     if found and os.path.realpath(found) == os.path.realpath(called):
         return "pgtandem"
     return shlex.quote(short(called))
+
+
+def as_typed() -> str:
+    """The command and what followed it, without the topology file, which `spelled` adds; "" where it was not typed."""
+    words, left = [], iter(sys.argv[1:])
+    for word in left:
+        if word in ("-f", "--file"):
+            next(left, None)
+        elif not word.startswith(("-f", "--file=")):
+            words.append(word)
+    return shlex.join(words) if words and _COMMANDS.match(f"pgtandem {words[0]} ") else ""
 
 
 def short(path: str) -> str:

@@ -314,6 +314,23 @@ def foreign_archive(look: Look) -> Iterator[Seen]:
 
 
 @rule(
+    "ARC20",
+    Severity.HIGH,
+    "the archive has a newer timeline that the primary does not come from",
+    why="A standby that starts looks there for the latest timeline, follows this one, finds that it has replayed what "
+    "is not in it, and stops. It was left by a node that was a primary beside the real one.",
+    fix="pgtandem apply   (sets it aside, nothing of it is removed)",
+    by_sql=False,
+)
+def stray_timelines(look: Look) -> Iterator[Seen]:
+    fact, primary = look.observed.archive, look.primary()
+    if isinstance(fact, Known) and primary is not None:
+        newer = [timeline for timeline in fact.value.newer if timeline > primary[1].timeline]
+        if newer:
+            yield Seen(None, f"{primary[0]} is on timeline {primary[1].timeline}, and there is {newer[0]:08X}.history")
+
+
+@rule(
     "ARC18",
     Severity.HIGH,
     "the archive cannot take much more",

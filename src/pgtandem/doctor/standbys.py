@@ -18,7 +18,7 @@ _NEAR_BYTES = 64 * 1024 * 1024
     "there are two primaries",
     why="Both take writes, and each commit exists on one of them only. Every minute makes more of what has to be "
     "thrown away on one side.",
-    fix="stop the one whose rows may be lost, then copy it anew from the other",
+    fix="pgtandem rejoin NODE, for the one whose rows may be taken back (they are kept aside)",
 )
 def two_primaries(look: Look) -> Iterator[Seen]:
     by_system: dict[str, list[str]] = {}

@@ -12,6 +12,7 @@ from pgtandem.model.observed import ControlData, LocalWal
 from pgtandem.model.topology import Archive
 from pgtandem.ports import Host, HostFailure, HostUnreachable
 from pgtandem.postgres.archive_content import wal_name
+from pgtandem.postgres.stream_scripts import STREAMED
 from pgtandem.postgres.segments import HEADER_BYTES, holds_its_segment, runs_of, segment_number
 from pgtandem.postgres.stream_scripts import STREAMED
 
@@ -68,8 +69,12 @@ async def observe_newer(
     """The timelines above this one that have a history file in the archive, up to the first that has none: a server
     looks for the latest in the same way (findNewestTimeLine), so that what comes after a gap is nobody's danger."""
     folder, newer = posixpath.join(archive.directory, system_identifier), timeline + 1
+
+    def places(name: str) -> tuple[str, ...]:
+        return (posixpath.join(folder, name), *((posixpath.join(folder, STREAMED, name),) if archive.stream else ()))
+
     try:
-        while any([await host.read_file(posixpath.join(folder, f"{newer:08X}.history")) for host in hosts]):
+        while any([await host.read_file(path) for host in hosts for path in places(f"{newer:08X}.history")]):
             newer += 1
     except (HostFailure, HostUnreachable) as failure:
         return Unknown(f"{failure.what}: {failure.why}")

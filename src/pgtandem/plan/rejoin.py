@@ -154,8 +154,12 @@ def how_apart(topology: Topology, observed: Observed, primary: NodeName, name: N
     if how is None:
         return None
     since = how.at if isinstance(how, Parted) else _left(top, timeline_of(node))
+    if since is None and acts and node.running is not None:
+        since = _left(node.running, top.timeline)  # the one that was promoted left the other's timeline
     why = how.sentence if isinstance(how, Unknown) else f"its WAL goes beyond {since}."
-    return Apart(since, why if since else f"it is on timeline {timeline_of(node)}.", _no_rewind(topology, node, top))
+    if isinstance(how, Parted) and how.at is None:
+        why = f"it is on timeline {timeline_of(node)}."
+    return Apart(since, why, _no_rewind(topology, node, top))
 
 
 def _left(top: Server, timeline: int) -> Lsn | None:

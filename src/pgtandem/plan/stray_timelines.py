@@ -26,17 +26,17 @@ def set_timelines_aside(draft: Draft, given_up: NodeName | None = None, needs: t
     stray = sorted(timeline for timeline in {*archive.value.newer, *own} if timeline > top.timeline)
     if not stray or primaries:
         return
-    many = len(stray) > 1
-    told = ", ".join(map(str, stray))
+    many, told = len(stray) > 1, ", ".join(map(str, stray))
+    those = "them" if many else "it"
     draft.add(
         Step(
             f"{wish.primary}.timelines",
             StepKind.SET_TIMELINES_ASIDE,
             wish.primary,
             f"set timeline{'s' if many else ''} {told} aside in the archive",
-            f"{wish.primary} is on timeline {top.timeline} and does not come from {'them' if many else 'it'}; a standby "
-            f"that starts would follow {'them' if many else 'it'}.",
-            Risk.REPLACE,
+            f"{wish.primary} is on timeline {top.timeline} and does not come from {those}; a standby that starts would "
+            f"follow {those}.",
+            Risk.CREATE,
             needs=needs,
             expects=(Condition("is_primary", wish.primary),),
             undo="move what is in the archive's folder set-aside back to where it was",

@@ -12,7 +12,6 @@ from pgtandem.model.observed import ControlData, LocalWal
 from pgtandem.model.topology import Archive
 from pgtandem.ports import Host, HostFailure, HostUnreachable
 from pgtandem.postgres.archive_content import wal_name
-from pgtandem.postgres.stream_scripts import STREAMED
 from pgtandem.postgres.segments import HEADER_BYTES, holds_its_segment, runs_of, segment_number
 from pgtandem.postgres.stream_scripts import STREAMED
 

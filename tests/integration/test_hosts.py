@@ -48,6 +48,31 @@ def nothing_was_built(cluster: RemoteCluster) -> None:
         assert cluster.hosts.processes(host, cluster.base) == []
 
 
+# --- logins that stay for the next command
+
+
+def test_next_command_uses_the_logins_of_the_one_before(trio: RemoteCluster) -> None:
+    trio.keep_seconds = 60
+    try:
+        trio.status()
+        before = trio.logins()
+        for _ in range(2):
+            assert [node["state"] for node in trio.status()["nodes"]] == ["running", "streaming", "streaming"]
+        trio.converged()
+        assert trio.logins() == before
+    finally:
+        trio.keep_seconds = 0
+
+
+def test_down_leaves_no_login(pair: RemoteCluster) -> None:
+    pair.keep_seconds = 60
+    pair.run("status")
+    kept = pair.folder / "pgtandem-ssh"
+    assert len(list(kept.glob("*.json"))) == 2
+    assert "does not run" in pair.ok("down", "--yes").out
+    assert not list(kept.iterdir())
+
+
 # --- building, breaking, rebuilding
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from pgtandem.adapters.hosts.ssh_master import Master
 from pgtandem.topology.toml import quote_text
 from support.hosts import Hosts
 from support.program import PROGRAM, Done, Running
@@ -51,6 +52,8 @@ class RemoteCluster:
         hosts.control_program(self.bin, "ssh")
         self.ssh_config = self.folder / "ssh_config"
         self.configure_ssh()
+        #: For how long logins stay after a command: nothing is left running where a test is not about that.
+        self.keep_seconds = 0
         self._running: list[Running] = []
 
     def __enter__(self) -> Self:
@@ -59,6 +62,8 @@ class RemoteCluster:
     def __exit__(self, *_: object) -> None:
         for running in self._running:
             running.kill()
+        for folder in self.folder.glob("pgtandem-ssh/m*"):
+            Master(str(folder), lasts=True).end()
         for host in self.hosts.names:
             self.hosts.unblock(host)
             if not self.hosts.alive(host):
@@ -102,6 +107,7 @@ class RemoteCluster:
         """How the program runs: where, in which environment."""
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "SSH", "PYTHON"))}
         environment |= {"PGTANDEM_SSH_CONFIG": str(self.ssh_config), "PATH": f"{self.bin}:{os.environ['PATH']}"}
+        environment |= {"PGTANDEM_SSH_KEEP_SECONDS": str(self.keep_seconds), "XDG_RUNTIME_DIR": str(self.folder)}
         return {"cwd": self.folder, "env": environment}
 
     def start(self, *arguments: str) -> Running:
@@ -113,6 +119,12 @@ class RemoteCluster:
         """Writes the file, and runs the program to its end."""
         self.write()
         return self.start(*arguments).end(seconds)
+
+    def logins(self) -> int:
+        """How often somebody has logged in on its hosts so far."""
+        hosts = {self.host_of(node) for node in self.nodes}
+        said = [(self.hosts.folder / host / "console").read_text() for host in hosts]
+        return sum(text.count("Accepted publickey for ") for text in said)
 
     def ok(self, *arguments: str, seconds: float = 120) -> Done:
         done = self.run(*arguments, seconds=seconds)

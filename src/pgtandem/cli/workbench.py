@@ -60,8 +60,12 @@ def read_topology(path: str) -> Topology:
     return load_topology(text, folder=os.path.dirname(path), source=path)
 
 
-def open_world(path: str, topology: Topology, *, accept_new_host_keys: bool = False) -> World:
-    """The real adapters; the workspace lies beside the topology file. No host is connected to yet."""
+def open_world(path: str, topology: Topology, *, accept_new_host_keys: bool = False, keep_logins: bool = True) -> World:
+    """The real adapters; the workspace lies beside the topology file. No host is connected to yet.
+
+    Logins over SSH stay for the next command for a while, with `keep_logins` and on hosts that the topology names.
+    Raises PgtandemError PT-1006 where the environment says something impossible of that.
+    """
     from pgtandem.adapters.certificates import X509Certificates
     from pgtandem.adapters.clock import SystemClock
     from pgtandem.adapters.database import PsycopgDatabase
@@ -73,23 +77,31 @@ def open_world(path: str, topology: Topology, *, accept_new_host_keys: bool = Fa
     servers = [node.host.url for node in topology.nodes] + [built.host for built in workspace.built_nodes()]
     urls = servers + [host.url for host in topology.archive_hosts]
     urls += [pgbouncer.host.url for pgbouncer in topology.pgbouncers]
+    former = {built.host for built in workspace.built_nodes()} - {node.host.url for node in topology.nodes}
     remote = [url for url in dict.fromkeys(urls) if url not in hosts]
     if remote:
         from pgtandem.adapters.hosts.ssh import SshHost
         from pgtandem.adapters.hosts.ssh_address import parse_ssh_url
         from pgtandem.cli.host_keys import ask_for_key
+        from pgtandem.cli.logins import kept_logins
 
-        ask = ask_for_key()
+        ask, kept = ask_for_key(), kept_logins()
         for url in remote:
             # Where no server runs there need be no account postgres: the archive belongs to who logs in.
             account = "postgres" if url in servers else parse_ssh_url(url).user or "postgres"
-            hosts[url] = SshHost(url, account, accept_new_host_keys=accept_new_host_keys, ask=ask)
+            logins = kept if keep_logins and url not in former else kept.without_leaving()
+            hosts[url] = SshHost(url, account, accept_new_host_keys=accept_new_host_keys, ask=ask, kept=logins)
     database, certificates = PsycopgDatabase(), X509Certificates()
     return World(hosts=hosts, database=database, workspace=workspace, clock=SystemClock(), certificates=certificates)
 
 
 def in_world(
-    path: str, topology: Topology, work: Callable[[World], Awaitable[T]], options: argparse.Namespace | None = None
+    path: str,
+    topology: Topology,
+    work: Callable[[World], Awaitable[T]],
+    options: argparse.Namespace | None = None,
+    *,
+    keep_logins: bool = True,
 ) -> T:
     """Runs the work with the world open, and closes it whatever comes."""
 
@@ -97,7 +109,7 @@ def in_world(
 
     async def run() -> T:
         accept = bool(getattr(options, "accept_new_host_keys", False))
-        world = open_world(path, topology, accept_new_host_keys=accept)
+        world = open_world(path, topology, accept_new_host_keys=accept, keep_logins=keep_logins)
         load_driver_soon()
         try:
             return await work(world)

@@ -18,6 +18,7 @@ from pgtandem.adapters.hosts.processes import DeadlinePassed
 from pgtandem.adapters.hosts.reach import WALK, obstacle
 from pgtandem.adapters.hosts.ssh_address import SshCommand, parse_ssh_url
 from pgtandem.adapters.hosts.ssh_connection import SshConnection
+from pgtandem.adapters.hosts.ssh_kept import KeptLogins
 from pgtandem.adapters.hosts.ssh_keys import AskForKey
 from pgtandem.adapters.hosts.ssh_session import CannotExecute, execute_remotely, exit_code_of
 from pgtandem.model.facts import Fact, Known, Unknown
@@ -43,7 +44,8 @@ class SshHost:
 
     An unknown host key is taken with `accept_new_host_keys`, or when `ask` says so; else it is a failure that shows the
     fingerprint. `config` is a file for `ssh -F` instead of the user's own (the variable PGTANDEM_SSH_CONFIG does the
-    same). A host that is silent three times for `alive_seconds` is lost. Raises ValueError for an impossible URL.
+    same). A host that is silent three times for `alive_seconds` is lost. `kept` is where its login may
+    come from, and stay for the next command. Raises ValueError for an impossible URL.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class SshHost:
         config: str | None = None,
         connect_seconds: int = 10,
         alive_seconds: int = 5,
+        kept: KeptLogins | None = None,
     ) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", account):
             raise ValueError(f"{account!r} is not the name of an account")
@@ -63,7 +66,9 @@ class SshHost:
         command = SshCommand(address, config, connect_seconds, alive_seconds)
         self._name = address.name
         self._wanted = account
-        self._connection = SshConnection(command, account, accept_new_host_keys=accept_new_host_keys, ask=ask)
+        self._connection = SshConnection(
+            command, account, accept_new_host_keys=accept_new_host_keys, ask=ask, kept=kept
+        )
 
     @property
     def name(self) -> str:

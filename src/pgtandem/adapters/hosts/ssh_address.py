@@ -63,15 +63,18 @@ class SshCommand:
     connect_seconds: int = 10
     alive_seconds: int = 5
 
-    def argv(self, *options: str, command: str | None = None, checking: str = "yes") -> list[str]:
-        """`checking` is ssh's StrictHostKeyChecking: "yes" or "accept-new", and nothing weaker."""
+    def argv(
+        self, *options: str, command: str | None = None, checking: str = "yes", keep_seconds: int = 0
+    ) -> list[str]:
+        """`checking` is ssh's StrictHostKeyChecking: "yes" or "accept-new", and nothing weaker. With `keep_seconds` a
+        master goes to the background once it is logged in, and stays for so long after its last session."""
         settings = {
             "BatchMode": "yes",
             "StrictHostKeyChecking": checking,
             "ConnectTimeout": str(self.connect_seconds),
             "ServerAliveInterval": str(self.alive_seconds),
             "ServerAliveCountMax": "3",
-            "ControlPersist": "no",
+            "ControlPersist": str(keep_seconds) if keep_seconds else "no",
             "ClearAllForwardings": "yes",
             "ForwardAgent": "no",
             "ForwardX11": "no",
@@ -83,6 +86,11 @@ class SshCommand:
         for name, value in settings.items():
             words += ["-o", f"{name}={value}"]
         return [*words, *self._where(), *([command] if command is not None else [])]
+
+    def joining_argv(self, socket: str, command: str) -> list[str]:
+        """A session on the connection at `socket` and on no other: what ssh would do without it fails at once."""
+        alone = ["-F", "none", "-T", "-S", socket, "-o", "ProxyCommand=false", "-o", "LogLevel=INFO"]
+        return ["ssh", *alone, "--", self.address.host, command]
 
     def forward_argv(self, socket: str, local: str, port: int) -> list[str]:
         """Has the connection at `socket` carry the local socket to a port of the host. No configuration is read: what
@@ -96,12 +104,17 @@ class SshCommand:
     def _forward_argv(self, socket: str, way: str) -> list[str]:
         return ["ssh", "-F", "none", "-S", socket, "-O", "forward", "-L", way, self.address.host]
 
+    @property
+    def used_config(self) -> str | None:
+        """The file that is read in place of the user's own configuration."""
+        return self.config or os.environ.get(CONFIG_VARIABLE)
+
     def settings_argv(self) -> list[str]:
         """Shows what ssh's configuration comes to for this host."""
         return ["ssh", *self._config(), "-G", *self._where()]
 
     def _config(self) -> Sequence[str]:
-        config = self.config or os.environ.get(CONFIG_VARIABLE)
+        config = self.used_config
         return ["-F", config] if config else []
 
     def _where(self) -> list[str]:

@@ -1,24 +1,29 @@
 """One connection to a host: an ssh that stays, with the helper at its other end, and room for more sessions on it.
 
-The ssh process that runs the helper is also the master that every further session shares (ControlMaster), so one login
-serves for everything, and when this process ends in whatever way the helper reads the end of its input, ends the
-programs that still run for us, and the connection closes by itself.
+The ssh process that runs the helper also makes the master that every further session shares (ControlMaster), so one
+login serves for everything, and when this process ends in whatever way the helper reads the end of its input and ends
+the programs that still run for us. The connection then closes by itself: at once, or where logins are kept (`ssh_kept`)
+when no other command used it for a while.
 """
 
 import asyncio
 import contextlib
+import math
 import os
-import shutil
 import tempfile
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pgtandem.adapters.hosts import ssh_errors, ssh_keys, ssh_scripts
 from pgtandem.adapters.hosts.account import current_account
 from pgtandem.adapters.hosts.processes import DeadlinePassed, execute
 from pgtandem.adapters.hosts.ssh_address import SshCommand, ssh_environment
+from pgtandem.adapters.hosts.ssh_files import state_of_files
 from pgtandem.adapters.hosts.ssh_helper import Helper
-from pgtandem.adapters.hosts.ssh_silence import KNOCKING_SECONDS, knocks_in_vain
+from pgtandem.adapters.hosts.ssh_kept import KeptLogins
+from pgtandem.adapters.hosts.ssh_master import Master
+from pgtandem.adapters.hosts.ssh_silence import KNOCKING_SECONDS, knocks_in_vain, repeats_in_vain
 from pgtandem.ports.host import Completed, HostUnreachable
 
 #: sshd allows 10 sessions on a connection by default (MaxSessions); the helper has one. Beyond what the host allows ssh
@@ -31,6 +36,17 @@ _LOGIN_SECONDS = 30
 #: A host that let a connection wait for so long in vain is not tried again for a while: a failover must not wait for
 #: a dead primary at every look.
 _SLOW_SECONDS, _SILENT_SECONDS = 4.0, 20.0
+
+#: After how long a kept login is looked at whose host does not answer over it: whether what was sent has to be sent
+#: again; and after how long a new login is tried beside it although the host takes what is sent. A login that took
+#: long (a directory service, sudo) gives reason for more patience.
+_REPEATED_SECONDS, _PATIENCE_SECONDS, _LONGEST_PATIENCE_SECONDS = 0.5, 3.0, 8.0
+
+#: The least that connecting is given where the host was silent before.
+_SHORTEST_SECONDS = 2
+
+#: A way through a jump host that failed sooner is tried once more, to hear what that host says.
+_PROXY_SECONDS = 2.0
 
 #: How long the shared connection may take to answer a request of its own.
 _MUX_SECONDS = 10
@@ -50,22 +66,26 @@ class _Serving:
 class SshConnection:
     """Connects when first asked, again after a loss, and stays until `close`.
 
-    `account` is who everything is done as. Every method may raise HostUnreachable.
+    `account` is who everything is done as; `kept` is where logins come from and stay. Every method may raise
+    HostUnreachable.
     """
 
     def __init__(
-        self, command: SshCommand, account: str, *, accept_new_host_keys: bool, ask: ssh_keys.AskForKey | None
+        self,
+        command: SshCommand,
+        account: str,
+        *,
+        accept_new_host_keys: bool,
+        ask: ssh_keys.AskForKey | None,
+        kept: KeptLogins | None = None,
     ) -> None:
         self._command = command
         self.account = account
         self._checking = "accept-new" if accept_new_host_keys else "yes"
         self._ask = ask
-        self._folder: str | None = None
+        self._kept = kept
+        self._name = ""
         self._helper: Helper | None = None
-        self._forwarded_by: Helper | None = None
-        self._forwarded: set[int] = set()
-        self._sockets_by: Helper | None = None
-        self._sockets: dict[str, str] = {}
         self._serving: _Serving | None = None
 
     @property
@@ -116,20 +136,12 @@ class SshConnection:
         """
         helper = await self.helper()
         async with self._in_this_loop().connecting:
-            if self._forwarded_by is not helper:
-                self._forwarded_by, self._forwarded = helper, set()
-            if helper.forwarding_denied:
-                raise ConnectionRefusedError("Its sshd does not allow that connections are forwarded.")
-            control = self._socket()
-            assert self._folder is not None
-            local = os.path.join(self._folder, f".s.PGSQL.{port}")
-            if port not in self._forwarded:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(local)
-                argv = self._command.forward_argv(control.replace("%%", "%"), local, port)
-                await self._mux(argv)
-                self._forwarded.add(port)
-            return self._folder
+            master = _forwarding(helper)
+            if port not in master.ports:
+                local = _free_socket(master.folder, port)
+                await self._mux(self._command.forward_argv(master.socket, local, port))
+                master.ports.add(port)
+            return master.folder
 
     async def socket(self, remote: str, port: int) -> str:
         """The folder of a socket that leads to a Unix socket of the host. sshd connects to that as who logged in.
@@ -138,21 +150,14 @@ class SshConnection:
         """
         helper = await self.helper()
         async with self._in_this_loop().connecting:
-            if self._sockets_by is not helper:
-                self._sockets_by, self._sockets = helper, {}
-            if helper.forwarding_denied:
-                raise ConnectionRefusedError("Its sshd does not allow that connections are forwarded.")
-            if remote not in self._sockets:
-                control = self._socket()
-                assert self._folder is not None
-                folder = os.path.join(self._folder, f"s{len(self._sockets)}")
+            master = _forwarding(helper)
+            if remote not in master.sockets:
+                folder = os.path.join(master.folder, f"s{len(master.sockets)}")
                 os.makedirs(folder, 0o700, exist_ok=True)
-                local = os.path.join(folder, f".s.PGSQL.{port}")
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(local)
-                await self._mux(self._command.socket_argv(control.replace("%%", "%"), local, remote))
-                self._sockets[remote] = folder
-            return self._sockets[remote]
+                local = _free_socket(folder, port)
+                await self._mux(self._command.socket_argv(master.socket, local, remote))
+                master.sockets[remote] = folder
+            return master.sockets[remote]
 
     async def _mux(self, argv: Sequence[str]) -> None:
         account = current_account()
@@ -168,9 +173,10 @@ class SshConnection:
         if self._helper is not None:
             self._helper.send(operation, *arguments)
 
-    def session_argv(self) -> list[str]:
+    def session_argv(self, helper: Helper) -> list[str]:
         """The command line of a further session."""
-        return self._command.argv("-S", self._socket(), "-o", "ControlMaster=no", command=ssh_scripts.START)
+        options = ("-S", helper.master.control_path, "-o", "ControlMaster=no")
+        return self._command.argv(*options, command=ssh_scripts.START)
 
     def failure(self, said: str) -> HostUnreachable:
         return ssh_errors.unreachable(self._command.address, said, self.account)
@@ -180,56 +186,139 @@ class SshConnection:
         return ssh_errors.lost(self._command.address, said, during)
 
     async def close(self) -> None:
-        """Ends the connection and what still runs on it; the next request would make a new one."""
+        """Ends what still runs on the connection, and the login where it is not kept for another command; the next
+        request would make a new one."""
         helper, self._helper = self._helper, None
-        try:
-            if helper is not None:
-                helper.attach(asyncio.get_running_loop())
-                await helper.close()
-        finally:
-            if self._folder is not None:
-                shutil.rmtree(self._folder, ignore_errors=True)
-                self._folder = None
+        if helper is not None:
+            helper.attach(asyncio.get_running_loop())
+            await helper.close(self._leave)
+
+    def _leave(self, master: Master) -> bool:
+        return self._kept is not None and self._kept.leave(self._name, master)
 
     async def _connect(self) -> Helper:
-        for _ in range(2):
-            options = ("-M", "-S", self._socket())
-            argv = self._command.argv(*options, command=ssh_scripts.START, checking=self._checking)
-            helper = self._start(argv)
-            unheard = asyncio.get_running_loop().call_later(KNOCKING_SECONDS, _end_if_unheard, helper)
+        if self._kept is None or not self._kept.possible:
+            return await self._log_in(None)
+        self._name = self._name_of_login()
+        kept = self._kept.take(self._name)
+        if kept is None:
+            return await self._log_in(self._kept)
+        return await self._go_on(kept)
+
+    def _name_of_login(self) -> str:
+        assert self._kept is not None
+        argv = replace(self._command, connect_seconds=0).argv()  # how long connecting may take decides nothing
+        return self._kept.name([self.account, *argv, *state_of_files(self._command.used_config)])
+
+    async def _go_on(self, kept: Master) -> Helper:
+        """With a login that was kept; where the host does not answer over it, by logging in anew at the same time. So
+        a host that is gone is told no later than it would be without."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        joining = asyncio.create_task(self._join(kept))
+        attempts = [joining]
+        helper: Helper | None = None
+        try:
+            await self._listen(joining, kept)
+            if not joining.done() or joining.exception() is not None:
+                anew = asyncio.create_task(self._log_in(self._kept, late=loop.time() - began))
+                attempts.append(anew)
+                done, _ = await asyncio.wait(attempts, return_when=asyncio.FIRST_COMPLETED)
+                if anew not in done and joining.exception() is not None:
+                    await asyncio.wait({anew})
+            helper = (joining if joining.done() and joining.exception() is None else attempts[-1]).result()
+            return helper
+        finally:
+            for attempt in attempts:
+                attempt.cancel()
+            for ended in await asyncio.gather(*attempts, return_exceptions=True):
+                if isinstance(ended, Helper) and ended is not helper:
+                    ended.kill()
+
+    async def _listen(self, joining: "asyncio.Task[Helper]", kept: Master) -> None:
+        """Returns when it has come to its end, or is silent for suspiciously long."""
+        await asyncio.wait({joining}, timeout=_REPEATED_SECONDS)
+        process = None if joining.done() else kept.process()
+        if process is not None and not repeats_in_vain(process):
+            patience = min(max(_PATIENCE_SECONDS, kept.login_seconds + 1), _LONGEST_PATIENCE_SECONDS)
+            await asyncio.wait({joining}, timeout=patience - _REPEATED_SECONDS)
+
+    async def _join(self, kept: Master) -> Helper:
+        """Raises ConnectionError where the login does not stand any more."""
+        helper = self._start(self._command.joining_argv(kept.control_path, ssh_scripts.START), kept)
+        return await self._begun(helper)
+
+    async def _log_in(self, kept: KeptLogins | None, late: float = 0.0) -> Helper:
+        """A new login, which is kept afterwards where there is a place for that. `late` is how long the host has been
+        silent already."""
+        loop = asyncio.get_running_loop()
+        patience = max(_SHORTEST_SECONDS, math.ceil(self._command.connect_seconds - late))
+        command = replace(self._command, connect_seconds=patience)
+        asked = False
+        while True:
+            began = loop.time()
+            master = self._new_master(kept)
+            keep_seconds = kept.seconds if kept is not None and master.lasts else 0
+            argv = command.argv(
+                *master.options(), command=ssh_scripts.START, checking=self._checking, keep_seconds=keep_seconds
+            )
+            helper = self._start(argv, master)
+            unheard = loop.call_later(max(1.0, KNOCKING_SECONDS - late), _end_if_unheard, helper)
             try:
-                async with asyncio.timeout(self._command.connect_seconds + _LOGIN_SECONDS):
-                    await helper.begin()
+                await self._begun(helper)
+                master.since, master.login_seconds = time.time(), loop.time() - began
                 return helper
-            except TimeoutError:
-                helper.kill()
-                raise self.failure(f"{helper.said}\nthe login did not end in time") from None
-            except BaseException as error:
-                helper.kill()
-                if not isinstance(error, ConnectionError):
-                    raise
+            except ConnectionError as error:
+                said = str(error)
             finally:
                 unheard.cancel()
-            if ssh_errors.UNKNOWN_KEY.search(helper.said) is None:
-                break
-            self._checking = await ssh_keys.settle_unknown_key(self._command, helper.said, self._ask)
-        raise self.failure(helper.said)
+            if master.lasts and ssh_errors.THROUGH_A_PROXY.search(said) and loop.time() - began < _PROXY_SECONDS:
+                kept = None  # an ssh that is to stay lets nobody see what a jump host says
+            elif not asked and ssh_errors.UNKNOWN_KEY.search(said) is not None:
+                asked = True
+                self._checking = await ssh_keys.settle_unknown_key(self._command, said, self._ask)
+                if self._kept is not None and self._kept.possible:
+                    self._name = self._name_of_login()  # known_hosts is another one now
+            else:
+                raise self.failure(said)
 
-    def _start(self, argv: Sequence[str]) -> Helper:
+    async def _begun(self, helper: Helper) -> Helper:
+        """The helper once it is there. Raises ConnectionError with what was said, and HostUnreachable when nothing was
+        for too long."""
         try:
-            helper = Helper(argv, self.account)
+            async with asyncio.timeout(self._command.connect_seconds + _LOGIN_SECONDS):
+                await helper.begin()
+            return helper
+        except TimeoutError:
+            said = helper.said
+            helper.kill()
+            raise self.failure(f"{said}\nthe login did not end in time") from None
+        except ConnectionError:
+            said = helper.said
+            helper.kill()
+            raise ConnectionError(said) from None
+        except BaseException:
+            helper.kill()
+            raise
+
+    def _start(self, argv: Sequence[str], master: Master) -> Helper:
+        try:
+            helper = Helper(argv, self.account, master)
         except OSError as error:
+            master.end()
             why = f"ssh cannot be started here: {error.strerror}."
             raise HostUnreachable(self.name, why, "install the OpenSSH client") from error
         helper.attach(asyncio.get_running_loop())
         return helper
 
-    def _socket(self) -> str:
-        if self._folder is None:
-            # A socket's path may have about 100 bytes, and ssh adds 17 of its own while it makes it.
-            roomy = len(os.fsencode(tempfile.gettempdir())) < 60
-            self._folder = tempfile.mkdtemp(prefix="pgtandem-ssh-", dir=None if roomy else "/tmp")
-        return os.path.join(self._folder, "ssh").replace("%", "%%")
+    @staticmethod
+    def _new_master(kept: KeptLogins | None) -> Master:
+        if kept is not None:
+            with contextlib.suppress(OSError):
+                return kept.new()
+        # A socket's path may have about 100 bytes, and ssh adds 17 of its own while it makes it.
+        roomy = len(os.fsencode(tempfile.gettempdir())) < 60
+        return Master(tempfile.mkdtemp(prefix="pgtandem-ssh-", dir=None if roomy else "/tmp"), lasts=False)
 
     def _in_this_loop(self) -> _Serving:
         loop = asyncio.get_running_loop()
@@ -241,6 +330,19 @@ class SshConnection:
         if self._helper is not None:
             self._helper.kill()
             self._helper = None
+
+
+def _forwarding(helper: Helper) -> Master:
+    if helper.forwarding_denied:
+        raise ConnectionRefusedError("Its sshd does not allow that connections are forwarded.")
+    return helper.master
+
+
+def _free_socket(folder: str, port: int) -> str:
+    local = os.path.join(folder, f".s.PGSQL.{port}")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(local)
+    return local
 
 
 def _end_if_unheard(helper: Helper) -> None:

@@ -15,6 +15,9 @@ UNKNOWN_KEY = re.compile(r"No (?P<type>\S+) host key is known for (?P<host>\S+) 
 #: Our own word where ssh was ended before it said anything, since the host answered nothing.
 UNHEARD = "no attempt to connect was answered"
 
+#: ssh's words for the host where a jump host or a ProxyCommand leads to it.
+THROUGH_A_PROXY = re.compile(r"UNKNOWN port 65535")
+
 #: sudo's and runuser's own words when there is no such account.
 _NO_ACCOUNT = re.compile(r"sudo: unknown user|runuser: user \S+ does not exist")
 

@@ -8,11 +8,12 @@ import asyncio
 import re
 import secrets
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pgtandem.adapters.hosts import ssh_scripts
 from pgtandem.adapters.hosts.ssh_address import ssh_environment
+from pgtandem.adapters.hosts.ssh_master import DENIED, Master
 from pgtandem.adapters.hosts.ssh_process import Marks, SshProcess
 from pgtandem.ports.host import Completed
 
@@ -22,8 +23,7 @@ _SAID_BYTES = 16384
 #: How long closing may take; a helper that has programs to end gives them two seconds.
 _CLOSE_SECONDS = 5.0
 
-#: What ssh says when the host's sshd denies a forwarded connection, and all that it says of such ones.
-_DENIED = b"administratively prohibited"
+#: All that ssh says of forwarded connections.
 _OF_SSH = re.compile(rb"channel \d+: open failed: [^\n]*\n")
 
 
@@ -45,9 +45,13 @@ class _Request:
 
 
 class Helper:
-    """An ssh process with the helper at its other end. Raises OSError where ssh cannot be started."""
+    """An ssh process with the helper at its other end, as a session of `master` or that master itself.
 
-    def __init__(self, argv: Sequence[str], account: str) -> None:
+    Raises OSError where ssh cannot be started.
+    """
+
+    def __init__(self, argv: Sequence[str], account: str, master: Master) -> None:
+        self.master = master
         secret = secrets.token_hex(16).encode()
         self._out = Marks(secret, self._got_output, self._output_mark)
         self._err = Marks(secret, self._got_error, self._error_mark)
@@ -57,7 +61,7 @@ class Helper:
         self._complaints: deque[bytes] = deque()
         self._collected = bytearray()
         self._complaint = bytearray()
-        self.forwarding_denied = False
+        self._denied = False
         self._said = bytearray()
         #: Why it can no longer be asked, None while it can.
         self.lost: str | None = None
@@ -74,7 +78,11 @@ class Helper:
     @property
     def said(self) -> str:
         """ssh's own words: those before the helper began, and those that follow its last answer."""
-        return (self._said + self._complaint).decode(errors="replace")
+        return self.master.said() + (self._said + self._complaint).decode(errors="replace")
+
+    @property
+    def forwarding_denied(self) -> bool:
+        return self._denied or self.master.denies_forwarding()
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         self._process.attach(loop)
@@ -114,9 +122,10 @@ class Helper:
         return True
 
     def kill(self) -> None:
-        """Ends the connection now."""
+        """Ends the connection now, and whatever else goes over it."""
         self.lost = self.lost or "it was ended"
         self._process.kill()
+        self.master.end()
         self._fail_all()
 
     def give_up(self, why: str) -> None:
@@ -124,14 +133,22 @@ class Helper:
         self._said += why.encode()
         self.kill()
 
-    async def close(self) -> None:
-        """Lets the helper end by itself, so that everything that was posted is done."""
+    async def close(self, leave: Callable[[Master], bool]) -> None:
+        """Lets the helper end by itself, so that everything that was posted is done. Then `leave` may say that the
+        login stays for another command; it is not asked about one that was lost."""
+        usable = self.lost is None and self.master.lasts
         self.lost = self.lost or "it was closed"
         self._process.feed(b"", ends=True)
+        left = False
         try:
-            await asyncio.to_thread(self._process.wait_briefly, _CLOSE_SECONDS)
+            ended = await asyncio.to_thread(self._process.wait_briefly, _CLOSE_SECONDS)
+            left = usable and ended and leave(self.master)
         finally:
-            self.kill()
+            if left:
+                self._process.kill()
+                self._fail_all()
+            else:
+                self.kill()
 
     def _on_end(self) -> None:
         self.lost = self.lost or "ssh ended"
@@ -153,7 +170,7 @@ class Helper:
         if self._begun[1]:
             self._complaint += data
             # What is carried to ports of the host goes over the same ssh, which complains here of it.
-            self.forwarding_denied |= _DENIED in self._complaint
+            self._denied |= DENIED in self._complaint
         else:
             self._keep(data)
 

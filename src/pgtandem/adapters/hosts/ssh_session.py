@@ -98,7 +98,7 @@ class _Session:
 
     def start(self, data: bytes) -> None:
         """Raises HostUnreachable when ssh cannot be started."""
-        argv = self._connection.session_argv()
+        argv = self._connection.session_argv(self._helper)
         try:
             self._process = SshProcess(argv, ssh_environment(), self._out.feed, self._err.feed, self._settle)
         except OSError as error:

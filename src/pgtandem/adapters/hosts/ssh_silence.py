@@ -6,6 +6,7 @@ with a dead host would wait for the rest of the time in vain. Linux tells in whi
 """
 
 import os
+from collections.abc import Callable, Sequence
 
 #: Time for the third packet of an attempt to be answered: Linux sends them after 0, 1 and 3 s.
 KNOCKING_SECONDS = 4.5
@@ -15,18 +16,27 @@ _SYN_SENT = "02"
 
 def knocks_in_vain(pid: int) -> bool:
     """Whether a connection of this process has not been answered yet. False where the system does not tell."""
+    return _has(pid, lambda row: row[3] == _SYN_SENT)
+
+
+def repeats_in_vain(pid: int) -> bool:
+    """Whether a connection of this process has sent something that it had to send again, and that was not taken yet.
+    False where the system does not tell."""
+    return _has(pid, lambda row: int(row[4].split(":")[0], 16) > 0 and int(row[6], 16) > 0)
+
+
+def _has(pid: int, fits: Callable[[Sequence[str]], bool]) -> bool:
     try:
         own = {os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")}
-        return any(f"socket:[{inode}]" in own for inode in _unanswered(pid))
+        return any(f"socket:[{row[9]}]" in own for row in _connections(pid) if fits(row))
     except OSError:
         return False
 
 
-def _unanswered(pid: int) -> list[str]:
-    """The inodes of all connections that were not answered, in that process's network."""
-    inodes = []
+def _connections(pid: int) -> list[list[str]]:
+    """The rows of all connections in that process's network."""
+    rows: list[list[str]] = []
     for table in ("tcp", "tcp6"):
         with open(f"/proc/{pid}/net/{table}", encoding="ascii") as lines:
-            rows = [line.split() for line in lines]
-        inodes += [row[9] for row in rows if row[3] == _SYN_SENT]
-    return inodes
+            rows += [line.split() for line in lines][1:]
+    return rows

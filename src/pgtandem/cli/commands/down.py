@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
             _remove_empty_folders(topology, os.path.dirname(path))
         return outcome
 
-    outcome = in_world(path, topology, work, options)
+    outcome = in_world(path, topology, work, options, keep_logins=False)
     if outcome.declined:
         return 2
     if options.destroy:

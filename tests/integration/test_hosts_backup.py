@@ -9,6 +9,7 @@ import pytest
 
 from support.hosts import Hosts, why_no_hosts
 from support.remote import BIN, RemoteCluster
+from support.servers import wait_until
 
 _reason = why_no_hosts() or (None if Path(BIN).is_dir() else f"there is no {BIN}")
 pytestmark = [pytest.mark.skipif(_reason is not None, reason=_reason or "")]
@@ -105,5 +106,67 @@ def test_tablespaces_go_there_too_and_every_node_comes_back_with_them(archive_ho
             assert not [path.name for path in there.iterdir() if ".pgtandem-" in path.name]
     finally:
         archive_host.ok("down", "--yes")
+        for node in ("h1", "h2"):
+            hosts.run(node, ["sh", "-c", "rm -rf /srv/postgres/fast*"])
+
+
+def _beside(cluster: RemoteCluster, node: str) -> list[str]:
+    """What lies beside a node's data that pgtandem makes for a while only."""
+    beside = Path(cluster.nodes[node]["data_directory"])
+    there = cluster.hosts.srv(cluster.host_of(node)) / str(beside.parent).removeprefix("/srv/")
+    return sorted(path.name for path in there.iterdir() if ".pgtandem-" in path.name)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("victim", ["pgtandem", "pg_basebackup", "the primary", "the source", "the archive's host"])
+def test_killed_while_tablespaces_are_backed_up_the_next_backup_leaves_nothing(
+    archive_host: RemoteCluster, victim: str
+) -> None:
+    """kill -9; the rows are in the backup that follows, and nothing stays beside the data or in the archive."""
+    hosts, cluster = archive_host.hosts, archive_host
+    for node in ("h1", "h2"):
+        assert hosts.run(node, ["mkdir", "/srv/postgres/fast"], user="postgres").returncode == 0
+    try:
+        cluster.tables["replication"] = {"max_copy_rate": "20MB"}
+        cluster.apply()
+        cluster.psql("db1", "CREATE TABLESPACE fast LOCATION '/srv/postgres/fast'")
+        rows = "SELECT g AS number, repeat(md5(g::text), 30) AS text FROM generate_series(1, 60000) g"
+        cluster.psql("db1", f"CREATE TABLE far TABLESPACE fast AS {rows}")
+        cluster.wait_for("db2", "SELECT count(*) = 60000 FROM far")
+        running = cluster.start("backup", "--yes")
+        wait_until(lambda: any(".pgtandem-new." in name for name in _beside(cluster, "db2")), "it copies", 60)
+        if victim == "pgtandem":
+            running.kill()
+        elif victim == "pg_basebackup":
+            for pid in hosts.processes("h2", "pg_basebackup"):
+                hosts.run("h2", ["kill", "-9", str(pid)])
+        elif victim == "the archive's host":
+            hosts.crash("h3")
+        else:
+            host, node = ("h1", "db1") if victim == "the primary" else ("h2", "db2")
+            hosts.run(host, ["pkill", "-9", "-f", f"{cluster.base}/{node}"])
+        if victim != "pgtandem":
+            assert running.end(120).exit_code != 0, running
+        if victim == "the archive's host":
+            hosts.boot("h3")
+        if victim in ("the primary", "the source"):
+            cluster.apply()
+        cluster.tables["replication"] = {}
+        cluster.ok("backup", "--yes", seconds=300)
+        made(cluster)
+        for node in ("db1", "db2"):
+            assert _beside(cluster, node) == [], node
+        folder = hosts.srv("h3") / made(cluster)["folder"].removeprefix("/srv/")
+        assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+        done = cluster.ok("drill", "--query", "SELECT count(*) FROM far", "--yes", seconds=300)
+        assert "the query says 60000" in " ".join(done.out.split())
+        cluster.apply()
+        cluster.converged()
+    finally:
+        for host in hosts.names:
+            if not hosts.alive(host):
+                hosts.boot(host)
+        cluster.tables["replication"] = {}
+        cluster.run("down", "--yes")
         for node in ("h1", "h2"):
             hosts.run(node, ["sh", "-c", "rm -rf /srv/postgres/fast*"])

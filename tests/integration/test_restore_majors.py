@@ -84,7 +84,8 @@ def test_every_mark_comes_back_row_for_row_on_timelines_1_to_3(major: int) -> No
         for number, made in enumerate(marks):
             directory = cluster.folder / "data" / f"mark-{number}"
             moment = made.moment.astimezone(UTC).isoformat()
-            done = cluster.ok("restore", "--to", moment, "--into", str(directory), "--yes")
+            done = cluster.run("restore", "--to", moment, "--into", str(directory), "--yes")
+            assert done.exit_code == 0, done.said + directory.with_name(f"{directory.name}.log").read_text()
             there = ask(cluster, done, "SELECT id FROM written ORDER BY id")
             assert there == [id for id, at in committed if at <= made.moment], f"mark {number}"
             assert set(writer.acknowledged[: made.acknowledged]) <= set(there), f"mark {number}"

@@ -267,3 +267,30 @@ def test_disk_full_while_a_backup_is_unpacked() -> None:
         with mounted(cluster, small, "size=300m"):
             cluster.ok(*order)
             cluster.program("pg_ctl", "stop", "-m", "immediate", "-w", "-D", str(small / "copy"))
+
+
+@pytest.mark.chaos
+@needs_root
+def test_a_folder_that_a_disk_is_mounted_on_is_not_replaced_and_nothing_is_restored() -> None:
+    with Cluster(standbys=0) as cluster:
+        (cluster.base / "wal").mkdir()
+        cluster.own(cluster.base / "wal")
+        disk = cluster.base / "wal" / "db1"
+        with mounted(cluster, disk, "size=400m,mode=700"):
+            cluster.nodes["db1"]["wal_directory"] = str(disk)
+            cluster.write()
+            cluster.up()
+            cluster.write_row("one")
+            cluster.ok("backup", "--yes")
+            began = cluster.started_at("db1")
+            refused = cluster.run("restore", "--to", "latest", "--node", "db1", "--yes").refused("PT-3056", 12)
+            assert f"what is in {disk} cannot be replaced" in refused
+            assert "--into DIR" in refused
+            assert cluster.started_at("db1") == began, "nothing was stopped"
+            assert [path.name for path in (cluster.folder / "data").iterdir() if "restored" in path.name] == []
+            assert cluster.rows("db1", "SELECT text FROM note") == [("one",)]
+            done = cluster.ok("restore", "--to", "latest", "--into", str(cluster.folder / "data/copy"), "--yes")
+            assert ask(cluster, done, "SELECT text FROM note") == ["one"]
+            cluster.converged()
+            cluster.ok("down", "--yes")
+            cluster.program("pg_ctl", "stop", "-m", "immediate", "-w", "-D", str(cluster.folder / "data/copy"))

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 
 from pgtandem.model.facts import ABSENT, Absent, Known, Unknown
-from pgtandem.model.lsn import Lsn
+from pgtandem.model.lsn import Lsn, Timeline
 
 
 def overlaid(value: Any, table: Mapping[str, Any]) -> Any:
@@ -33,7 +33,9 @@ def _changed(hint: Any, value: Any, wish: Any) -> Any:
     if isinstance(wish, Mapping):
         if is_dataclass(hint):
             return overlaid(value, wish) if value is not None else _made(hint, wish)
-        return _mapping(typing.get_args(hint)[1], value, wish)
+        keys, values = typing.get_args(hint)
+        named = {Timeline(int(key)): item for key, item in wish.items()} if keys is Timeline else wish
+        return _mapping(values, value, named)
     if hint is Lsn:
         return Lsn.parse(wish)
     if isinstance(hint, type) and issubclass(hint, Enum):
@@ -49,7 +51,7 @@ def _fact(hint: Any, value: Any, wish: Any) -> Any:
     return Known(_changed(hint, value.value if isinstance(value, Known) else None, wish))
 
 
-def _mapping(hint: Any, value: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
+def _mapping(hint: Any, value: Mapping[Any, Any] | None, table: Mapping[Any, Any]) -> dict[Any, Any]:
     changed = dict(value or {})
     for key, wish in table.items():
         if wish == "absent":

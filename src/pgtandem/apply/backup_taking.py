@@ -107,7 +107,12 @@ async def take_backup(context: Context, step: Step) -> str:
     try:
         seen = (await context.observer.node(step.node)).directory
         spaces = {link.rpartition("/")[2] for link in seen.outside if "/" in link} if seen else set()
-        after = await _checkpoint_after_spaces(context, step) if spaces else None
+        after = None
+        if spaces:
+            after = await _begin_anew(context, step)
+        elif step.names[4] and step.node != step.upstream:
+            # An incremental backup must not begin before the end of the one that it continues.
+            await _begin_anew(context, step)
         way = await _way(context, step, keeper, folder, several=bool(spaces))
         done = await _copy(context, step, way)
         if done.exit_code:
@@ -125,10 +130,10 @@ async def take_backup(context: Context, step: Step) -> str:
     return f"{about.size_bytes / 1e6:.1f} MB"
 
 
-async def _checkpoint_after_spaces(context: Context, step: Step) -> Lsn:
-    """Makes a backup begin after its tablespaces were made: recovery from an earlier position would make them once
-    more, at the path where the cluster has them and not where the restored server has its own (decision 0037). A backup
-    from a standby begins at its last restartpoint, which may be long ago. Returns where it has to begin at least.
+async def _begin_anew(context: Context, step: Step) -> Lsn:
+    """Makes a backup begin after what there is now. One from a standby begins at its last restartpoint, which may be
+    long ago; recovery from before a tablespace was made would make that once more, at the path where the cluster has it
+    and not where the restored server has its own (decision 0037). Returns where it has to begin at least.
     """
     assert step.upstream is not None
     primary, source = await context.session(step.upstream), await context.session(step.node)

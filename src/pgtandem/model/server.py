@@ -131,7 +131,8 @@ class Server:
     says that replay waits right now for recovery_min_apply_delay. `libc_locales`
     are the locales of its databases whose order of texts comes from the C library. `oldest_lsn` is where the WAL begins
     that it still has. `history` are the timelines that a primary's own one came from, oldest first. `redo_lsn` is where
-    the last checkpoint began, and `redo_age_seconds` how long ago."""
+    the last checkpoint began, and `redo_age_seconds` how long ago. `summarized` is where its summaries of WAL begin,
+    timeline by timeline; None where it makes none."""
 
     version_number: int
     system_identifier: str
@@ -160,6 +161,7 @@ class Server:
     redo_lsn: Lsn | None = None
     redo_age_seconds: float | None = None
     replay_hold: ReplayHold | None = None
+    summarized: Mapping[Timeline, Lsn] | None = None
 
     @property
     def major(self) -> int:

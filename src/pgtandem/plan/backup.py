@@ -18,6 +18,7 @@ from pgtandem.model.value import dataclass
 from pgtandem.plan.order import ordered
 from pgtandem.plan.pruning import expired_steps, prune_step
 from pgtandem.plan.refusals import refuse_foreign
+from pgtandem.plan.summaries import lacks_summaries
 from pgtandem.postgres.archive_commands import not_ours
 from pgtandem.postgres.base_backups import new_label
 
@@ -47,7 +48,8 @@ def order_backup(
     if kind is None and topology.backup.incremental:
         parent = _parent(topology, observed, backups)
         chain = backups.chain(parent) if parent else None
-        if chain and now - chain[0].ended < topology.backup.full_every_seconds:
+        young = chain is not None and now - chain[0].ended < topology.backup.full_every_seconds
+        if parent and young and _can_continue(topology, observed, parent, source):
             wanted = BackupKind.INCREMENTAL
     return BackupOrder(new_label(now, wanted), wanted, now, source)
 
@@ -63,8 +65,10 @@ def plan_backup(topology: Topology, observed: Observed, order: BackupOrder) -> P
     backups = backups_in_archive(topology, observed)
     primary = _primary(observed)
     made = backups.get(order.label)
-    source = made.node if made else _source(topology, observed, primary, order.source)
-    steps = [*_leftovers(backups, source)]
+    incremental = order.kind is BackupKind.INCREMENTAL
+    parent = _parent(topology, observed, backups) if incremental else None
+    source = made.node if made else _source(topology, observed, primary, order.source, parent)
+    steps = [*_leftovers(backups, source), *_half_made_tars(observed, source)]
     notes: list[str] = []
     if made is None or not made.kept:
         steps += _make(topology, observed, backups, order, source, primary, made)
@@ -113,10 +117,13 @@ def _primary(observed: Observed) -> NodeName:
     )
 
 
-def _source(topology: Topology, observed: Observed, primary: NodeName, wanted: NodeName | None) -> NodeName:
-    """The first standby that is fit, else the primary: a backup is work that the primary need not have."""
+def _source(
+    topology: Topology, observed: Observed, primary: NodeName, wanted: NodeName | None, parent: Backup | None
+) -> NodeName:
+    """The first standby that is fit, else the primary: a backup is work that the primary need not have. One that
+    continues `parent` is taken from a node that knows what changed since."""
     if wanted is not None:
-        objection = _objection(topology, observed, primary, wanted)
+        objection = _objection(topology, observed, primary, wanted, parent)
         if objection:
             raise PgtandemError(
                 "PT-3052",
@@ -126,8 +133,10 @@ def _source(topology: Topology, observed: Observed, primary: NodeName, wanted: N
         return wanted
     standbys = [name for name in topology.names if name != primary]
     for name in (*standbys, primary):
-        if not _objection(topology, observed, primary, name):
+        if not _objection(topology, observed, primary, name, parent):
             return name
+    if parent is not None:
+        raise _no_incremental(f"no node has the summaries of all WAL since {parent.label}")
     raise PgtandemError(
         "PT-3052",
         "there is no node that a backup could be taken from",
@@ -136,12 +145,25 @@ def _source(topology: Topology, observed: Observed, primary: NodeName, wanted: N
     )
 
 
-def _objection(topology: Topology, observed: Observed, primary: NodeName, name: NodeName) -> str:
+def _can_continue(topology: Topology, observed: Observed, parent: Backup, source: NodeName | None) -> bool:
+    """Whether there is a node that an incremental backup after `parent` can be taken from."""
+    primaries = observed.primaries()
+    return len(primaries) == 1 and any(
+        not _objection(topology, observed, primaries[0], name, parent)
+        for name in ([source] if source else topology.names)
+    )
+
+
+def _objection(
+    topology: Topology, observed: Observed, primary: NodeName, name: NodeName, parent: Backup | None = None
+) -> str:
     """Why a backup cannot be taken from a node; "" where it can (manual, 25.3 and pg_basebackup)."""
     node, top = observed.nodes[name], observed.nodes[primary].running
     assert top is not None
     if node.running is None:
         return "its server does not run"
+    if parent is not None and lacks_summaries(node.running, top, parent):
+        return f"it lacks summaries of the WAL since {parent.label}"
     if name == primary:
         return ""
     if topology.node(name).apply_delay is not None:
@@ -194,13 +216,17 @@ def _check_incremental(topology: Topology, observed: Observed, backups: Backups,
     elif (data := observed.nodes[source].directory) and data.tablespaces:
         what = "there are tablespaces, which pgtandem restores from full backups only"
     if what or parent is None:
-        raise PgtandemError(
-            "PT-3053",
-            f"cannot take an incremental backup: {what}",
-            why="It is what changed since another backup, by the summaries of WAL that PostgreSQL keeps for that.",
-            next_step=next_step,
-        )
+        raise _no_incremental(what, next_step)
     return parent
+
+
+def _no_incremental(what: str, next_step: str = "pgtandem backup --full") -> PgtandemError:
+    return PgtandemError(
+        "PT-3053",
+        f"cannot take an incremental backup: {what}",
+        why="It is what changed since another backup, by the summaries of WAL that PostgreSQL keeps for that.",
+        next_step=next_step,
+    )
 
 
 def _leftovers(backups: Backups, source: NodeName) -> list[Step]:
@@ -217,6 +243,24 @@ def _leftovers(backups: Backups, source: NodeName) -> list[Step]:
             "An interrupted run left it; nothing can be restored from it.",
             Risk.CREATE,
             names=paths,
+        )
+    ]
+
+
+def _half_made_tars(observed: Observed, source: NodeName) -> list[Step]:
+    """Where there are tablespaces, tars are written beside the data first: an interrupted run left them there."""
+    node = observed.nodes[source]
+    if node.running is None or not node.leftovers or node.claimed:
+        return []
+    return [
+        Step(
+            f"{source}.leftovers",
+            StepKind.REMOVE_LEFTOVERS,
+            source,
+            f"remove what an interrupted run left half made beside its data ({len(node.leftovers)})",
+            "They were never in use, and take room that the backup may need.",
+            Risk.CREATE,
+            names=node.leftovers,
         )
     ]
 
@@ -252,7 +296,7 @@ def _make(
                 if parent
                 else "All of the cluster's data, as it is now.",
                 Risk.CREATE,
-                needs=("backup.leftovers",),
+                needs=("backup.leftovers", f"{source}.leftovers"),
                 expects=(Condition("answers", source),),
                 proves=(Condition("backup_taken", source, order.label),),
                 programs=where,

@@ -216,6 +216,14 @@ ORDER BY holder.xact_start LIMIT 1
 """
 
 
+# Of each timeline where the summaries of WAL begin: those before are gone, or were never made here.
+_SUMMARIZED = """
+CASE WHEN current_setting('summarize_wal')::bool THEN (
+    SELECT coalesce(json_object_agg(tli, begins), '{}') FROM (
+        SELECT tli, min(start_lsn) AS begins FROM pg_available_wal_summaries() GROUP BY tli) AS known)
+END"""
+
+
 def _document(major: int) -> str:
     unread = "NULL" if has_standby_signal(major) else f"({_RECOVERY_UNREAD})"
     return f"""
@@ -246,6 +254,7 @@ SELECT json_build_object(
     'archiver', CASE WHEN current_setting('archive_mode') <> 'off' THEN ({_ARCHIVER}) END,
     'history', CASE WHEN NOT here.in_recovery THEN pg_read_file(
         'pg_wal/' || substr(pg_walfile_name(here.current_lsn), 1, 8) || '.history', 0, 1000000, true) END,
+    'summarized', {_SUMMARIZED if major >= 17 else "NULL"},
     'has_proof', {HAS_PROOF})
 FROM here
 """

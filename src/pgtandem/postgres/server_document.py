@@ -54,6 +54,7 @@ def parse_server(
         history=parse_history(document.get("history") or ""),
         redo_lsn=_lsn(document["redo"]["lsn"]),
         redo_age_seconds=_seconds(document["redo"]["age_seconds"]),
+        summarized=_summarized(document.get("summarized")),
         replay_hold=_replay_hold(document["replay_hold"]) if document["replay_hold"] else None,
     )
 
@@ -76,6 +77,10 @@ def _setting(row: Sequence[Any], major: int) -> Setting:
 
 def _lsn(text: str | None) -> Lsn | None:
     return None if text is None else Lsn.parse(text)
+
+
+def _summarized(row: Document | None) -> Mapping[Timeline, Lsn] | None:
+    return None if row is None else {Timeline(int(number)): Lsn.parse(text) for number, text in row.items()}
 
 
 def _oldest(row: Document) -> Lsn | None:

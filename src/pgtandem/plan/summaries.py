@@ -18,7 +18,8 @@ def lacks_summaries(server: Server, top: Server, parent: Backup) -> bool:
     for timeline, left in path:
         if timeline < parent.timeline:
             continue
-        known = server.summarized.get(timeline)
+        # Of what it has not looked at yet it summarizes from its oldest WAL on, up to each checkpoint.
+        known = server.summarized.get(timeline, server.oldest_lsn)
         if known is None or known > begin:
             return True
         if left is not None:

@@ -39,6 +39,31 @@ class Hidden:
         return "***"
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Texts, and how many there are."""
+
+    texts: list[str] = field(default_factory=list)
+    count: int = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "count", len(self.texts))
+
+
+def test_what_is_made_anew_is_never_shared_and_what_is_computed_follows() -> None:
+    first, second = Counted(), Counted()
+    first.texts.append("a")
+    assert (second.texts, first.count, Counted(["a", "b"]).count) == ([], 0, 2)
+    assert replace(second, texts=["c"]).count == 1
+
+
+def test_missing_and_unknown_words_are_refused_as_by_any_function() -> None:
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'left'"):
+        Pair()  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="unexpected keyword argument 'middle'"):
+        Pair("a", middle="m")  # type: ignore[call-arg]
+
+
 def test_equal_fields_make_equal_values() -> None:
     assert Pair("a") == Pair("a", "r")
     assert Pair("a") != Pair("b")

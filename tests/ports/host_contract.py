@@ -92,6 +92,21 @@ class HostFilesContract:
 
         finish(scenario())
 
+    def test_stamp_is_another_one_once_a_file_was_written(self, host: Host, place: str) -> None:
+        """Or it is none at all, everywhere, on a host that would have to run a program for it."""
+
+        async def scenario() -> None:
+            assert await host.stamp(f"{place}/a") is None
+            await host.write_file(f"{place}/a", b"one")
+            first = await host.stamp(f"{place}/a")
+            assert await host.stamp(f"{place}/a") == first
+            await host.write_file(f"{place}/a", b"two")
+            second = await host.stamp(f"{place}/a")
+            assert (first is None) == (second is None)
+            assert first is None or second != first
+
+        finish(scenario())
+
     @pytest.mark.parametrize("name", ODD_NAMES)
     def test_names_need_no_quoting(self, host: Host, place: str, name: str) -> None:
         async def scenario() -> None:

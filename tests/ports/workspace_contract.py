@@ -68,6 +68,12 @@ class WorkspaceContract:
         workspace.forget_node("db1")
         assert workspace.built_nodes() == (other,)
 
+    def test_versions_are_remembered_in_place_of_earlier_ones(self, workspace: Workspace, reopen: Reopen) -> None:
+        assert workspace.versions() == {}
+        workspace.remember_versions({"here /bin/postgres 1": "17.1", "here /opt/postgres 1": "18.4"})
+        workspace.remember_versions({"here /bin/postgres 2": "17.2"})
+        assert reopen().versions() == {"here /bin/postgres 2": "17.2"}
+
     def test_login_is_a_name(self, workspace: Workspace) -> None:
         assert workspace.login()
 

@@ -4,7 +4,7 @@ Nothing of the user's own libpq set-up reaches these connections: while one is m
 environment (parameters could override most of them, but not PGTZ, PGDATESTYLE and PGGEQO, and PGSERVICE or
 PGOPTIONS add to what is given), and the passfile is one that cannot exist.
 psycopg is imported when the first connection is made, or a moment after `load_driver_soon`: it takes longer than all
-the rest of a command's start.
+the rest of a command's start. Programs that were begun side by side with that connection run meanwhile.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ import os
 import socket
 import ssl
 import struct
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -24,6 +25,7 @@ from pgtandem.ports.pgbouncer import ConsoleAccess
 from pgtandem.postgres.pgbouncer import CONSOLE
 from pgtandem.postgres.versions import OLDEST
 
+_BEGIN_SECONDS = 0.004  # for whoever looks at the same time to begin the programs that it waits for
 _IDLE_SECONDS = 0.06  # long enough for a command to have begun what it waits for, or to have connected
 _CALL_DEADLINE_SECONDS = 35.0  # above the session's statement_timeout: who is merely slow gets to say so
 
@@ -64,6 +66,7 @@ class PsycopgDatabase:
         raise DatabaseUnreachable(f"node {node}", why)
 
     async def console(self, access: ConsoleAccess, *, deadline_seconds: float = 5) -> PgbouncerSession:
+        await _others_begin()
         import psycopg
 
         title = f"PgBouncer {access.name}"
@@ -89,6 +92,7 @@ class PsycopgDatabase:
             raise DatabaseUnreachable(title, why_of(error, access.password)) from None
 
     async def _connect(self, access: Access, way: Mapping[str, str], deadline_seconds: float) -> PsycopgSession:
+        await _others_begin()
         import psycopg
 
         node = f"node {access.node}"
@@ -114,6 +118,12 @@ class PsycopgDatabase:
             raise DatabaseUnreachable(node, why_of(error, access.password)) from None
         except psycopg.Error as error:
             raise DatabaseRefused(node, "open a session", why_of(error, access.password)) from None
+
+
+async def _others_begin() -> None:
+    """Only where the driver is still to be imported, which lets nobody else go on."""
+    if "psycopg" not in sys.modules:
+        await asyncio.sleep(_BEGIN_SECONDS)
 
 
 def load_driver_soon() -> None:

@@ -1,5 +1,5 @@
-"""The folder `.pgtandem` beside the topology file: secrets, passfile, journal, lock and the nodes that were
-built.
+"""The folder `.pgtandem` beside the topology file: secrets, passfile, journal, lock, the nodes that were built, and
+what programs said of their version.
 
 It belongs to who runs pgtandem (root or not), never to the servers' account, and nobody else can read it.
 Files are replaced whole and durably; the journal is appended to, line by line.
@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 from pgtandem.adapters.hosts.account import current_account, login, owner_name
 from pgtandem.adapters.hosts.files import read_file, replace_file, sync_folder, write_all
@@ -91,6 +91,14 @@ class FolderWorkspace:
                 next_step=f"chmod 600 {shown(path)}",
             )
         return Secret(text.strip("\r\n"))
+
+    def versions(self) -> Mapping[str, str]:
+        document = _parsed(self._read("versions.json")) or {}
+        return document if _is_texts(document) else {}
+
+    def remember_versions(self, versions: Mapping[str, str]) -> None:
+        with contextlib.suppress(PgtandemError):
+            self._replace("versions.json", _document(dict(versions)))
 
     @contextmanager
     def lock(self, command: str) -> Iterator[None]:
@@ -191,7 +199,7 @@ class FolderWorkspace:
         if not content:
             return {}
         document = _parsed(content)
-        if isinstance(document, dict) and all(isinstance(value, str) for value in document.values()):
+        if _is_texts(document):
             return document
         self._refuse("read", "secrets.json", "It is not what pgtandem wrote: a JSON object of texts.")
 
@@ -303,6 +311,10 @@ def _parsed(content: bytes) -> Any:
         return json.loads(content)
     except ValueError:
         return None
+
+
+def _is_texts(document: Any) -> TypeGuard[dict[str, str]]:
+    return isinstance(document, dict) and all(isinstance(value, str) for value in document.values())
 
 
 def _masked(value: Any) -> str:

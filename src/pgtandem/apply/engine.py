@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from pgtandem.apply.context import Context
-from pgtandem.apply.effects import EFFECTS
+from pgtandem.apply.effects import effect_of
 from pgtandem.apply.report import Report
 from pgtandem.errors import Family, PgtandemError
 from pgtandem.model.facts import Unknown
@@ -55,15 +55,17 @@ async def carry_out(
     command: str,
     *,
     asks: bool = True,
+    urgent: bool = False,
 ) -> Outcome:
     """Makes the answer to `question` empty. Raises PgtandemError: refused plans, failed steps, PT-6001 at the end.
 
     `asks` says whether `approve` asks a person, who takes time: then the cluster is looked at again afterwards. Nobody
-    else's pgtandem changes it meanwhile, since the lock is held from before the first look.
+    else's pgtandem changes it meanwhile, since the lock is held from before the first look. `urgent` says that writes
+    wait: nothing is looked at that decides nothing.
     """
     with world.workspace.lock(command):
         try:
-            outcome = await _rounds(topology, world, question, approve, report, command, asks)
+            outcome = await _rounds(topology, world, question, approve, report, command, asks, urgent)
         except PgtandemError as refusal:
             if refusal.code.family is Family.PLAN:
                 # The journal tells of it as well; what it could not take must not hide the refusal itself.
@@ -92,8 +94,9 @@ async def _rounds(
     report: Report,
     command: str,
     asks: bool,
+    urgent: bool,
 ) -> Outcome:
-    observer = Observer(topology, world, try_paths=True)
+    observer = Observer(topology, world, try_paths=True, urgent=urgent)
     context = Context(topology, world, observer, report)
     observed = await observer.cluster()
     plan = question(topology, observed)
@@ -110,6 +113,7 @@ async def _rounds(
             approved = plan.highest_risk
         report.round_started(plan, number)
         await _Run(context, plan, command).all()
+        observer.remember_versions()
         done += len(plan.steps)
         observed, before = await observer.cluster(), plan
         plan = question(topology, observed)
@@ -158,6 +162,8 @@ class _Run:
         self.command = command
         self.clock = context.world.clock
         self.paused_at: float | None = None
+        # All of them now: nothing of what is to be done may turn out to be missing half way.
+        self.effects = {step.kind: effect_of(step.kind) for step in plan.steps}
 
     async def all(self) -> None:
         """Starts every step as soon as what it needs is done; the first failure lets the others under way finish.
@@ -215,7 +221,7 @@ class _Run:
                 await self._expect(step)
                 context.report.step_started(step)
                 self._record("step", step=step.id, kind=step.kind.value, node=step.node, what=step.what)
-                remark = await EFFECTS[step.kind](context, step)
+                remark = await self.effects[step.kind](context, step)
                 await self._prove(step)
         except (PgtandemError, TimeoutError) as failure:
             if not isinstance(failure, PgtandemError) and not limit.expired():

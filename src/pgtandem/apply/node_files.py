@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pgtandem.apply.context import Context
 from pgtandem.errors import PgtandemError
 from pgtandem.model.names import REPLICATION_ROLE
+from pgtandem.model.observed import PostmasterState
 from pgtandem.model.plan import NodeFiles, Step
 from pgtandem.plan.desired import PASSFILE
 from pgtandem.ports import Host
@@ -17,11 +18,36 @@ from pgtandem.postgres.hba import with_block
 from pgtandem.postgres.versions import has_standby_signal
 
 
+async def write_files(context: Context, step: Step) -> str:
+    """Writes, and makes a running server read it. One that is only starting is looked at again later."""
+    directory = context.node(step.node).data_directory
+    hba = posixpath.join(directory, "pg_hba.conf")
+    before = await context.host(step.node).read_file(hba)
+    await write_node_files(context, step, directory)
+    postmaster = await context.postmaster(step.node)
+    if postmaster is not None and postmaster.state not in (PostmasterState.STARTING, PostmasterState.STOPPING):
+        session = await context.session(step.node)
+        wrong = [rule for rule in (await session.observe(None)).hba if rule.broken]
+        if wrong:
+            # With it the server would go on as before, and not start any more.
+            if before is not None:
+                await context.host(step.node).write_file(hba, before)
+            raise PgtandemError(
+                "PT-4010",
+                f"pg_hba.conf of {step.node} has a record that the server cannot read",
+                why="; ".join(f"Line {rule.line}: {rule.error}" for rule in wrong[:3]) + ". The file is as it was.",
+                next_step="correct lines under [pg_hba], or the records in that file that are not pgtandem's",
+            )
+        await session.reload()
+    return ""
+
+
 async def write_node_files(context: Context, step: Step, directory: str) -> None:
     """Writes `step.files` into a data directory (or one in the making).
 
     What makes it a standby comes first: a directory that is to be one must never be able to start as a primary. It is
-    never taken away here; that is what promotion does.
+    never taken away here; that is what promotion does. What is as it should be is not written again: each file costs
+    two waits for the disk, and writes may pause meanwhile.
     """
     files, host = step.files, context.host(step.node)
     assert files is not None
@@ -32,9 +58,10 @@ async def write_node_files(context: Context, step: Step, directory: str) -> None
             await _write(host, directory, RECOVERY_FILE, files.text(RECOVERY_FILE))
     await host.make_directory(posixpath.join(directory, "pgtandem"))
     await _write(host, directory, PASSFILE, _passfile(context, files))
-    await _write(host, directory, SYSTEM_FILE, await system_identifier(context, step, directory) + "\n")
-    for path, text in files.texts:
-        await _write(host, directory, path, text)
+    system = files.system_identifier or await system_identifier(context, step, directory)
+    for path, text in ((SYSTEM_FILE, f"{system}\n"), *files.texts):
+        if await host.read_file(posixpath.join(directory, path)) != text.encode():
+            await _write(host, directory, path, text)
     await _change(host, directory, "pg_hba.conf", lambda text: with_block(text, files.hba_block))
     await _change(host, directory, "postgresql.conf", with_include)
 

@@ -17,7 +17,9 @@ from pgtandem.ports import SUPERUSER_SECRET, World
 from pgtandem.postgres.conninfo import render_passfile
 
 
-async def change(topology: Topology, world: World, question: Question, *, yes: bool, command: str) -> Outcome:
+async def change(
+    topology: Topology, world: World, question: Question, *, yes: bool, command: str, urgent: bool = False
+) -> Outcome:
     """Carries the answer to a question out, with the user's consent. Raises PgtandemError."""
     narrator = Narrator()
 
@@ -29,7 +31,7 @@ async def change(topology: Topology, world: World, question: Question, *, yes: b
         return consent(plan, topology, yes=yes, command=command, before=approved is None)
 
     try:
-        outcome = await carry_out(topology, world, question, approve, narrator, command, asks=not yes)
+        outcome = await carry_out(topology, world, question, approve, narrator, command, asks=not yes, urgent=urgent)
     finally:
         narrator.finish()
     if outcome.declined:

@@ -119,13 +119,15 @@ class NodeFiles:
     """The files of pgtandem in one data directory, by relative path, and the two owned parts of shared files.
 
     `standby` says whether standby.signal must be there. The passfile is not among `texts`: it holds secrets, so it is
-    made at the moment of writing, with one line per node in `passfile_nodes` ((address, port)).
+    made at the moment of writing, with one line per node in `passfile_nodes` ((address, port)). `system_identifier` is
+    that of the data directory, "" where it is read when the files are written.
     """
 
     texts: tuple[tuple[str, str], ...]
     hba_block: str
     standby: bool
     passfile_nodes: tuple[tuple[str, int], ...]
+    system_identifier: str = ""
 
     def text(self, path: str) -> str:
         """Raises KeyError for a path that is not among the texts."""

@@ -3,7 +3,6 @@
 import asyncio
 import posixpath
 from collections.abc import Mapping
-from dataclasses import replace
 
 from pgtandem.model.beyond import Beyond
 from pgtandem.model.facts import Absent, Fact, Known, Unknown
@@ -22,8 +21,8 @@ _SECONDS = 5.0
 
 async def observe_beyond(
     topology: Topology, world: World, seen: Mapping[NodeName, ObservedNode]
-) -> dict[NodeName, ObservedNode]:
-    """The looks at primaries that are down, with what only they have; none while a primary runs."""
+) -> dict[NodeName, Fact[Beyond]]:
+    """What only primaries that are down have, of each of them; none while a primary runs."""
     if any(node.running is not None and not node.running.in_recovery for node in seen.values()):
         return {}
     wanted: dict[NodeName, Lsn] = {}
@@ -37,7 +36,7 @@ async def observe_beyond(
         if isinstance(node.postmaster, Absent) and received and (claims_primary(node) or is_fenced(node)):
             wanted[name] = max(received)
     found = await asyncio.gather(*(_read(topology, world, name, seen[name], since) for name, since in wanted.items()))
-    return {name: replace(seen[name], beyond=fact) for name, fact in zip(wanted, found, strict=True)}
+    return dict(zip(wanted, found, strict=True))
 
 
 async def _read(topology: Topology, world: World, name: NodeName, seen: ObservedNode, since: Lsn) -> Fact[Beyond]:

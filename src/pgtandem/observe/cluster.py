@@ -16,6 +16,7 @@ from pgtandem.model.observed import (
     DiskSpace,
     FormerNode,
     KeysOnHost,
+    LocalWal,
     Marker,
     Observed,
     ObservedHost,
@@ -40,7 +41,7 @@ from pgtandem.observe.passwords import observe_passwords
 from pgtandem.observe.paths import is_leftover, is_replaced
 from pgtandem.observe.pgbouncers import observe_pgbouncers
 from pgtandem.observe.places import blocked_places, claimed_places
-from pgtandem.observe.programs import observe_programs
+from pgtandem.observe.programs import Versions, observe_programs
 from pgtandem.observe.stream import observe_stream
 from pgtandem.observe.system import observe_system
 from pgtandem.observe.tls import observe_authority, observe_tls, open_session
@@ -63,14 +64,17 @@ from pgtandem.ports import (
 class Observer:
     """Looks at the nodes of one topology, again and again. What cannot change within a command is asked once."""
 
-    def __init__(self, topology: Topology, world: World, *, try_paths: bool = False) -> None:
-        """With `try_paths` every host also tries whether it reaches every node: for plans."""
+    def __init__(self, topology: Topology, world: World, *, try_paths: bool = False, urgent: bool = False) -> None:
+        """With `try_paths` every host also tries whether it reaches every node: for plans. Where it is `urgent`, other
+        servers of the hosts, of which only remarks are made, are not listed."""
         self.topology = topology
         self.world = world
         self._try_paths = try_paths
+        self._neighbours = not urgent
         self._hosts: dict[str, ObservedHost] | None = None
         self._programs: dict[str, Fact[Programs]] = {}
         self._asking_for_programs: dict[str, asyncio.Lock] = {}
+        self._versions = Versions(world.workspace.versions())
         self._systems: dict[str, System] = {}
         self._asking_for_systems: dict[str, asyncio.Lock] = {}
 
@@ -85,13 +89,15 @@ class Observer:
         obstacle, authority = await self._before_archive(archive), observe_authority(self.topology, self.world)
         seen = dict(zip(names, await self._places(seen_nodes), strict=True))
         astray = [name for name in names if _astray(seen, name)]
-        if astray:
-            looks = await asyncio.gather(*(self._with_wal(name, seen[name]) for name in astray))
-            seen |= dict(zip(astray, looks, strict=True))
-        for name in [*astray, *(name for name in names if _counts_from_nothing(seen[name]))][:1]:
-            archive = await self._with_segments(archive, seen[name])
+        counting = [*astray, *(name for name in names if _counts_from_nothing(seen[name]))]
+        looks, archive, beyond = await asyncio.gather(
+            asyncio.gather(*(self._local_wal(name, seen[name]) for name in astray)),
+            self._with_segments(archive, seen[counting[0]] if counting else None),
+            observe_beyond(self.topology, self.world, seen),
+        )
+        seen |= {name: replace(seen[name], wal=wal) for name, wal in zip(astray, looks, strict=True)}
+        seen |= {name: replace(seen[name], beyond=fact) for name, fact in beyond.items()}
         archive = await self._with_newer(archive, seen)
-        seen |= await observe_beyond(self.topology, self.world, seen)
         stream = await observe_stream(self.topology, self.world, seen, self.world.workspace.secret(REPLICATION_SECRET))
         passwords, now = observe_passwords(self.world.workspace), self.world.clock.now()
         return Observed(
@@ -128,6 +134,12 @@ class Observer:
 
     async def node(self, name: NodeName) -> ObservedNode:
         return await self._look(self.topology.node(name))
+
+    def remember_versions(self) -> None:
+        """So that the next command need not ask the same programs. For who holds the lock."""
+        news = self._versions.news
+        if news:
+            self.world.workspace.remember_versions(news)
 
     def forget_programs(self) -> None:
         """After programs were copied, or an account was made."""
@@ -186,13 +198,14 @@ class Observer:
     def _behind(self, node: Node) -> Host:
         return self.world.host(node.host)
 
-    async def _with_wal(self, name: NodeName, seen: ObservedNode) -> ObservedNode:
+    async def _local_wal(self, name: NodeName, seen: ObservedNode) -> Fact[LocalWal]:
         node, control = self.topology.node(name), seen.control
         assert control is not None
-        return replace(seen, wal=await observe_local_wal(self.world.host(node.host), node.data_directory, control))
+        return await observe_local_wal(self.world.host(node.host), node.data_directory, control)
 
-    async def _with_segments(self, found: Fact[ArchiveFolder], seen: ObservedNode) -> Fact[ArchiveFolder]:
-        archive, control = self.topology.archive, seen.control
+    async def _with_segments(self, found: Fact[ArchiveFolder], seen: ObservedNode | None) -> Fact[ArchiveFolder]:
+        """Counted for one of the nodes, in whose name all segments are."""
+        archive, control = self.topology.archive, seen.control if seen else None
         if archive is None or control is None or not isinstance(found, Known):
             return found
         system, size = control.system_identifier, control.wal_segment_bytes
@@ -301,13 +314,15 @@ class Observer:
     async def _programs_on(self, host: Host) -> Fact[Programs]:
         async with self._asking_for_programs.setdefault(host.name, asyncio.Lock()):
             if host.name not in self._programs:
-                self._programs[host.name] = await observe_programs(host, self.topology)
+                self._programs[host.name] = await observe_programs(host, self.topology, self._versions)
             return self._programs[host.name]
 
     async def _system_of(self, host: Host) -> System:
         async with self._asking_for_systems.setdefault(host.name, asyncio.Lock()):
             if host.name not in self._systems:
-                self._systems[host.name] = await observe_system(host, self.topology, self._programs_on(host))
+                self._systems[host.name] = await observe_system(
+                    host, self.topology, self._programs_on(host), listed=self._neighbours
+                )
             return self._systems[host.name]
 
     async def _server(self, node: Node, postmaster: Fact[Postmaster], password: Secret | None) -> Fact[Server]:

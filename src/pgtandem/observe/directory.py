@@ -3,6 +3,7 @@
 import asyncio
 import json
 import posixpath
+from collections.abc import Sequence
 
 from pgtandem.model.facts import ABSENT, Fact, Known, Unknown
 from pgtandem.model.names import REPLICATION_ROLE, NodeName, Secret
@@ -47,10 +48,12 @@ async def observe_directory(
         entries = await host.list_directory(path)
         if not entries:
             return ABSENT
-        # Asked side by side: over a long line the answers come together.
-        read = await asyncio.gather(*(_text(host, posixpath.join(path, name)) for name in _READ))
+        # Asked side by side: over a long line the answers come together. The program takes longest, so it goes first.
+        control, read = await asyncio.gather(
+            _control(host, path, programs, entries),
+            asyncio.gather(*(_text(host, posixpath.join(path, name)) for name in _READ)),
+        )
         texts = dict(zip(_READ, read, strict=True))
-        control = await _control(host, path, programs, texts["PG_VERSION"])
         marker, records = _marker(texts[MARKER_FILE]), texts["pg_hba.conf"] or ""
         replaced = topology.adoption.roles if topology.adoption else ()
         return Known(
@@ -129,8 +132,8 @@ def passfile_ok(text: str | None, topology: Topology, password: Secret | None) -
     return all(any(line.startswith(start) for line in text.splitlines()) for start in stars.splitlines())
 
 
-async def _control(host: Host, path: str, programs: str, version: str | None) -> Fact[ControlData]:
-    if version is None:
+async def _control(host: Host, path: str, programs: str, entries: Sequence[str]) -> Fact[ControlData]:
+    if "PG_VERSION" not in entries:
         return ABSENT
     if not programs:
         return Unknown("there is no pg_controldata of this version")

@@ -20,11 +20,13 @@ _LIST_CLUSTERS, _REGISTER = "/usr/bin/pg_lsclusters", "/etc/postgresql"
 _OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
 
 
-async def observe_system(host: Host, topology: Topology, programs: Awaitable[Fact[Programs]]) -> System:
+async def observe_system(
+    host: Host, topology: Topology, programs: Awaitable[Fact[Programs]], *, listed: bool
+) -> System:
     """Nothing of it decides whether data is safe, so what cannot be read is left out. `programs` are looked for side by
-    side with what takes as long: Debian's list of clusters is a program of its own."""
-    found, system, listed = await asyncio.gather(programs, _what_it_runs_on(host), _clusters(host))
-    return await _with_others(host, topology, found, replace(system, clusters=listed))
+    side with what takes as long: Debian's list of clusters is a program of its own, run where it is to be `listed`."""
+    found, system, clusters = await asyncio.gather(programs, _what_it_runs_on(host), _clusters(host, listed))
+    return await _with_others(host, topology, found, replace(system, clusters=clusters))
 
 
 async def _what_it_runs_on(host: Host) -> System:
@@ -42,12 +44,14 @@ async def _what_it_runs_on(host: Host) -> System:
     return system
 
 
-async def _clusters(host: Host) -> tuple[HostCluster, ...] | None:
+async def _clusters(host: Host, listed: bool) -> tuple[HostCluster, ...] | None:
     try:
         if not await host.can_execute(_LIST_CLUSTERS):
             return None
         # A program in Perl: it takes longer than asking a server.
-        return parse_clusters((await host.look([_LIST_CLUSTERS, "-h"])).text if await _registered(host) else "")
+        return parse_clusters(
+            (await host.look([_LIST_CLUSTERS, "-h"])).text if listed and await _registered(host) else ""
+        )
     except HostFailure:
         return None
 

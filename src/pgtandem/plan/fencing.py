@@ -1,5 +1,7 @@
 """Keeping a node from ever coming up as a primary again: the one step that every role change begins with."""
 
+from dataclasses import replace
+
 from pgtandem.model.names import NodeName
 from pgtandem.model.plan import Condition, Risk, Step, StepKind
 from pgtandem.plan.desired import desired_files
@@ -17,6 +19,8 @@ def fence(
 ) -> str:
     """Writes what makes the node a standby, whoever starts it next. Returns the step's id."""
     step_id = f"{name}.fence"
+    control = draft.wish.seen(name).control
+    files = desired_files(draft.wish, name)
     draft.add(
         Step(
             step_id,
@@ -28,7 +32,7 @@ def fence(
             needs=needs,
             expects=(*expects, Condition("data_is_ours", name, name)),
             undo=undo,
-            files=desired_files(draft.wish, name),
+            files=replace(files, system_identifier=control.system_identifier) if control else files,
         )
     )
     return step_id

@@ -108,6 +108,11 @@ class Host(Protocol):
         """Whether the account may execute the program."""
         ...
 
+    async def stamp(self, path: str) -> str | None:
+        """What is another one whenever the file is another one, or was written; None where there is no such file, and
+        where finding it out would take as long as a program."""
+        ...
+
     async def program_directories(self, major: int) -> Sequence[tuple[str, str]]:
         """Folders that may hold the server programs of a major version, with their origin ("embedded" or "system"),
         best first."""

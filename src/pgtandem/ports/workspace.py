@@ -67,6 +67,14 @@ class Workspace(Protocol):
         """The password in such a file (its one line). Raises PgtandemError PT-1002, also where others may read it."""
         ...
 
+    def versions(self) -> Mapping[str, str]:
+        """What programs said of their version, by what was remembered with it; nothing where nothing was."""
+        ...
+
+    def remember_versions(self, versions: Mapping[str, str]) -> None:
+        """In place of what was remembered before. Whoever cannot remember asks the programs again."""
+        ...
+
     def lock(self, command: str) -> AbstractContextManager[None]:
         """Holds the cluster's lock. Raises PgtandemError PT-5001, naming the holder, when another has it."""
         ...

@@ -86,6 +86,12 @@ class SimHost:
         return isinstance(found, SimFile) and bool(found.mode & 0o100)
 
     @port_call(changes=False)
+    async def stamp(self, path: str) -> str | None:
+        await self._reach()
+        found = self.machine.files.find(_checked(path))
+        return f"{hash(found.content)} {found.payload!r}" if isinstance(found, SimFile) else None
+
+    @port_call(changes=False)
     async def program_directories(self, major: int) -> Sequence[tuple[str, str]]:
         await self._reach()
         path = f"/usr/lib/postgresql/{major}/bin"

@@ -27,6 +27,7 @@ class MemoryWorkspace:
         self._root_certificate = ""
         self._tokens = 0
         self.given: dict[str, str] = {}
+        self._versions: Mapping[str, str] = {}
 
     def secret(self, name: str) -> Secret | None:
         self._begin("secret", name, changes=False)
@@ -71,6 +72,14 @@ class MemoryWorkspace:
 
     def given_secret(self, path: str) -> Secret:
         return Secret(self.read_given(path).strip("\r\n"))
+
+    def versions(self) -> Mapping[str, str]:
+        return self._versions
+
+    def remember_versions(self, versions: Mapping[str, str]) -> None:
+        call = self._begin("remember_versions", "")
+        self._versions = dict(versions)
+        self._end(call)
 
     @contextmanager
     def lock(self, command: str) -> Iterator[None]:
@@ -119,7 +128,7 @@ class MemoryWorkspace:
     def clear(self) -> None:
         call = self._begin("clear", "")
         self._secrets, self._journal, self._nodes, self._passfile = {}, [], (), ""
-        self._root_certificate = ""
+        self._root_certificate, self._versions = "", {}
         self._end(call)
 
     def _begin(self, method: str, subject: str, *, changes: bool = True) -> Call:

@@ -90,6 +90,15 @@ def is_executable(path: str) -> bool:
     return os.path.isfile(path) and may(path, os.X_OK)
 
 
+def stamp(path: str) -> str | None:
+    """Device, inode, size and the moments of its last changes; whoever sets those back cannot set back the last one."""
+    try:
+        info = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return f"{info.st_dev} {info.st_ino} {info.st_size} {info.st_mtime_ns} {info.st_ctime_ns}"
+
+
 def require_removable(path: str) -> bool:
     """Whether there is a folder to remove. Raises OSError or ValueError for what must not be removed."""
     parts = path.split("/")

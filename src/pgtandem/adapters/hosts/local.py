@@ -94,6 +94,11 @@ class LocalHost:
         with self._looking(f"could not look at {shown(path)}"):
             return files.is_executable(absolute(path))
 
+    async def stamp(self, path: str) -> str | None:
+        # With all rights, as programs are looked for: it tells nothing of what is in the file.
+        with self._failing(f"could not look at {shown(path)}"):
+            return files.stamp(absolute(path))
+
     async def program_directories(self, major: int) -> Sequence[tuple[str, str]]:
         # Looked for with all rights: the caller asks `can_execute`, and copies what only root can reach.
         return programs.find_program_directories(major, _search_path())

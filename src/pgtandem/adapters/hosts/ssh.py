@@ -147,6 +147,10 @@ class SshHost:
         with self._naming(f"could not look at {shown(path)}"):
             return (await self._ask("looking at a file", "executable", absolute(path))).exit_code == 0
 
+    async def stamp(self, path: str) -> str | None:
+        absolute(path)
+        return None  # the helper would have to run `stat`, and that has other options on every system
+
     async def program_directories(self, major: int) -> Sequence[tuple[str, str]]:
         folders = [folder.format(major=major) for folder in PROGRAM_FOLDERS]
         answer = await self._ask("looking for programs", "programs", *folders)

@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
         return plan_failover(topology, observed, chosen, dead=options.the_primary_is_dead)
 
     async def work(world: World) -> Outcome:
-        outcome = await change(topology, world, question, yes=options.yes, command="failover")
+        outcome = await change(topology, world, question, yes=options.yes, command="failover", urgent=True)
         if not outcome.declined:
             write_client_passfile(topology, world)
         return outcome

@@ -220,6 +220,20 @@ def test_a_file_that_is_not_included_and_a_password_that_others_may_read_are_tol
     pooled.is_well()
 
 
+def test_a_folder_that_the_account_may_not_write_in_is_told_before_anything_is_done(pooled: Pooled) -> None:
+    closed = pooled.folder / "closed"
+    closed.mkdir(mode=0o555)
+    pooled.topology["pgbouncers"]["pool1"]["file"] = str(closed / "databases.ini")
+    pooled.write()
+    said = " ".join(pooled.run("plan").out.split())
+    assert "databases.ini is out of reach" in said
+    assert "may not write in it" in said
+    assert "Then: chmod" in said or "Then: chown" in said
+    pooled.topology["pgbouncers"]["pool1"]["file"] = str(pooled.folder / "led" / "databases.ini")
+    pooled.write()
+    pooled.is_well()
+
+
 @pytest.mark.chaos
 @pytest.mark.timeout(3600)
 def test_killed_at_every_line_of_the_journal_clients_see_no_error_and_go_on_after_the_next_command(

@@ -24,6 +24,8 @@ _RECEIVE_SECONDS = 20.0
 _PROMOTE_SECONDS = 120.0
 _END_SECONDS = 20.0
 
+_UNDONE = "pgtandem status   (nobody was promoted: the old primary goes on; then try again)"
+
 
 async def checkpoint(context: Context, step: Step) -> str:
     """Raises PgtandemError PT-4003 where it does not end within an hour."""
@@ -76,6 +78,7 @@ async def confirm_received(context: Context, step: Step) -> str:
             "PT-4041",
             f"{step.upstream} was not shut down cleanly",
             why=f"Its control file says: {control.state}. What its standbys lack cannot be known.",
+            next_step=_UNDONE,
         )
     session = await context.session(step.node)
     at: Lsn | None = None
@@ -90,6 +93,7 @@ async def confirm_received(context: Context, step: Step) -> str:
             "PT-4041",
             f"{step.node} does not have the last record of {step.upstream}",
             why=f"That begins at {control.checkpoint_lsn}, and {step.node} has replayed up to {at}.",
+            next_step=_UNDONE,
         )
     return ""
 

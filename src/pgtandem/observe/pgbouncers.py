@@ -1,6 +1,7 @@
 """A look at a PgBouncer: the file that pgtandem writes for it, and what its admin console says."""
 
 import asyncio
+import posixpath
 from collections.abc import Mapping
 
 from pgtandem.errors import PgtandemError
@@ -23,10 +24,15 @@ async def _look(world: World, pgbouncer: Pgbouncer) -> ObservedPgbouncer:
 
 
 async def _file(world: World, pgbouncer: Pgbouncer) -> Fact[str]:
+    """Absent where it can be written; Unknown where it is not there and its folder is nobody's to write in."""
+    host = world.host(pgbouncer.host)
     try:
-        content = await world.host(pgbouncer.host).read_file(pgbouncer.file)
+        content = await host.read_file(pgbouncer.file)
+        obstacle = await host.obstacle(posixpath.dirname(pgbouncer.file)) if content is None else None
     except PgtandemError as failure:
         return Unknown(failure.why or failure.what, failure.next_step)
+    if obstacle is not None:
+        return Unknown(f"{obstacle.path}: {obstacle.why}", obstacle.remedy)
     return ABSENT if content is None else Known(content.decode(errors="replace"))
 
 

@@ -230,8 +230,8 @@ def _resume(
 def _out_of_reach(pgbouncer: Pgbouncer, seen: ObservedPgbouncer) -> Iterator[str]:
     if isinstance(seen.file, Unknown):
         yield (
-            f"{WARNING}PgBouncer {pgbouncer.name} is left as it is: {pgbouncer.file} cannot be looked at. "
-            f"{seen.file.sentence}"
+            f"{WARNING}PgBouncer {pgbouncer.name} is left as it is: {pgbouncer.file} is out of reach. "
+            f"{seen.file.sentence}{f' Then: {seen.file.next_step}.' if seen.file.next_step else ''}"
         )
     elif isinstance(seen.console, Unknown):
         written = "is there" if not isinstance(seen.file, Absent) else "is written"

@@ -24,11 +24,19 @@ from pgtandem.cli.json_views import (
 from pgtandem.cli.show_bench import bench_json
 from pgtandem.doctor.diagnose import RULES
 from pgtandem.errors import PgtandemError, Problem
+from pgtandem.model.facts import Known
+from pgtandem.model.stream import ObservedStream
 from pgtandem.model.topology import Durability
 
-POOLED = replace(values.HELD_TRIO, pgbouncers=values.POOLED.pgbouncers)
+assert values.HELD_TRIO.archive is not None
+POOLED = replace(
+    values.HELD_TRIO,
+    pgbouncers=values.POOLED.pgbouncers,
+    archive=replace(values.HELD_TRIO.archive, stream=True),
+)
+STREAMED = Known(ObservedStream(there=True, running=True, received_seconds=3.0))
 SHAPES = {
-    "status --json": status_json(POOLED, values.pooled(values.HELD)),
+    "status --json": status_json(POOLED, replace(values.pooled(values.HELD), stream=STREAMED)),
     "plan --json": plan_json(values.BUILDING, "shop"),
     "doctor --json": doctor_json(*values.DIAGNOSED),
     "doctor explain --json": rules_json(list(RULES.values())),

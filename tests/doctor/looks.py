@@ -50,9 +50,18 @@ zone = "a"
 synchronous = "any 1"
 """
 FOREIGN = PAIR.replace('directory = "archive"', 'command = "pgbackrest archive-push %p"\nrestore = "get %f %p"')
+STREAMED = PAIR + "stream = true\n"
 LATE = PAIR + '[nodes.db3]\nport = 5434\napply_delay = "1h"\n'
 POOLED = PAIR + '[pgbouncers.pool1]\nport = 6432\nfile = "/etc/pool.ini"\ndatabases.shop = "postgres"\n'
-FILES = {"pooled": POOLED, "foreign": FOREIGN, "late": LATE, "pair": PAIR, "trio": TRIO, "hosts": HOSTS}
+FILES = {
+    "streamed": STREAMED,
+    "pooled": POOLED,
+    "foreign": FOREIGN,
+    "late": LATE,
+    "pair": PAIR,
+    "trio": TRIO,
+    "hosts": HOSTS,
+}
 _BIG = DiskSpace(1 << 43, 1 << 42, "disk2")
 
 

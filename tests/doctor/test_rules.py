@@ -140,6 +140,8 @@ PROVOKED: list[tuple[str, str, int, Differences]] = [
     ("ARC18", "pair", 18, {"archive": "unknown: permission denied"}),
     ("ARC19", "foreign", 18, {}),
     ("ARC20", "pair", 18, {"archive": {"newer": [2]}}),
+    ("ARC21", "streamed", 18, both(server(senders=[]), {"stream": {"running": False}})),
+    ("ARC21", "streamed", 18, both(server(senders=[]), {"stream": {"complaint": "FATAL: no"}})),
     ("RST01", "pair", 18, settings("db2", restore_command="")),
     ("RST01", "pair", 11, {"db2": {"data": {"files": {RECOVERY_FILE: "standby_mode = 'on'\n"}}}}),
     ("RST02", "pair", 18, settings("db2", restore_command="cp /archive/%f %p || true")),

@@ -10,6 +10,7 @@ import pytest
 
 from support.clusters import Cluster
 from support.processes import alive
+from support.provoking import Looks, ids, provokes
 from support.servers import wait_until
 from support.writer import Writer
 
@@ -80,9 +81,12 @@ def whole(cluster: Cluster) -> None:
     assert report["damages"] == []
 
 
-def test_the_receiver_follows_the_primary_and_is_started_again(cluster: Cluster) -> None:
+@provokes("ARC21")
+def test_the_receiver_follows_the_primary_and_is_started_again(cluster: Cluster, looks: Looks) -> None:
     cluster.up()
     cluster.converged()
+    assert cluster.status()["stream"]["state"] == "streaming"
+    looks.take(ids(json.loads(cluster.run("doctor", "--json").out)))
     cluster.ok("backup", "--yes")
     with Writer(cluster) as writer:
         kill_receiver(cluster)
@@ -90,6 +94,10 @@ def test_the_receiver_follows_the_primary_and_is_started_again(cluster: Cluster)
         for killed in pids(cluster):
             os.kill(killed, signal.SIGKILL)
         assert ("start_stream", "db1") in cluster.step_kinds()
+        status = cluster.status()
+        assert status["stream"]["state"] == "down"
+        assert [problem for problem in status["problems"] if "the archive's stream does not run" in problem]
+        looks.take(ids(json.loads(cluster.run("doctor", "--json").out)))
         cluster.ok("apply", "--yes")
         writer.goes_on()
         cluster.ok("switchover", "--yes")

@@ -6,7 +6,7 @@ from pgtandem.apply.context import Context
 from pgtandem.apply.node_files import system_identifier
 from pgtandem.errors import PgtandemError
 from pgtandem.model.lsn import TimelineSwitch
-from pgtandem.model.names import REPLICATION_ROLE
+from pgtandem.model.names import REPLICATION_ROLE, STREAM_NAME
 from pgtandem.model.plan import Condition, Step
 from pgtandem.observe.archived import archive_folder
 from pgtandem.observe.parts import SERVER, Part
@@ -15,7 +15,7 @@ from pgtandem.ports import Host
 from pgtandem.postgres.archive_content import wal_name
 from pgtandem.postgres.conninfo import render_passfile
 from pgtandem.postgres.segments import segment_number, segment_of
-from pgtandem.postgres.stream_scripts import PASSFILE, RECEIVER, SOURCE, START, STARTED, STOP, STREAMED
+from pgtandem.postgres.stream_scripts import LOOK_ANEW, PASSFILE, RECEIVER, SOURCE, START, STARTED, STOP, STREAMED
 
 _STREAM_SECONDS = 60.0
 _ARCHIVE_SECONDS = 120.0
@@ -54,6 +54,9 @@ async def start_stream(context: Context, step: Step) -> str:
     for name in aside:
         await host.rename(posixpath.join(streamed, name), posixpath.join(receiver, "beyond", name))
     await _run(host, START, folder, "start")
+    if not changed and not aside and not await _known(context, step):
+        # It may hang on a connection to a host that is gone.
+        await _run(host, LOOK_ANEW, folder, "wake")
     condition = Condition("archive_streams", step.node)
 
     async def test() -> bool | None:
@@ -70,6 +73,12 @@ async def start_stream(context: Context, step: Step) -> str:
             next_step=f"mend what it names (all of it is in {receiver}/log), and run the same command again",
         )
     return f"kept in {receiver}/beyond, since {step.node} never had it: {', '.join(aside)}" if aside else ""
+
+
+async def _known(context: Context, step: Step) -> bool:
+    """Whether the primary has a connection of the receiver, in whatever state."""
+    server = (await context.observer.nodes({step.node: SERVER})).nodes[step.node].running
+    return server is not None and any(sender.application_name == STREAM_NAME for sender in server.senders)
 
 
 async def _beyond(context: Context, step: Step, host: Host, streamed: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from pgtandem.observe.health import ClusterHealth, NodeHealth, cluster_health
 from pgtandem.observe.samples import STAGES
 from pgtandem.observe.tree import tree_of
 from pgtandem.plan.pgbouncer_health import pgbouncer_in_words
+from pgtandem.plan.stream_health import stream_in_words
 
 _GOOD = ("running", "streaming", "delayed")
 _HEADING = ("node", "role", "state", "follows", "zone", "TL", "lag", "replay lag", *STAGES, "port")
@@ -40,6 +41,8 @@ def status_lines(
     for text in _slots(health):
         lines += _wrapped("slots:    ", text, columns)
     lines += _wrapped("archive:  ", health.archive, columns)
+    if stream := stream_in_words(health.stream):
+        lines += _wrapped("stream:   ", stream, columns)
     if health.backups is not None:
         lines += _wrapped("backups:  ", health.backups, columns)
     if health.tls is not None:

@@ -9,6 +9,7 @@ from pgtandem.doctor.rules import Seen, Severity, rule
 from pgtandem.model.facts import Known, Unknown, value_or_none
 from pgtandem.model.names import NodeName
 from pgtandem.model.server import Server
+from pgtandem.plan.stream_health import stream_health
 from pgtandem.postgres.archive_commands import find_tool, keeper_of
 
 _USE_OURS = 'directory = "..." under [archive] in pgtandem.toml, then pgtandem apply'
@@ -245,7 +246,9 @@ def always_mode(look: Look) -> Iterator[Seen]:
 )
 def no_timeout(look: Look) -> Iterator[Seen]:
     for name, _ in look.primaries():
-        if look.archives(name) and look.number(name, "archive_timeout") == 0:
+        # What is streamed is in the archive too.
+        unseen = not look.topology.streams_to_archive
+        if unseen and look.archives(name) and look.number(name, "archive_timeout") == 0:
             yield _seen(look, name, "archive_timeout")
 
 
@@ -351,3 +354,21 @@ def archive_full(look: Look) -> Iterator[Seen]:
         disk = fact.value.disk
         if disk.free_bytes < min(disk.total_bytes * _FULL_FRACTION, _FULL_BYTES):
             yield Seen(None, f"{disk.free_bytes // 1024**2} MB free at {wanted.directory}")
+
+
+@rule(
+    "ARC21",
+    Severity.HIGH,
+    "WAL is not streamed to the archive, and it should be",
+    why="What was written since the last whole segment is then on the nodes' disks alone, and goes with the primary's. "
+    "The slot of the stream also keeps WAL on the primary, until it passes its cap.",
+    fix="pgtandem apply",
+    by_sql=False,
+)
+def not_streamed(look: Look) -> Iterator[Seen]:
+    primary = look.primary()
+    health = stream_health(look.topology, look.observed, primary[0]) if primary else None
+    if primary and health and health.state in ("down", "not streaming"):
+        said = f": {health.said}" if health.said else ""
+        what = "the receiver does not run" if health.state == "down" else f"the receiver gets nothing{said}"
+        yield Seen(primary[0], what)

@@ -18,6 +18,7 @@ from pgtandem.plan.between_hosts import clocks_apart
 from pgtandem.plan.layout import remarks
 from pgtandem.plan.minor_versions import runs_older
 from pgtandem.plan.pgbouncer_health import PgbouncerHealth, pgbouncer_health, pgbouncer_problems
+from pgtandem.plan.stream_health import StreamHealth, stream_health, stream_problems
 from pgtandem.postgres.archive_commands import keeper_of
 from pgtandem.postgres.conf import RECOVERY_FILE, parse_settings
 from pgtandem.postgres.conninfo import parse_conninfo
@@ -53,7 +54,8 @@ class NodeHealth:
 class ClusterHealth:
     """The whole table, sentences about synchronous commit, the archive and TLS (None without it), and what is wrong,
     gravest first. `archive_waiting_segments` and `archive_age_seconds` tell how many segments are not archived yet, and
-    how long ago the last one was; None where that is not known. `backups` is a sentence, None where there are none."""
+    how long ago the last one was; None where that is not known. `backups` is a sentence, None where there are none.
+    `stream` is the archive's stream, None where none is asked for."""
 
     cluster: str
     primary: NodeName | None
@@ -67,6 +69,7 @@ class ClusterHealth:
     archive_waiting_segments: int | None = None
     archive_age_seconds: float | None = None
     backups: str | None = None
+    stream: StreamHealth | None = None
     pgbouncers: tuple[PgbouncerHealth, ...] = ()
 
 
@@ -77,6 +80,10 @@ def cluster_health(topology: Topology, observed: Observed) -> ClusterHealth:
     server = observed.nodes[primary].running if primary else None
     archiver = server.archiver if server and topology.archives else None
     pgbouncers = pgbouncer_health(topology, observed, primary)
+    stream = stream_health(topology, observed, primary)
+    problems = _problems(topology, observed, nodes, pgbouncers)
+    if primary is not None:
+        problems += stream_problems(stream)
     return ClusterHealth(
         cluster=topology.cluster,
         primary=primary,
@@ -84,12 +91,13 @@ def cluster_health(topology: Topology, observed: Observed) -> ClusterHealth:
         synchronous=_synchronous(topology, observed, primary),
         archive=_archive(topology, observed, primary),
         tls=tls_in_words(topology, observed),
-        problems=(*_problems(topology, observed, nodes, pgbouncers), *backup_problems(observed)),
+        problems=(*problems, *backup_problems(observed)),
         remarks=(*_remarks(topology, observed), *_delayed(nodes)),
         slots=slots(observed),
         archive_waiting_segments=archiver.waiting_segments if archiver else None,
         archive_age_seconds=archiver.last_archived_age_seconds if archiver else None,
         backups=backups_in_words(observed),
+        stream=stream,
         pgbouncers=pgbouncers,
     )
 

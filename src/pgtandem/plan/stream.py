@@ -19,10 +19,16 @@ from pgtandem.postgres.conninfo import render_conninfo
 from pgtandem.postgres.stream_scripts import PASSFILE, ROOT, RUN, RUN_TEXT, STARTED, render_source
 from pgtandem.topology.places import host_name
 
+#: libpq of this version and later, and pg_receivewal is not older than the servers.
+_KNOWS_USER_TIMEOUT = 12
+
 
 def receiver_conninfo(topology: Topology, *, verify: bool) -> str:
     """How the receiver gets to whoever is the primary; files are those beside it."""
-    encryption: dict[str, str | int] = {"sslmode": VERIFY, "sslrootcert": ROOT} if verify else {}
+    further: dict[str, str | int] = {"sslmode": VERIFY, "sslrootcert": ROOT} if verify else {}
+    if topology.postgresql >= _KNOWS_USER_TIMEOUT:
+        # It reports every 10 s, and what is not acknowledged keeps TCP from asking whether the other end lives.
+        further["tcp_user_timeout"] = 15_000
     return render_conninfo(
         {
             "host": ",".join(node.address for node in topology.nodes),
@@ -35,7 +41,7 @@ def receiver_conninfo(topology: Topology, *, verify: bool) -> str:
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
-            **encryption,
+            **further,
         }
     )
 

@@ -65,6 +65,14 @@ $apart sh "$PWD/run" </dev/null >/dev/null 2>&1 &
 """
 )
 
+#: FOLDER: ends pg_receivewal, which is started again at once and looks for the primary anew.
+LOOK_ANEW = (
+    _ALIVE
+    + r"""
+! alive child receivewal || kill -INT "$pid"
+"""
+)
+
 #: FOLDER: ends it, and waits for that.
 STOP = (
     _ALIVE

@@ -227,7 +227,7 @@ def test_a_folder_that_the_account_may_not_write_in_is_told_before_anything_is_d
     pooled.write()
     said = " ".join(pooled.run("plan").out.split())
     assert "databases.ini is out of reach" in said
-    assert "may not write in it" in said
+    assert "may not" in said
     assert "Then: chmod" in said or "Then: chown" in said
     pooled.topology["pgbouncers"]["pool1"]["file"] = str(pooled.folder / "led" / "databases.ini")
     pooled.write()

@@ -32,7 +32,7 @@ async def _file(world: World, pgbouncer: Pgbouncer) -> Fact[str]:
     except PgtandemError as failure:
         return Unknown(failure.why or failure.what, failure.next_step)
     if obstacle is not None:
-        return Unknown(f"{obstacle.path}: {obstacle.why}", obstacle.remedy)
+        return Unknown(obstacle.why, obstacle.remedy)
     return ABSENT if content is None else Known(content.decode(errors="replace"))
 
 

@@ -81,7 +81,8 @@ class Way:
             self.link.write("h2", f"/srv/postgres/plain/{name}", content)
 
     def push(self, *form: str) -> float:
-        shutil.rmtree(self.link.archived("h2"))
+        # The last connection may still be tidying up there.
+        shutil.rmtree(self.link.archived("h2"), ignore_errors=True)
         self.hosts.run("h2", ["mkdir", "-p", ARCHIVE], user="postgres")
         shutil.rmtree(self.link.data / "pg_wal/pgtandem_archived", ignore_errors=True)
         self._ready()

@@ -52,9 +52,10 @@ pack_as() { # the file $1, which is the WAL file $2, as it is to be stored and s
     *.zstd) stored=$2.zst && zstd -q --single-thread "-$level" -o "$out/$stored" "$1" ;;
     *.lz4) stored=$2.lz4 && lz4 -q "-$level" "$1" "$out/$stored" ;;
     *)
+        # Without a checksum of its own: the one in the line is of what is in it.
         case $program in
-        lz4) lz4 -q -1 "$1" "$out/$stored" ;;
-        zstd) zstd -q --single-thread -1 -o "$out/$stored" "$1" ;;
+        lz4) lz4 -q -1 -B4 --no-frame-crc "$1" "$out/$stored" ;;
+        zstd) zstd -q --single-thread -1 --no-check -o "$out/$stored" "$1" ;;
         *) cp "$1" "$out/$stored" ;;
         esac || return
         if [ -n "$program" ]; then

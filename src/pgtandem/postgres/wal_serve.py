@@ -80,8 +80,8 @@ get() {
     packer=
     case $target in *.zst | *.lz4) ;; *) ! is_segment "$1" || find_packer "$3" ;; esac
     case $packer in
-    lz4) echo "packed lz4"; give "$1" "$2" | lz4 -q -1 -B4 -c ;;
-    zstd) echo "packed zstd"; give "$1" "$2" | zstd -q --single-thread -1 -c ;;
+    lz4) echo "packed lz4"; give "$1" "$2" | lz4 -q -1 -B4 --no-frame-crc -c ;;
+    zstd) echo "packed zstd"; give "$1" "$2" | zstd -q --single-thread -1 --no-check -c ;;
     *) give "$1" "$2" ;;
     esac
 }

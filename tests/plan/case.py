@@ -205,8 +205,8 @@ def _order(plan: Plan) -> list[str]:
     lines = ["", "What each step waits for:"]
     wide = max(len(step.id) for step in plan.steps)
     for step in plan.steps:
-        indirect = {earlier for need in step.needs for earlier in before[need]}
-        before[step.id] = indirect | set(step.needs)
-        direct = ", ".join(need for need in step.needs if need not in indirect)
+        indirect = {earlier for need in step.waits_for for earlier in before[need]}
+        before[step.id] = indirect | set(step.waits_for)
+        direct = ", ".join(need for need in step.waits_for if need not in indirect)
         lines.append(f"  {step.id:<{wide}}  {direct}".rstrip())
     return lines

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pgtandem.apply.engine import Question
 from pgtandem.errors import PgtandemError
-from pgtandem.model.names import NodeName
+from pgtandem.model.names import NodeName, slot_name
 from pgtandem.model.observed import Observed
 from pgtandem.model.plan import Plan
 from pgtandem.model.topology import Topology
@@ -19,9 +19,10 @@ from pgtandem.plan.converge import plan_converge
 from pgtandem.plan.failover import choose_for_failover, plan_failover
 from pgtandem.plan.rejoin import rejoin_question
 from pgtandem.plan.switchover import plan_switchover
+from pgtandem.ports import DatabaseRefused
 from pgtandem.testing.checkers import rows_of
 from pgtandem.testing.pgbouncer import SimPgbouncer
-from pgtandem.testing.probe import Call, Killed
+from pgtandem.testing.probe import Call, Killed, Moment
 
 from .runs import TIMES, Simulation, examples, kill_at
 from .topologies import OWNED, PAIR
@@ -203,6 +204,41 @@ def _built_synchronous() -> bytes:
         simulation.hand.insert()
         simulation.world.pass_time(1)
     return pickle.dumps(simulation)
+
+
+def _after_a_kill_of_db1() -> Simulation:
+    simulation: Simulation = pickle.loads(_built_synchronous())
+    simulation.world.kill_server(SYNCHRONOUS.topology().node(NodeName("db1")).data_directory)
+    return simulation
+
+
+def test_from_its_first_moment_on_a_new_primary_keeps_what_the_standbys_need() -> None:
+    simulation, topology, seen = _after_a_kill_of_db1(), SYNCHRONOUS.topology(), set[str]()
+
+    def look(call: Call) -> None:
+        for server in simulation.world.servers:
+            if server.is_primary:
+                (other,) = {"db2", "db-3"} - {server.title}
+                assert slot_name(NodeName(other)) in server.storage.slots, call
+                seen.add(server.title)
+
+    simulation.apply(topology, look, failover(simulation, topology))
+    assert len(seen) == 1
+
+
+def test_a_slot_that_cannot_be_made_keeps_nobody_from_being_promoted() -> None:
+    simulation, topology = _after_a_kill_of_db1(), SYNCHRONOUS.topology()
+
+    def refuse(call: Call) -> None:
+        if call.method == "create_slot" and call.moment is Moment.BEFORE:
+            raise DatabaseRefused("node db2", "create the slot", "All replication slots are in use.")
+
+    with pytest.raises(DatabaseRefused, match="create the slot"):
+        simulation.apply(topology, refuse, failover(simulation, topology))
+    (server,) = [server for server in simulation.world.servers if server.is_primary]
+    (other,) = {"db2", "db-3"} - {server.title}
+    simulation.apply(topology, question=failover(simulation, topology))
+    assert slot_name(NodeName(other)) in server.storage.slots
 
 
 EVENTS = st.one_of(

@@ -178,12 +178,19 @@ class _Run:
         )
         waiting = list(self.plan.steps)
         done: set[str] = set()
+        left_out: set[str] = set()  # what failed alone, and what needs that
         under_way: dict[asyncio.Task[None], Step] = {}
         failure: PgtandemError | None = None
         lone_failure: PgtandemError | None = None
         try:
             while waiting or under_way:
-                ready = [] if failure else [step for step in waiting if done.issuperset(step.needs)]
+                for step in waiting:
+                    if not left_out.isdisjoint(step.needs):
+                        left_out.add(step.id)
+                waiting = [step for step in waiting if step.id not in left_out]
+                over = done | left_out
+                free = [step for step in waiting if done.issuperset(step.needs) and over.issuperset(step.after)]
+                ready = [] if failure else free
                 for step in ready:
                     waiting.remove(step)
                     under_way[asyncio.create_task(self._step(step))] = step
@@ -196,6 +203,7 @@ class _Run:
                     if error is None:
                         done.add(step.id)
                     elif isinstance(error, PgtandemError) and step.lone:
+                        left_out.add(step.id)
                         lone_failure = lone_failure or error
                     elif isinstance(error, PgtandemError):
                         failure = failure or error

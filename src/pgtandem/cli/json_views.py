@@ -37,7 +37,7 @@ def plan_json(plan: Plan, cluster: str) -> dict[str, Any]:
                 "what": step.what,
                 "why": step.why,
                 "risk": step.risk.value,
-                "needs": list(step.needs),
+                "needs": list(step.waits_for),
                 "expects": [str(condition) for condition in step.expects],
                 "proves": [str(condition) for condition in step.proves],
                 "undo": step.undo,

@@ -139,7 +139,8 @@ class Step:
     """One change, or one proof.
 
     `id` is unique in its plan and stays the same when the plan is made again ("db2.start"). `needs` are ids of steps
-    that must be done before. `expects` must hold before the effect, `proves` after it. `undo` says how to go back.
+    that must be done before, `after` of steps that it only lets go first: where one of those fails, and is `lone`, this
+    one goes on. `expects` must hold before the effect, `proves` after it. `undo` says how to go back.
     `node` may be the name of a PgBouncer. With `lone` the other steps go on where this one fails, and that is told at
     the end. `within_seconds` is how long after the plan's first PAUSE began it must be done, 0 where nobody waits.
     The remaining fields are what some kinds need: `programs` the folder of the PostgreSQL programs, `files` what is
@@ -167,6 +168,12 @@ class Step:
     restore: "RestoreOrder | None" = None
     lone: bool = False
     within_seconds: float = 0.0
+    after: tuple[str, ...] = ()
+
+    @property
+    def waits_for(self) -> tuple[str, ...]:
+        """The ids of all steps that have ended before."""
+        return (*self.needs, *self.after)
 
 
 @dataclass(frozen=True, slots=True)

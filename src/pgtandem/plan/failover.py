@@ -87,16 +87,17 @@ def plan_failover(topology: Topology, observed: Observed, to: NodeName, *, dead:
     unsure = any(not _looked_at(observed.nodes[name]) for name in lost)
     for_now = without_upstreams(topology, lost) if unsure else topology
     draft = Draft(Wish(for_now, observed, to))
-    slots = _slots(draft, to) if unsure else ()
     settle_wal(draft, to)
     for name in lost:
         _fence(draft, name, candidate)
     # Whatever started before the fence stood is seen now; what starts later is a standby.
     down = tuple(Condition("stopped", name) for name in lost if _looked_at(observed.nodes[name]))
-    promote(draft, to, tuple(step.id for step in draft.steps), "It has received the most.", down)
+    needs = tuple(step.id for step in draft.steps)
+    slots = _slots(draft, to, () if unsure else lost)
+    promote(draft, to, needs, "It has received the most.", down, after=slots)
     lead_to_new_primary(draft, lost)
-    slots = slots if unsure else _slots(draft, to)
-    _follow(draft, to, lost, candidates, slots)
+    _slots_of_lost(draft, to)
+    _follow(draft, to, lost, candidates)
     if unsure:
         leave_first(draft, to)
     return Plan(
@@ -179,16 +180,25 @@ def _unfenced(topology: Topology, observed: Observed, names: tuple[NodeName, ...
             )
 
 
-def _slots(draft: Draft, to: NodeName) -> tuple[str, ...]:
-    """The slots of those that will follow; once it is promoted, where nobody follows before, so that writes go on
-    earlier: until its first checkpoint nothing is removed."""
+def _slots(draft: Draft, to: NodeName, lost: tuple[NodeName, ...]) -> tuple[str, ...]:
+    """The slots of those that will follow, before it is promoted: whatever happens after that, it keeps what they need.
+    A failover does not fail because one cannot be made."""
     before = len(draft.steps)
     for below in draft.wish.topology.standbys_of(to, to):
-        slot(draft, to, below)
+        if below not in lost:
+            slot(draft, to, below)
     stream_slot(draft, to)
-    if draft.has(f"{to}.promote"):
-        draft.steps[before:] = [replace(step, needs=(*step.needs, f"{to}.promote")) for step in draft.steps[before:]]
+    draft.steps[before:] = [replace(step, lone=True) for step in draft.steps[before:]]
     return tuple(step.id for step in draft.steps[before:])
+
+
+def _slots_of_lost(draft: Draft, to: NodeName) -> None:
+    """Those of nodes that come back by a rejoin, which writes need not wait for."""
+    before = len(draft.steps)
+    for below in draft.wish.topology.standbys_of(to, to):
+        if not draft.has(f"{to}.slot.{below}"):
+            slot(draft, to, below)
+    draft.steps[before:] = [replace(step, needs=(*step.needs, f"{to}.promote")) for step in draft.steps[before:]]
 
 
 def _fence(draft: Draft, name: NodeName, candidate: Candidate) -> None:
@@ -227,11 +237,9 @@ def _fence(draft: Draft, name: NodeName, candidate: Candidate) -> None:
         )
 
 
-def _follow(
-    draft: Draft, to: NodeName, lost: tuple[NodeName, ...], candidates: tuple[Candidate, ...], slots: tuple[str, ...]
-) -> None:
+def _follow(draft: Draft, to: NodeName, lost: tuple[NodeName, ...], candidates: tuple[Candidate, ...]) -> None:
     """The standbys that run, and are not ahead of the new primary, follow it."""
-    wish, before = draft.wish, len(draft.steps)
+    wish = draft.wish
     by_name = {candidate.name: candidate for candidate in candidates}
     received = by_name[to].received
     for name in cascade_order(wish)[1:]:
@@ -239,9 +247,10 @@ def _follow(
         upstream = wish.upstream(name)
         if name in lost or own is None or received is None or own > received or upstream in lost:
             continue
+        before = len(draft.steps)
         plan_standby(draft, name)
-    needed = (f"{to}.promote", *slots)
-    draft.steps[before:] = [replace(step, needs=(*step.needs, *needed)) for step in draft.steps[before:]]
+        needed = (f"{to}.promote", f"{upstream}.slot.{name}")
+        draft.steps[before:] = [replace(step, needs=(*step.needs, *needed)) for step in draft.steps[before:]]
 
 
 def _settled(topology: Topology, observed: Observed, to: NodeName) -> Plan:

@@ -16,14 +16,15 @@ def ordered(steps: Sequence[Step]) -> tuple[Step, ...]:
     known = {step.id for step in steps}
     if len(known) != len(steps):
         raise ValueError("two steps of a plan have the same id")
-    waiting = [
-        replace(step, needs=tuple(dict.fromkeys(need for need in step.needs if need in known and need != step.id)))
-        for step in steps
-    ]
+
+    def others(step: Step, ids: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(other for other in ids if other in known and other != step.id))
+
+    waiting = [replace(step, needs=others(step, step.needs), after=others(step, step.after)) for step in steps]
     done: list[Step] = []
     ready_ids: set[str] = set()
     while waiting:
-        ready = next((step for step in waiting if ready_ids.issuperset(step.needs)), None)
+        ready = next((step for step in waiting if ready_ids.issuperset(step.waits_for)), None)
         if ready is None:
             raise ValueError("steps need each other in a circle: " + ", ".join(step.id for step in waiting))
         waiting.remove(ready)

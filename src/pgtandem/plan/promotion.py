@@ -58,7 +58,12 @@ def finish_promotion(draft: Draft) -> Plan:
 
 
 def promote(
-    draft: Draft, name: NodeName, needs: tuple[str, ...], why: str, expects: tuple[Condition, ...] = ()
+    draft: Draft,
+    name: NodeName,
+    needs: tuple[str, ...],
+    why: str,
+    expects: tuple[Condition, ...] = (),
+    after: tuple[str, ...] = (),
 ) -> None:
     latest = max(timeline_of(node) for node in draft.wish.observed.nodes.values())
     draft.add(
@@ -73,6 +78,7 @@ def promote(
             expects=expects,
             proves=(Condition("is_primary", name),),
             names=(str(latest),),
+            after=after,
         )
     )
 

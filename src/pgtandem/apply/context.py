@@ -24,6 +24,8 @@ _TROUBLE = (
     *("FATAL:", "PANIC:", "ERROR:", "HINT:", "DETAIL:"),
     # Told as LOG: what a server that does not start says against its files.
     *("invalid value for parameter", "unrecognized configuration parameter", "syntax error in file"),
+    # The script that fetches WAL: which file it did not get, and why.
+    *("restore-wal: could not get", "fetch-wal: could not get"),
 )
 
 

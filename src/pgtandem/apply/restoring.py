@@ -45,6 +45,8 @@ if [ -z "$3" ]; then exec tar -x -f "$2" -C "$4"; fi
 [ ! -e "$4.torn" ]
 """
 _ENDED_BEFORE = "before configured recovery target"
+_NOT_RESTORED = "could not restore file"
+_READ_AHEAD = "recovery_prefetch"
 #: KEY-FOLDER LABEL FILE TARGET MARK UNPACK: the same for a backup on the archive's host, by the key of a node.
 _FETCH = """
 cd "$1" || exit 1
@@ -205,8 +207,14 @@ async def recover(context: Context, step: Step) -> str:
     order = step.restore
     assert order is not None
     try:
-        await start_quietly(context, step)
-        await _await_target(context, step, order)
+        try:
+            await start_quietly(context, step)
+            await _await_target(context, step, order)
+        except PgtandemError:
+            if not await _read_no_further(context, step, order):
+                raise
+            await start_quietly(context, step)
+            await _await_target(context, step, order)
     except PgtandemError as failure:
         said = await _said(context, step)
         if failure.code.text in ("PT-4004", "PT-4054") and any(_ENDED_BEFORE in line for line in said):
@@ -225,6 +233,22 @@ async def recover(context: Context, step: Step) -> str:
     return _where(server, at, lines)
 
 
+async def _read_no_further(context: Context, step: Step, order: RestoreOrder) -> bool:
+    """Whether another start may get to the target: from 15 on the server reads ahead of what it replays, and ends where
+    the archive cannot give it a segment, though its target may lie before that one. It is told to read no further."""
+    if context.topology.postgresql < 15 or order.target.kind is TargetKind.LATEST:
+        return False
+    if not any(_NOT_RESTORED in line for line in await context.log_lines(step.node)):
+        return False
+    host, path = context.host(step.node), posixpath.join(order.directory, SETTINGS_FILE)
+    settings = parse_settings((await host.read_file(path) or b"").decode("utf-8", "surrogateescape"))
+    if settings.get(_READ_AHEAD) == "off" or await context.postmaster(step.node) is not None:
+        return False
+    text = render_settings({**settings, _READ_AHEAD: "off"}, HEADING)
+    await host.write_file(path, text.encode("utf-8", "surrogateescape"))
+    return True
+
+
 async def _await_target(context: Context, step: Step, order: RestoreOrder) -> None:
     async def test() -> bool | None:
         if await context.postmaster(step.node) is None:
@@ -239,7 +263,10 @@ async def _await_target(context: Context, step: Step, order: RestoreOrder) -> No
     if not await context.wait(test, LONG_SECONDS, pause=0.05):
         tail = await context.log_tail(step.node)
         raise PgtandemError(
-            "PT-4054", f"the restored server stopped before {order.target}", why=f"Its log says:\n{tail}"
+            "PT-4054",
+            f"the restored server stopped before {order.target}",
+            why=f"Its log says:\n{tail}",
+            next_step="pgtandem archive verify   (names every damaged file; moments before them can be restored)",
         )
 
 
@@ -298,7 +325,9 @@ async def settle_restored(context: Context, step: Step) -> str:
     assert order is not None
     host, path = context.host(step.node), posixpath.join(order.directory, SETTINGS_FILE)
     before = parse_settings((await host.read_file(path) or b"").decode("utf-8", "surrogateescape"))
-    settings = {name: text for name, text in before.items() if name not in (*TARGET_SETTINGS, "restore_command")}
+    settings = {
+        name: text for name, text in before.items() if name not in (*TARGET_SETTINGS, "restore_command", _READ_AHEAD)
+    }
     if order.promote:
         settings.pop("default_transaction_read_only", None)
     await host.write_file(path, render_settings(settings, HEADING).encode("utf-8", "surrogateescape"))

@@ -355,7 +355,7 @@ while :; do
 done
 read -r failed <"$spool/failed.$kind"
 [ "$patient" = no ] && [ ! -s "$spool/errors.$kind" ] && exit 1
-case $failed in ' .') failed="the archive $folder" ;; esac
+case $failed in .) failed="the archive $folder" ;; esac
 say "could not get $name from $failed: $(tail -n 2 "$spool/errors.$kind" | tr '\n' ' ')"
 if [ "$patient" = no ]; then exit 1; fi
 exit 255

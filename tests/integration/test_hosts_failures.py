@@ -188,10 +188,6 @@ def agree(cluster: RemoteCluster) -> None:
     assert cluster.psql(new, "SELECT count(*) FROM written WHERE id < 0") == "0"
 
 
-def test_a_primary_that_was_frozen_and_thaws_after_the_failover(synchronous: RemoteCluster) -> None:
-    comes_back(synchronous, FAILURES["host frozen and thawed"])
-
-
 @pytest.mark.chaos
 @pytest.mark.parametrize("failure", FAILURES)
 def test_synchronous_no_acknowledged_row_is_missing(synchronous: RemoteCluster, failure: str) -> None:

@@ -21,21 +21,23 @@ _ROUND_SECONDS = 15
 # that listens logs nothing of it. Where there is no bash, nothing is tried.
 #
 # Where nothing is in the way a connection takes no time: one process tries them all, one after the other, in place of
-# two processes for each of the 2450 ways between fifty hosts. One that is silent for two seconds is left for later, and
-# after the third of them all that follow are.
+# two processes for each of the 2450 ways between fifty hosts. Another one watches it, by an empty line for each way: it
+# would read their words byte by byte. A way that is silent for two seconds is left for later, and after the third of
+# them all that follow are.
 _ROUND = r"""
+exec 5>&1
 round() {
   while [ $# -gt 2 ]; do
     { :; } 3<>"/dev/tcp/$2/$3" && code=0 || code=$?
     printf '%s %s\n' "$1" "$code"
+    echo >&6
     shift 3
   done
 }
 for hung in 1 2 3; do
-  exec 4< <(round "$@" 2>&1)
-  while IFS= read -r -t 2 line <&4; do
-    printf '%s\n' "$line"
-    case $line in "$1 "[0-9]*) shift 3 ;; esac
+  exec 4< <(round "$@" 6>&1 >&5 2>&1)
+  while read -r -t 2 <&4; do
+    shift 3
     [ $# -gt 2 ] || exit 0
   done
   kill "$!"
@@ -79,7 +81,8 @@ async def observe_host(
         began = clock.now()
         date, libc, tried = await _ask(host, targets)
         ended = clock.now()
-        left = [node for node in targets if not _reached(node, tried)] if tried.startswith(_TRIED) else []
+        reached = _reached(tried)
+        left = [node for node in targets if node.name not in reached] if tried.startswith(_TRIED) else []
         # What is between this host and one that answers nobody does not matter today, and takes long to tell.
         silent = await _silent([behind(node) for node in left])
         blocked = {node.name: "its host does not answer" for node in left if behind(node) in silent}
@@ -130,13 +133,20 @@ def _named(targets: Sequence[Node]) -> list[str]:
     return [word for node in targets for word in (node.name, node.address, str(node.port))]
 
 
-def _reached(node: Node, tried: str) -> bool:
-    """Whether a round over the ways says that this one is open: a line with the node's name, and bash's words before
-    it where the connection was refused."""
-    found = re.search(rf"^{re.escape(node.name)} (\d+)$", tried, re.MULTILINE)
-    if found is None:
-        return False
-    return found[1] == "0" or f"/dev/tcp/{node.address}/{node.port}: Connection refused" in tried
+def _reached(tried: str) -> set[str]:
+    """The nodes to which a round found the way open: by a line with the node's name and a code, after bash's own words
+    where that is not 0."""
+    reached: set[str] = set()
+    refused = False
+    for line in tried.splitlines():
+        name, _, code = line.partition(" ")
+        if code.isdigit():
+            if code == "0" or refused:
+                reached.add(name)
+            refused = False
+        else:
+            refused = refused or line.endswith(": Connection refused")
+    return reached
 
 
 def _ahead(date: str, began: float, ended: float) -> Fact[float]:

@@ -96,6 +96,9 @@ no() { printf '%s\n' "$1" >&2; return 1; }
 folder() { p=${1%/*}; p=${p:-/}; }
 gone() {
   if [ -e "$1" ] || [ -h "$1" ]; then return 1; fi
+  # The shell's own words say why as well, and spare a program, which is most of what an answer takes.
+  m=$({ :; } 2>&1 <"$1") && return 1
+  case $m in *': '[Nn]'o such file' | *': No such file or directory' | *': Not a directory') return 0 ;; esac
   m=$(ls -d "$1" 2>&1) && return 1
   case $m in *': No such file or directory' | *': Not a directory') return 0 ;; esac
   printf '%s\n' "$m" >&2

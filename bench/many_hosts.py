@@ -9,8 +9,8 @@ fifty logins, which with test hosts this machine does for both ends. It is measu
 - over the logins that the command before has left, where the first shell of each host takes four seconds more: there
   fifty have to take about as long as one as well.
 
-Beside each stands the processor time that went into fifty: here, and on the hosts. On test hosts both come from the same
-cores; what a machine that is not its own fifty hosts would take is told by the first alone.
+Beside each stands the processor time that went into fifty: here, and on the hosts. On test hosts both come from the
+same cores; what a machine that is not its own fifty hosts would take is told by the first alone.
 """
 
 import os

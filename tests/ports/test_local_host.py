@@ -387,6 +387,12 @@ def test_folder_of_root_that_was_there_is_not_handed_over(host: LocalHost, open_
     assert caught.value.next_step.startswith(f"chown {name}:")
     subprocess.run(["sh", "-c", caught.value.next_step], check=True)
     finish(host.make_directory(str(folder)))
+    folder.chmod(0o500)
+    with pytest.raises(HostFailure) as caught:
+        finish(host.make_directory(str(folder)))
+    assert caught.value.next_step == f"chmod u+rwx '{folder}'".replace("it's", "it'\"'\"'s")
+    subprocess.run(["sh", "-c", caught.value.next_step], check=True)
+    finish(host.make_directory(str(folder)))
 
 
 @root_only

@@ -27,6 +27,14 @@ class Look:
     examined: Examined
     sql_only: bool = False
 
+    def psql(self, name: NodeName, *statements: str) -> str:
+        """The command that asks a node's server; where there is no topology file, PostgreSQL's own client."""
+        given = " ".join(f'-c "{statement}"' for statement in statements)
+        if not self.sql_only:
+            return f"pgtandem psql --node {name} {given}"
+        node = self.topology.node(name)
+        return f"psql -h {node.address} -p {node.port} -d postgres {given}"
+
     # --- who is who
 
     def servers(self) -> Iterator[tuple[NodeName, Server]]:
@@ -157,6 +165,5 @@ def taken_out(look: Look, name: NodeName, setting: str) -> str:
     """How a setting goes that pgtandem would not write."""
     where = look.where(name, setting)
     if where.partition(":")[0].endswith("postgresql.auto.conf"):
-        reset = f'pgtandem psql --node {name} -c "ALTER SYSTEM RESET {setting}"'
-        return f'{reset} -c "SELECT pg_reload_conf()"'
+        return look.psql(name, f"ALTER SYSTEM RESET {setting}", "SELECT pg_reload_conf()")
     return f"take {setting} out of {where or 'the configuration file'} and reload {name}"

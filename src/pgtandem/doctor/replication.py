@@ -17,8 +17,8 @@ def _held(slot: Slot) -> str:
     return f"{(slot.held_bytes or 0) / _MEGABYTE:.0f} MB"
 
 
-def _drop(name: NodeName, slot: Slot) -> str:
-    return f"pgtandem psql --node {name} -c \"SELECT pg_drop_replication_slot('{slot.name}')\""
+def _drop(look: Look, name: NodeName, slot: Slot) -> str:
+    return look.psql(name, f"SELECT pg_drop_replication_slot('{slot.name}')")
 
 
 @rule(
@@ -136,7 +136,7 @@ def idle_slot(look: Look) -> Iterator[Seen]:
             owner = owners.get(SlotName(slot.name))
             if owner and look.late_on_purpose(owner):
                 continue
-            fix = f"bring {owner} back: pgtandem apply" if owner else _drop(name, slot)
+            fix = f"bring {owner} back: pgtandem apply" if owner else _drop(look, name, slot)
             if owner and isinstance(look.observed.nodes[owner].reachable, Unknown):
                 fix = f"bring the host of {owner} back, or take [nodes.{owner}] out of the file: pgtandem apply"
             what = f"{slot.name} is not active and keeps {_held(slot)}"
@@ -170,7 +170,7 @@ def slot_on_standby(look: Look) -> Iterator[Seen]:
     for name, server in look.standbys():
         for slot in server.slots.values():
             if _idle(look, name, slot):
-                yield Seen(name, f"{slot.name} is not active and keeps {_held(slot)}", fix=_drop(name, slot))
+                yield Seen(name, f"{slot.name} is not active and keeps {_held(slot)}", fix=_drop(look, name, slot))
 
 
 @rule(

@@ -129,7 +129,7 @@ def not_streaming(look: Look) -> Iterator[Seen]:
 def paused(look: Look) -> Iterator[Seen]:
     for name, server in look.standbys():
         if server.replay_paused:
-            fix = f'pgtandem psql --node {name} -c "SELECT pg_wal_replay_resume()"'
+            fix = look.psql(name, "SELECT pg_wal_replay_resume()")
             yield Seen(name, "pg_is_wal_replay_paused() is true", fix=fix)
 
 

@@ -160,7 +160,9 @@ def _require_usable(path: str, account: Account) -> None:
         return
     owner = owner_name(os.stat(path).st_uid)
     reason = f'It is there, belongs to {owner}, and account "{account.name}" may not write in it'
-    remedy = f"chown {account.name}:{group_name(account.gid)} {shlex.quote(path)}"
+    own = os.stat(path).st_uid == account.uid
+    remedy = "chmod u+rwx" if own else f"chown {account.name}:{group_name(account.gid)}"
+    remedy += f" {shlex.quote(path)}"
     raise NeedsOwner(reason, path, remedy)
 
 

@@ -68,6 +68,7 @@ def test_an_index_whose_order_is_wrong_fails_the_drill_and_is_named(checked: Clu
 def test_a_query_that_fails_fails_the_drill_with_the_servers_words(checked: Cluster) -> None:
     refused = checked.run("drill", "--query", "SELECT count(*) FROM nowhere", "--yes").refused("PT-4056", 13)
     assert 'relation "nowhere" does not exist' in refused
+    assert "the query failed on what came back" in refused
     refused = checked.run("drill", "--query", "SELECT 1", "--database", "nowhere", "--yes").refused("PT-4056", 13)
     assert 'database "nowhere" does not exist' in refused
 

@@ -187,6 +187,8 @@ def test_it_goes_on_from_inspection_to_promotion(past: Past) -> None:
 
 
 def test_what_is_outside_is_refused_with_the_nearest(past: Past) -> None:
+    refused = past.cluster.run("restore", "--promote").refused("PT-1006", 10)
+    assert "pgtandem restore --to latest --promote" in " ".join(refused.split())
     refused = past.cluster.run("restore", "--to", "F/0", "--yes").refused("PT-3054", 12)
     assert "The last position before it is" in refused
     refused = past.cluster.run("restore", "--to", "2001-01-01T00:00Z", "--yes").refused("PT-3054", 12)

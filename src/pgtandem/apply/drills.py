@@ -32,7 +32,7 @@ async def check_restored(context: Context, step: Step) -> str:
     await clients.open()
     try:
         age = (await clients.ask("postgres", _LAST)).strip()
-        said = [await clients.ask(database, query)] if query else []
+        said = [await clients.ask_as_told(database, query)] if query else []
         checked = await _amcheck(clients)
     finally:
         await clients.close()
@@ -117,6 +117,18 @@ class _Clients:
         if done.exit_code:
             raise _wrong(self._order, f"{query}: {done.complaint}")
         return done.text
+
+    async def ask_as_told(self, database: str, query: str) -> str:
+        """The same for a query of the user's: that it fails need not be the backup's fault."""
+        try:
+            return await self.ask(database, query)
+        except PgtandemError as failure:
+            failure.what = f"the query failed on what came back of backup {self._order.backup.label}"
+            failure.next_step = (
+                "try it on the cluster with pgtandem psql; where it works there: pgtandem backup --full, then "
+                "pgtandem drill"
+            )
+            raise
 
     def conninfo(self, database: str) -> str:
         order = self._order

@@ -28,7 +28,7 @@ def named_backup(backups: Backups, label: str) -> Backup:
         if backup.label == label:
             return backup
     known = ", ".join(backup.label for backup in backups.kept[-5:])
-    next_step = f"the last ones are {known}" if known else "there is none yet: pgtandem backup"
+    next_step = f"pgtandem backup list   (the last ones are {known})" if known else "there is none yet: pgtandem backup"
     raise PgtandemError("PT-1006", f'there is no backup "{label}"', next_step=next_step)
 
 

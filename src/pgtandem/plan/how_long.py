@@ -9,16 +9,18 @@ from pgtandem.model.words import duration_in_words, size_in_words
 _ASSUMED_BYTES_PER_SECOND = 100e6
 
 
-def copy_takes(server: Server) -> str:
-    """A base backup of a server."""
-    seconds = server.size_bytes / _ASSUMED_BYTES_PER_SECOND
-    size, time = size_in_words(server.size_bytes), duration_in_words(max(seconds, 1))
-    return f"a copy of {size} takes about {time} at 100 MB/s, which are assumed"
+def copy_takes(server: Server, limit: int | None) -> str:
+    """A base backup of a server, which may take so many bytes per second."""
+    rate, which = _ASSUMED_BYTES_PER_SECOND, "100 MB/s, which are assumed"
+    if limit is not None and limit < rate:
+        rate, which = limit, "the rate of replication.max_copy_rate"
+    size, time = size_in_words(server.size_bytes), duration_in_words(max(server.size_bytes / rate, 1))
+    return f"a copy of {size} takes about {time} at {which}"
 
 
-def rewind_takes(server: Server, name: NodeName, since: Lsn | None) -> str:
+def rewind_takes(server: Server, name: NodeName, since: Lsn | None, limit: int | None) -> str:
     """A rewind against `server`, the primary `name`, of a node that parted from it at `since`."""
     written = ""
     if since is not None and server.current_lsn is not None:
         written = f" ({name} has written {size_in_words(max(server.current_lsn - since, 0))} of WAL since)"
-    return f"that depends on how many pages have changed since then{written}; {copy_takes(server)}"
+    return f"that depends on how many pages have changed since then{written}; {copy_takes(server, limit)}"

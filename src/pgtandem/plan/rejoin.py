@@ -101,15 +101,16 @@ def plan_rejoin(topology: Topology, observed: Observed, name: NodeName, *, copy:
     prove(draft, name, f"It must stream from {upstream}, and show a row written on {primary}.")
     top = observed.nodes[primary].running
     assert top is not None
+    limit = topology.replication.copy_bytes_per_second
     notes = [f"{name} has parted from {primary}: {apart.why}"] if apart else []
     if rewind and apart is not None:
         notes += [
             "Way back: pg_rewind takes back what only it has.",
-            f"How long: {rewind_takes(top, primary, apart.since)}.",
+            f"How long: {rewind_takes(top, primary, apart.since, limit)}.",
         ]
     else:
         why = "asked for" if copy or apart is None else apart.no_rewind
-        notes += [f"Way back: a new copy: {why}.", f"How long: {copy_takes(top)}."]
+        notes += [f"Way back: a new copy: {why}.", f"How long: {copy_takes(top, limit)}."]
     if name in topology.confirming(primary) and topology.replication.synchronous.method is not Method.NONE:
         notes.append(f"Commits cannot wait for {name} meanwhile: where too few others confirm them, writes stop.")
     return Plan(

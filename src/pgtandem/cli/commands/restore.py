@@ -33,6 +33,7 @@ def run(options: argparse.Namespace) -> int:
     path = topology_path(options)
     topology = read_topology(path)
     if options.to is None:
+        _check_shown(options)
         return _show(path, topology, options)
     if options.json:
         raise PgtandemError("PT-1006", "--json shows what can be restored, so --to has no use there")
@@ -56,6 +57,19 @@ def run(options: argparse.Namespace) -> int:
         return 2
     _tell(path, outcome, order, options.to)
     return 0
+
+
+def _check_shown(options: argparse.Namespace) -> None:
+    """What can be restored is shown, whatever else was asked for: then nobody must believe that it was done."""
+    for name in ("node", "into", "like", "port", "timeline", "backup", "promote"):
+        value = getattr(options, name)
+        if value not in (None, False):
+            words = f"--{name}" if value is True else f"--{name} {value}"
+            raise PgtandemError(
+                "PT-1006",
+                f"restore without --to only shows what can be restored, so it has no use for --{name}",
+                next_step=f"pgtandem restore --to latest {words}",
+            )
 
 
 async def make_order(topology: Topology, world: World, target: Target, options: argparse.Namespace) -> RestoreOrder:

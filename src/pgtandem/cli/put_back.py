@@ -58,10 +58,11 @@ async def _all(topology: Topology, world: World, target: Target, options: argpar
             return None
     questions: list[Question] = [partial(plan_put_back, order=order, aside=aside)]
     questions += [partial(plan_follow, order=order, name=other) for other in topology.names if other != order.like]
-    questions += [plan_converge, partial(plan_forget_restore, order=order)]
-    for question in questions:
+    for question in (*questions, plan_converge):
         if await said_no(question, topology):
             return None
+    # A note of pgtandem's own: there is nothing that somebody would want to say no to.
+    await change(topology, world, partial(plan_forget_restore, order=order), yes=True, command="restore")
     write_client_passfile(topology, world)
     return aside
 

@@ -6,9 +6,11 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
-from support.clusters import Cluster
+from support.clusters import Cluster, installation
+from support.installations import PACKAGED_MAJORS, packaged
 from support.processes import alive
 from support.provoking import Looks, ids, provokes
 from support.servers import wait_until
@@ -162,3 +164,95 @@ def freeze_receiver(cluster: Cluster, node: str) -> int:
     found = cluster.sql(node, "SELECT pid FROM pg_stat_wal_receiver")
     os.kill(found, signal.SIGSTOP)
     return int(found)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("major", [10, 11, 12, 13, 14, 15, 16, 17])
+def test_every_major_streams_to_the_archive(major: int) -> None:
+    """A switchover, then the lost primary's last rows out of the archive."""
+    try:
+        on = packaged(major) if major in PACKAGED_MAJORS else installation(major)
+    except LookupError as missing:
+        pytest.skip(str(missing))
+    with Cluster(on=on) as cluster:
+        cluster.topology["archive"]["stream"] = True
+        cluster.write()
+        cluster.up(300)
+        cluster.ok("backup", "--yes", seconds=300)
+        with Writer(cluster) as writer:
+            kill_receiver(cluster)
+            writer.goes_on()
+            cluster.ok("switchover", "--yes", seconds=300)
+            writer.goes_on()
+            streamed(cluster, "db2")
+            sure = len(writer.acknowledged)
+            cluster.kill_server("db2")
+        assert set(writer.acknowledged[:sure]) <= set(restored(cluster))
+        cluster.ok("failover", "--yes", seconds=300)
+        cluster.ok("rejoin", "db2", "--yes", seconds=300)
+        cluster.converged()
+        whole(cluster)
+        cluster.ok("down", "--destroy", "--yes")
+        assert not any(map(alive, pids(cluster)))
+
+
+@pytest.mark.chaos
+def test_wal_of_a_timeline_that_nobody_has_any_more_is_set_aside(cluster: Cluster) -> None:
+    """The standby is promoted by hand while the stream is whole segments ahead of it: pg_receivewal would ask for what
+    follows those for ever."""
+    cluster.up()
+    cluster.sql("db1", "CREATE TABLE lost AS SELECT 1")
+    frozen = freeze_receiver(cluster, "db2")
+    cluster.edit(cluster.data("db2") / "pgtandem" / "restore-wal", lambda text: text.replace("set -u\n", "exit 1\n", 1))
+    for _ in range(3):
+        cluster.sql("db1", "INSERT INTO lost VALUES (2)")
+        cluster.sql("db1", "SELECT pg_switch_wal()")
+    streamed(cluster, "db1")
+    cluster.kill_server("db1")
+    os.kill(frozen, signal.SIGKILL)
+    wait_until(lambda: cluster.pid("db2") is not None, "db2 runs", 30)
+    wait_until(lambda: answers(cluster, "db2"), "db2 answers", 60)
+    cluster.sql("db2", "SELECT pg_promote()")
+    cluster.run("rejoin", "db1", "--yes", seconds=300)
+    streams(cluster, "db2")
+    aside = sorted(path.name for path in (folder(cluster) / "receiver" / "beyond").iterdir())
+    assert aside, "what db2 never had is kept"
+    cluster.ok("apply", "--yes")
+    cluster.converged()
+
+
+@pytest.mark.chaos
+def test_a_full_disk_of_the_archive_costs_the_primary_no_more_than_the_cap(cluster: Cluster) -> None:
+    """What was streamed cannot be written any more, while whole segments are still archived: the slot is given up at
+    its cap, and the stream begins anew where it is mended."""
+    cluster.topology["parameters"] |= {"max_slot_wal_keep_size": "64MB", "min_wal_size": "32MB", "max_wal_size": "64MB"}
+    cluster.write()
+    cluster.up()
+    cluster.ok("backup", "--yes")
+    cluster.sql("db1", "CREATE TABLE written (id bigint)")
+    taken = folder(cluster) / "streamed"
+    taken.chmod(0o500)
+    wal_status = f"SELECT wal_status FROM pg_replication_slots WHERE slot_name = '{SLOT}'"
+    for number in range(14):
+        cluster.sql("db1", f"INSERT INTO written VALUES ({number})")
+        cluster.sql("db1", "SELECT pg_switch_wal()")
+        cluster.sql("db1", "CHECKPOINT")
+    assert cluster.sql("db1", wal_status) == "lost"
+    kept = cluster.sql("db1", "SELECT count(*) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'")
+    assert kept <= (64 + 64 + 32) // 16
+    assert cluster.status()["stream"]["state"] == "not streaming"
+    taken.chmod(0o700)
+    cluster.ok("apply", "--yes")
+    streams(cluster, "db1")
+    cluster.converged()
+    cluster.sql("db1", "INSERT INTO written VALUES (14)")
+    streamed(cluster, "db1")
+    cluster.kill_server("db1")
+    assert restored(cluster) == list(range(15))
+
+
+def answers(cluster: Cluster, node: str) -> bool:
+    try:
+        return cluster.sql(node, "SELECT true") is True
+    except psycopg.OperationalError:
+        return False

@@ -11,7 +11,7 @@ import pytest
 from pgtandem.adapters.hosts.local import LocalHost
 from pgtandem.apply.wal_pruning import remove_wal_before
 from pgtandem.model.facts import Known
-from pgtandem.observe.archive_check import check_files
+from pgtandem.observe.archive_check import check_files, check_streamed
 from pgtandem.postgres.archive_content import prunable, prunable_checksums
 from pgtandem.testing.world import SimWorld
 from pgtandem.topology.load import load_topology
@@ -108,3 +108,23 @@ def test_what_may_be_pruned_is_counted_over_all_timelines() -> None:
         "0000000100000000",
     )
     assert prunable_checksums(["0000000100000000"], 4095, MEGABYTE) == ()
+
+
+def test_segments_that_came_both_ways_and_differ_are_told(archiving: Archiving) -> None:
+    """As they are stored, and compressed; the same content and what was only streamed is no damage."""
+    streamed = archiving.archive / "streamed"
+    assert asyncio.run(check_streamed(LocalHost(), str(archiving.archive))) == []
+    streamed.mkdir(mode=0o755)
+    for number in (4094, 4095, 4097, 4098):
+        shutil.copy(archiving.wal(segment(number)), streamed)
+    for number in (4095, 4098):
+        with (streamed / segment(number)).open("r+b") as file:
+            file.write(b"another")
+    (streamed / segment(5000)).write_bytes(b"only here")
+    (streamed / f"{segment(4096)}.partial").write_bytes(b"a part of it")
+    for path in streamed.iterdir():
+        path.chmod(0o644)
+    found = asyncio.run(check_streamed(LocalHost(), str(archiving.archive)))
+    assert [damage.what for damage in found] == [
+        f"{segment(number)} has other content than streamed/{segment(number)}" for number in (4095, 4098)
+    ]

@@ -289,3 +289,15 @@ def test_the_rate_is_what_was_written_between_two_looks() -> None:
 
 def test_nodes_that_are_away_already_are_told() -> None:
     assert Look(states={"db3": "stopped"}).if_down("db2").already == ("db3",)
+
+
+def test_what_the_archive_has_by_streaming_is_not_lost() -> None:
+    """The candidate fetches it before it is promoted."""
+    seen = Look(nodes=PAIR, rest='[archive]\ndirectory = "/srv/archive"\n', facts={"db2": behind(50 * MEGABYTE)})
+    loss = seen.if_down("db1").loss
+    assert loss is not None
+    assert loss.size_bytes == 50 * MEGABYTE
+    loss = replace(seen, rest=f"{seen.rest}stream = true\n").if_down("db1").loss
+    assert loss is not None
+    assert (loss.acknowledged, loss.size_bytes, loss.seconds) == (True, 0, 0.0)
+    assert "neither db2 nor the archive's stream" in loss.why

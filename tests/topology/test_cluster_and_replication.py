@@ -259,6 +259,13 @@ def test_a_stream_is_refused_beside_the_commands_of_another_tool() -> None:
     assert "gives it to another tool" in problem.what
 
 
+@pytest.mark.parametrize("text", ["archive", "first 1 (archive)", "pgtandem_archive", "any 1 with the stream"])
+def test_the_stream_cannot_be_synchronous_yet(text: str) -> None:
+    problem = only_problem(PAIR + f'[replication]\nsynchronous = "{text}"\n')
+    assert problem.where == "replication.synchronous"
+    assert problem.what.endswith("names the archive's stream, which cannot confirm commits yet")
+
+
 def test_a_node_whose_slot_would_be_that_of_the_stream_is_refused() -> None:
     text = CLUSTER + '[nodes.db1]\n[nodes.archive]\nport = 5433\n[archive]\ndirectory = "/srv/wal"\nstream = true\n'
     problem = only_problem(text)

@@ -1,6 +1,7 @@
 """The receiver of the archive's stream: started, ended, and what it left removed. Each is safe to repeat."""
 
 import posixpath
+import re
 
 from pgtandem.apply.context import Context
 from pgtandem.apply.node_files import system_identifier
@@ -17,8 +18,25 @@ from pgtandem.postgres.conninfo import render_passfile
 from pgtandem.postgres.segments import segment_number, segment_of
 from pgtandem.postgres.stream_scripts import LOOK_ANEW, PASSFILE, RECEIVER, SOURCE, START, STARTED, STOP, STREAMED
 
+_REMOVED = re.compile(r"requested WAL segment ([0-9A-F]{24}) has already been removed")
 _STREAM_SECONDS = 60.0
 _ARCHIVE_SECONDS = 120.0
+
+#: FOLDER: the receiver begins anew. Whole segments that only it has get their names in the archive; a part of one is
+#: kept where the archive does not have the whole.
+_BEGIN_ANEW = """
+cd "$1/streamed" && mkdir -p ../receiver/beyond || exit 1
+archived() { [ -e "../$1" ] || [ -e "../$1.zst" ] || [ -e "../$1.lz4" ]; }
+for name in [0-9A-F]*; do
+    case $name in
+    '[0-9A-F]*' | *.history) ;;
+    *.partial)
+        if archived "${name%.partial}"; then rm -f "$name"; else mv -f "$name" ../receiver/beyond/; fi || exit 1 ;;
+    *) archived "$name" || ln "$name" .. && rm -f "$name" || exit 1 ;;
+    esac
+done
+sync ..
+"""
 
 #: FOLDER: what was only streamed gets its name in the archive; never over something else.
 _HAND_OVER = """
@@ -57,22 +75,52 @@ async def start_stream(context: Context, step: Step) -> str:
     if not changed and not aside and not await _known(context, step):
         # It may hang on a connection to a host that is gone.
         await _run(host, LOOK_ANEW, folder, "wake")
-    condition = Condition("archive_streams", step.node)
+    gone = "" if await _streams(context, step, host, receiver) else await _gone(host, receiver)
+    if gone:
+        await _run(host, STOP, folder, "end")
+        await _run(host, _BEGIN_ANEW, folder, "begin anew with")
+        await host.remove_file(posixpath.join(receiver, "said"))
+        await _run(host, START, folder, "start")
+        if await _streams(context, step, host, receiver):
+            return f"it begins anew, since {gone} is gone from {step.node}: what lies between, archive_command brings"
+    if gone or judge(_condition(step), await context.observer.nodes({step.node: SERVER})) is not True:
+        raise await _not_streaming(host, step, receiver)
+    return f"kept in {receiver}/beyond, since {step.node} never had it: {', '.join(aside)}" if aside else ""
+
+
+def _condition(step: Step) -> Condition:
+    return Condition("archive_streams", step.node)
+
+
+async def _streams(context: Context, step: Step, host: Host, receiver: str) -> bool:
+    """Waits until the primary sends to it; not any longer once what it asks for is gone."""
 
     async def test() -> bool | None:
-        return judge(condition, await context.observer.nodes({step.node: SERVER})) is True or None
+        if judge(_condition(step), await context.observer.nodes({step.node: SERVER})) is True:
+            return True
+        return False if await _gone(host, receiver) else None
 
-    if not await context.wait(test, _STREAM_SECONDS):
-        said = await host.run(["tail", "-n", "3", posixpath.join(receiver, "said")], deadline_seconds=10)
-        log = await host.run(["tail", "-n", "3", posixpath.join(receiver, "log")], deadline_seconds=10)
-        why = said.text.strip() or log.text.strip()
-        raise PgtandemError(
-            "PT-4014",
-            f"{step.node} does not stream to the archive on {host.name}",
-            why=f"pg_receivewal says:\n{why}" if why else "pg_receivewal says nothing.",
-            next_step=f"mend what it names (all of it is in {receiver}/log), and run the same command again",
-        )
-    return f"kept in {receiver}/beyond, since {step.node} never had it: {', '.join(aside)}" if aside else ""
+    return bool(await context.wait(test, _STREAM_SECONDS))
+
+
+async def _gone(host: Host, receiver: str) -> str:
+    """The segment that pg_receivewal asked for last and that its server has no more: its slot was lost, or it was away
+    for longer than anybody kept WAL for it. "" where that is not so."""
+    said = await host.read_file(posixpath.join(receiver, "said"))
+    found = _REMOVED.findall((said or b"").decode(errors="replace"))
+    return str(found[-1]) if found else ""
+
+
+async def _not_streaming(host: Host, step: Step, receiver: str) -> PgtandemError:
+    said = await host.run(["tail", "-n", "3", posixpath.join(receiver, "said")], deadline_seconds=10)
+    log = await host.run(["tail", "-n", "3", posixpath.join(receiver, "log")], deadline_seconds=10)
+    why = said.text.strip() or log.text.strip()
+    return PgtandemError(
+        "PT-4014",
+        f"{step.node} does not stream to the archive on {host.name}",
+        why=f"pg_receivewal says:\n{why}" if why else "pg_receivewal says nothing.",
+        next_step=f"mend what it names (all of it is in {receiver}/log), and run the same command again",
+    )
 
 
 async def _known(context: Context, step: Step) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pgtandem.model.archive_report import Damage
 from pgtandem.ports import Host, HostFailure
 from pgtandem.postgres.archive_content import CHECKSUMS, parse_checksums, wal_name
+from pgtandem.postgres.stream_scripts import STREAMED
 
 #: How many files one program reads: few enough that progress shows.
 _AT_ONCE = 64
@@ -20,6 +21,28 @@ cd "$1" && while read -r name; do
     case $name in *.zst) zstd -tq -- "$name" ;; *) lz4 -tq -- "$name" ;; esac || echo "$name"
 done
 """
+
+
+#: FOLDER: prints the whole segments that are archived and streamed with different content.
+_TWICE = """
+cd "$1/streamed" 2>/dev/null || exit 0
+for name in [0-9A-F]*; do
+    case $name in *.partial | *.history | '[0-9A-F]*') continue ;; esac
+    if [ -e "../$name" ]; then cmp -s "$name" "../$name" || echo "$name"
+    elif [ -e "../$name.zst" ]; then zstd -dcq "../$name.zst" | cmp -s - "$name" || echo "$name"
+    elif [ -e "../$name.lz4" ]; then lz4 -dcq "../$name.lz4" | cmp -s - "$name" || echo "$name"
+    fi
+done
+"""
+
+
+async def check_streamed(host: Host, folder: str) -> list[Damage]:
+    """The segments that came both ways and differ. Raises as `check_files` does."""
+    done = await host.run(["sh", "-c", _TWICE, "sh", folder], deadline_seconds=_SECONDS)
+    left = await host.list_directory(posixpath.join(folder, STREAMED)) or ()
+    # One that was removed meanwhile is the same, or it would have stayed.
+    differing = [name for name in done.text.split() if name in left]
+    return [Damage(f"{name} has other content than {STREAMED}/{name}", host.name) for name in differing]
 
 
 async def check_files(

@@ -88,6 +88,8 @@ def _primary_fails(topology: Topology, primary: NodeName) -> Consequence:
     synchronous, durability = topology.replication.synchronous, topology.replication.durability
     if synchronous.method is Method.NONE:
         loss = "commits that no standby had received yet"
+        if topology.streams_to_archive:
+            loss = "commits that neither a standby nor the archive's stream had received yet"
         if durability is Durability.OFF:
             loss += "; even a restart loses the last 0.6 s or so"
     else:
@@ -100,6 +102,8 @@ def _primary_fails(topology: Topology, primary: NodeName) -> Consequence:
 
 def _only_delayed(topology: Topology, primary: NodeName) -> str:
     delayed = [node.name for node in topology.nodes if node.name != primary]
+    if not delayed and topology.streams_to_archive:
+        return "if its disk is lost, what the archive's stream had not received; the rest is in a restore"
     if not delayed:
         return "everything, if its disk is lost"
     return f"if its disk is lost, what had not reached {' or '.join(delayed)}, which is never promoted by itself"

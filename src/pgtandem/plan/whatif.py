@@ -10,7 +10,7 @@ from enum import Enum
 from pgtandem.model.candidates import Candidate
 from pgtandem.model.facts import ABSENT, value_or_none
 from pgtandem.model.lsn import Lsn
-from pgtandem.model.names import NodeName, slot_name
+from pgtandem.model.names import STREAM_NAME, NodeName, slot_name
 from pgtandem.model.observed import Observed, ObservedNode
 from pgtandem.model.server import Sender, Server
 from pgtandem.model.topology import Topology
@@ -210,6 +210,11 @@ def _loss(topology: Topology, observed: Observed, primary: NodeName, best: Candi
     written = server.current_lsn
     size = None if written is None or best.received is None else max(written - best.received, 0)
     seconds = _seconds(observed, server, best.name, size)
+    fetched = _streamed(topology, server)
+    if fetched is not None and written is not None and best.received is not None and fetched > best.received:
+        # It asks the archive for what it lacks, before it is promoted.
+        size = max(written - fetched, 0)
+        seconds = 0.0 if size == 0 else seconds
     if _as_wished(topology, server, primary):
         count, could = topology.replication.synchronous.count, topology.confirming(primary)
         crash = _unless_the_machine_crashes(server)
@@ -217,8 +222,17 @@ def _loss(topology: Topology, observed: Observed, primary: NodeName, best: Candi
             return Loss(False, size, seconds, f"each waited for {could[0]}{crash}")
         why = f"each waited for {count} of {', '.join(could)}, and {best.name} has received the most"
         return Loss(False, size, seconds, f"{why}{crash}")
-    why = f"what {best.name} had not received from {primary} by this look; it changes with every write"
+    who = f"{best.name} had not" if fetched is None else f"neither {best.name} nor the archive's stream had"
+    why = f"what {who} received from {primary} by this look; it changes with every write"
     return Loss(True, size, seconds, why)
+
+
+def _streamed(topology: Topology, server: Server) -> Lsn | None:
+    """Up to where the archive's disk has the WAL of a primary, None where none is streamed there."""
+    if not topology.streams_to_archive:
+        return None
+    found = (sender for sender in server.senders if sender.application_name == STREAM_NAME)
+    return next((sender.flush_lsn for sender in found), None)
 
 
 def _as_wished(topology: Topology, server: Server, primary: NodeName) -> bool:

@@ -60,6 +60,7 @@ START = (
     + r"""
 alive pid receiver/run && exit 0
 ! alive child receivewal || kill -INT "$pid"
+rm -f said
 if command -v setsid >/dev/null; then apart=setsid; else apart=nohup; fi
 $apart sh "$PWD/run" </dev/null >/dev/null 2>&1 &
 """

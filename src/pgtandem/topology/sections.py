@@ -111,7 +111,11 @@ def _read_synchronous(table: Table) -> Synchronous:
     if text == "none":
         return nobody
     found = _SYNCHRONOUS.fullmatch(text)
-    if not found:
+    if not found and re.search(r"archive|stream", text):
+        what = f"{describe(text)} names the archive's stream, which cannot confirm commits yet"
+        why = "Only standbys can: a failover has to know what each of those has that confirm."
+        table.report("synchronous", what, why, 'synchronous = "any 1", and stream = true under [archive] beside it')
+    elif not found:
         what = f'{describe(text)} is not "none", "first N" or "any N"'
         table.report("synchronous", what, "N is how many standbys must confirm a commit.", 'synchronous = "any 1"')
     elif int(found[2]) < 1:

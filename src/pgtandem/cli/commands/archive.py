@@ -21,7 +21,7 @@ from pgtandem.model.backup import Backups
 from pgtandem.model.facts import Known, Unknown, value_or_none
 from pgtandem.model.observed import ControlData, Observed
 from pgtandem.model.topology import Topology
-from pgtandem.observe.archive_check import check_files
+from pgtandem.observe.archive_check import check_files, check_streamed
 from pgtandem.observe.archived import all_archived_wal, archive_folder, observe_archived_wal
 from pgtandem.observe.cluster import Observer
 from pgtandem.plan.archive_prune import plan_archive_prune, why_it_stays
@@ -110,7 +110,7 @@ async def _report(topology: Topology, world: World, *, verify: bool) -> ArchiveR
         host = world.host(address)
         stored = [name for name in await host.list_directory(folder) or () if wal_name(name)]
         found, without = await check_files(host, folder, stored, tell)
-        damages += found
+        damages += found + await check_streamed(host, folder)
         unknown += without
     if can_rewrite(sys.stderr) and done:
         print("\r\033[K", end="", file=sys.stderr, flush=True)

@@ -7,6 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long one example takes tells how busy the machine is.
+settings.register_profile("pgtandem", deadline=None)
+settings.load_profile("pgtandem")
 
 # Tests start the program thousands of times: what is compiled once is to be kept, whatever the caller's shell says.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

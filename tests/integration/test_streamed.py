@@ -86,7 +86,6 @@ def whole(cluster: Cluster) -> None:
 @provokes("ARC21")
 def test_the_receiver_follows_the_primary_and_is_started_again(cluster: Cluster, looks: Looks) -> None:
     cluster.up()
-    cluster.converged()
     assert cluster.status()["stream"]["state"] == "streaming"
     looks.take(ids(json.loads(cluster.run("doctor", "--json").out)))
     cluster.ok("backup", "--yes")

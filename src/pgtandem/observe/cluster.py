@@ -98,7 +98,7 @@ class Observer:
         seen |= {name: replace(seen[name], wal=wal) for name, wal in zip(astray, looks, strict=True)}
         seen |= {name: replace(seen[name], beyond=fact) for name, fact in beyond.items()}
         archive = await self._with_newer(archive, seen)
-        stream = await observe_stream(self.topology, self.world, seen, self.world.workspace.secret(REPLICATION_SECRET))
+        stream = await observe_stream(self.topology, self.world, seen, archive, self._replication_password())
         passwords, now = observe_passwords(self.world.workspace), self.world.clock.now()
         return Observed(
             *(seen, archive, former, obstacle, hosts, authority, now, ways, keys),
@@ -140,6 +140,9 @@ class Observer:
         news = self._versions.news
         if news:
             self.world.workspace.remember_versions(news)
+
+    def _replication_password(self) -> Secret | None:
+        return self.world.workspace.secret(REPLICATION_SECRET)
 
     def forget_programs(self) -> None:
         """After programs were copied, or an account was made."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pgtandem.model.facts import ABSENT, Fact, Known, Unknown
 from pgtandem.model.names import NodeName, Secret
-from pgtandem.model.observed import ObservedNode, Programs
+from pgtandem.model.observed import ArchiveFolder, ObservedNode, Programs
 from pgtandem.model.stream import ObservedStream
 from pgtandem.model.topology import Binaries, Topology
 from pgtandem.observe.archived import archive_folder
@@ -20,12 +20,19 @@ _PROGRAM = "pg_receivewal"
 
 
 async def observe_stream(
-    topology: Topology, world: World, seen: Mapping[NodeName, ObservedNode], password: Secret | None
+    topology: Topology,
+    world: World,
+    seen: Mapping[NodeName, ObservedNode],
+    found: Fact[ArchiveFolder],
+    password: Secret | None,
 ) -> Fact[ObservedStream]:
-    """Absent where it is neither wanted nor there; Unknown, with the reason, where nobody can tell."""
+    """Absent where it is neither wanted nor there; Unknown, with the reason, where nobody can tell. `found` is the
+    archive that it feeds: where that could not be looked at, its host is not asked once more."""
     archive = topology.archive
     if archive is None or archive.host is None:
         return ABSENT
+    if isinstance(found, Unknown):
+        return found if archive.stream else ABSENT
     host = world.host(archive.host)
     try:
         control = next((node.control for node in seen.values() if node.control is not None), None)

@@ -1,5 +1,7 @@
 """For how long logins over SSH stay after a command."""
 
+from pathlib import Path
+
 import pytest
 
 from pgtandem.adapters.hosts.ssh_kept import KEEP_SECONDS, KEEP_VARIABLE
@@ -8,7 +10,11 @@ from pgtandem.errors import PgtandemError
 
 
 @pytest.mark.parametrize(("said", "seconds"), [(None, KEEP_SECONDS), ("", KEEP_SECONDS), (" 5 ", 5), ("0", 0)])
-def test_environment_says_for_how_long(said: str | None, seconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_says_for_how_long(
+    said: str | None, seconds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv(KEEP_VARIABLE, raising=False)
     if said is not None:
         monkeypatch.setenv(KEEP_VARIABLE, said)

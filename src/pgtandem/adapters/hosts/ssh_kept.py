@@ -123,13 +123,14 @@ class KeptLogins:
 def _private_folder() -> str | None:
     """Made when it is not there; None where nothing private can be had."""
     home = os.path.expanduser("~")
-    with contextlib.suppress(OSError):
-        os.mkdir(f"{home}/.ssh", 0o700)  # as ssh itself does
     for parent, name in ((os.environ.get("XDG_RUNTIME_DIR", ""), "pgtandem-ssh"), (f"{home}/.ssh", "pgtandem-kept")):
         folder = os.path.join(parent, name)
         if not os.path.isabs(folder) or len(os.fsencode(folder)) > _LONGEST_FOLDER:
             continue
         try:
+            if parent == f"{home}/.ssh":
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(parent, 0o700)  # as ssh itself does
             if not _is_ours(parent, stat.S_IWGRP | stat.S_IWOTH):
                 continue
             with contextlib.suppress(FileExistsError):

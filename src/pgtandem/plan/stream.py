@@ -4,7 +4,7 @@ The receiver looks for the primary by itself, so a role change only has to leave
 """
 
 from pgtandem.errors import PgtandemError
-from pgtandem.model.facts import Known, Unknown, value_or_none
+from pgtandem.model.facts import Absent, Known, Unknown, value_or_none
 from pgtandem.model.names import REPLICATION_ROLE, STREAM_NAME, NodeName
 from pgtandem.model.plan import WARNING, Condition, Risk, Step, StepKind
 from pgtandem.model.stream import ObservedStream
@@ -57,10 +57,15 @@ def receiver_files(wish: Wish, program: str) -> dict[str, str]:
 
 def plan_stream(draft: Draft) -> None:
     topology, stream = draft.wish.topology, draft.wish.observed.stream
+    streams = judge(Condition("archive_streams", draft.wish.primary), draft.wish.observed) is True
     if not topology.streams_to_archive:
         if isinstance(stream, Known):
             _end(draft)
+        elif streams and isinstance(stream, Absent):
+            raise _elsewhere(draft.wish, "the topology file does not say where any more")
         return
+    if streams and isinstance(stream, Known) and not stream.value.there:
+        raise _elsewhere(draft.wish, "not to the archive that the topology file has")
     stream_slot(draft, draft.wish.primary)
     if isinstance(stream, Unknown):
         draft.notes.append(f"{WARNING}the receiver of the archive's stream cannot be looked at: {stream.sentence}")
@@ -168,6 +173,19 @@ def _end(draft: Draft) -> None:
             needs=("stream.stop", f"{name}.start", f"{name}.restart"),
             expects=(Condition("is_primary", name),),
         )
+    )
+
+
+def _elsewhere(wish: Wish, what: str) -> PgtandemError:
+    """A receiver in a place that nobody can look at: it would go on for ever, and keep the slot from any other."""
+    server = wish.seen(wish.primary).running
+    senders = server.senders if server else ()
+    whence = next((each.client_address for each in senders if each.application_name == STREAM_NAME), None)
+    return PgtandemError(
+        "PT-3013",
+        f"WAL of {wish.primary} is streamed to an archive, and {what}",
+        why=f"Its receiver runs{f' on {whence}' if whence else ''} and has to be ended where it is.",
+        next_step="put [archive] back as it was with stream = false, then pgtandem apply; after that change it",
     )
 
 

@@ -5,6 +5,7 @@ that of bulk loads into a table that is emptied now and then. Measured is the ti
 replayed the last segment; every run begins with the same data directory.
 """
 
+import os
 import shutil
 import sys
 import time
@@ -26,7 +27,7 @@ from support.hosts import Hosts, why_no_hosts
 from support.wal_link import ARCHIVE, SYSTEM, WalLink
 
 PROGRAMS = Path("/usr/lib/postgresql/15/bin")
-SEGMENTS = 100
+SEGMENTS = int(os.environ.get("PGTANDEM_BENCH_SEGMENTS", "100"))
 
 #: One scp for each segment is so slow that its pairs have fewer.
 FEW = 20

@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +35,7 @@ def copies_between_hosts(pairs: int) -> list[Outcome]:
     megabytes = int(os.environ.get("PGTANDEM_BENCH_MEGABYTES", "1000"))
     size = f"{megabytes / 1000:g} GB"
     with _pair(megabytes) as pair:
-        return [
+        outcomes = [
             run_pairs(
                 f"copy of {size} to another host, against an SSH tunnel",
                 pair.whole,
@@ -58,15 +58,18 @@ def copies_between_hosts(pairs: int) -> list[Outcome]:
                 target=ANEW_TARGET,
             ),
         ]
+    with _pair(megabytes, tls={"certificates": "managed"}) as pair:
+        name = f"copy of {size} to another host over TLS, against pg_basebackup over TLS"
+        return [*outcomes, run_pairs(name, pair.whole, pair.over_tls, pairs=pairs, target=DIRECT_TARGET)]
 
 
 @contextmanager
-def _pair(megabytes: int) -> Iterator["_Pair"]:
+def _pair(megabytes: int, **tables: Mapping[str, str]) -> Iterator["_Pair"]:
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     from support.hosts import Hosts
     from support.remote import RemoteCluster
 
-    with Hosts(2) as hosts, RemoteCluster(hosts, parameters=_SETTINGS) as cluster:
+    with Hosts(2) as hosts, RemoteCluster(hosts, parameters=_SETTINGS, **tables) as cluster:
         cluster.know_hosts()
         yield _Pair(cluster, megabytes)
 
@@ -134,13 +137,22 @@ class _Pair:
         role = "pgtandem_replication"
         return self._pg_basebackup(self.hosts.address("h1"), port, role, "replication_password")
 
-    def _pg_basebackup(self, host: str, port: int, role: str, secret: str) -> float:
+    def over_tls(self) -> float:
+        """The same over TLS, checking the certificate as our own copy does."""
+        root = self.hosts.srv("h2") / "bench_ca.crt"
+        shutil.copy(self.cluster.folder / ".pgtandem" / "ca.crt", root)
+        root.chmod(0o644)
+        port, role = self.cluster.nodes["db1"]["port"], "pgtandem_replication"
+        checked = ("PGSSLMODE=verify-full", "PGSSLROOTCERT=/srv/bench_ca.crt")
+        return self._pg_basebackup(self.hosts.address("h1"), port, role, "replication_password", *checked)
+
+    def _pg_basebackup(self, host: str, port: int, role: str, secret: str, *environment: str) -> float:
         password = json.loads((self.cluster.folder / ".pgtandem" / "secrets.json").read_text())[secret]
         copy = f"{self.cluster.base}/copy"
         self._settle()
         argv = [f"{self.bin}/pg_basebackup", "-h", host, "-p", str(port), "-U", role, "-D", copy, "--checkpoint=fast"]
         began = time.perf_counter()
-        self._run("h2", ["env", f"PGPASSWORD={password}", *argv], "postgres")
+        self._run("h2", ["env", f"PGPASSWORD={password}", *environment, *argv], "postgres")
         seconds = time.perf_counter() - began
         self._run("h2", ["rm", "-rf", copy])
         return seconds

@@ -13,6 +13,7 @@ from pgtandem.apply.copies import finish_copy, prepare_staging, tidy
 from pgtandem.apply.difference_copies import NotByDifference, copy_by_difference
 from pgtandem.apply.kernel_copies import NotByKernel, copy_by_kernel
 from pgtandem.apply.streamed_copies import copy_by_stream
+from pgtandem.apply.writing_out import written_out_meanwhile
 from pgtandem.errors import PgtandemError
 from pgtandem.model.plan import Step, StepKind
 from pgtandem.observe.places import FILE_ENDINGS
@@ -39,7 +40,8 @@ async def _copy(context: Context, step: Step, *, set_aside: bool) -> str:
     final, staging = await prepare_staging(context, step)
     halves = [path for path in step.names if not path.endswith(FILE_ENDINGS)]
     try:
-        remark = await _by_the_best_way(context, step, staging, [final] if set_aside else halves)
+        async with written_out_meanwhile(context.host(step.node), staging):
+            remark = await _by_the_best_way(context, step, staging, [final] if set_aside else halves)
         await finish_copy(context, step, staging, final, set_aside=set_aside)
     except (PgtandemError, asyncio.CancelledError) as failure:
         if not _goes_on(context, step, failure):
@@ -60,7 +62,7 @@ def _goes_on(context: Context, step: Step, failure: BaseException) -> bool:
 
 
 async def _by_the_best_way(context: Context, step: Step, staging: str, old: Sequence[str]) -> str:
-    """Ways that cannot be taken have written nothing. What they say for it follows what was done instead."""
+    """Ways that cannot be taken leave nothing. What they say for it follows what was done instead."""
     one_host = _on_one_host(context, step)
     reason: Exception | None = None
     try:

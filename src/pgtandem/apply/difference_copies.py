@@ -41,8 +41,8 @@ _PARTS = 2
 
 
 class NotByDifference(Exception):
-    """This copy cannot be made this way, or should not; the text is why, "" where nobody needs to know. What was
-    written is in the new folder alone."""
+    """This copy cannot be made this way, or should not; the text is why, "" where nobody needs to know. Nothing is left
+    of it."""
 
 
 async def copy_by_difference(context: Context, step: Step, staging: str, candidates: Sequence[str]) -> str:
@@ -66,10 +66,11 @@ async def copy_by_difference(context: Context, step: Step, staging: str, candida
         source = context.node(step.upstream).data_directory
         tree = tree_of(await list_files(there, source))
         old, kept = await _most_of(here, candidates, tree)
-        blocks = await _differences(context, step, old, tree, kept)
-        await _make(context, step, Way(here, old, staging, tree.umask), tree, kept, blocks)
+        way = Way(here, old, staging, tree.umask)
+        blocks = await _copy_and_compare(context, step, way, tree, kept)
+        await _make(context, step, way, tree, blocks)
         end = await session.stop_backup()
-        await write_label(Way(here, old, staging, tree.umask), end)
+        await write_label(way, end)
     except (CopyFailed, ValueError, PgtandemError) as failure:
         why = failure.why if isinstance(failure, PgtandemError) else str(failure)
         raise failed("PT-4006", f"could not copy {step.upstream} to {step.node}", why) from None
@@ -112,11 +113,49 @@ async def _most_of(host: Host, candidates: Sequence[str], tree: Tree) -> tuple[s
     return most, found[most]
 
 
+async def _copy_and_compare(context: Context, step: Step, way: Way, tree: Tree, kept: dict[str, int]) -> list[Block]:
+    """Copies the old files while both hosts read theirs; returns what has to be sent. While the processors compare, the
+    disk writes. Where too much differs the copy is waited for all the same, and removed: nobody writes there then."""
+    if sum(kept.values()) < _LEAST_BYTES or tree.elsewhere or not all(map(_is_utf8, tree.files)):
+        raise NotByDifference("")
+    compared = asyncio.create_task(_differences(context, step, way.source, tree, kept))
+    try:
+        if context.topology.replication.copy_bytes_per_second is not None:
+            await asyncio.wait({compared})  # or this host would do twice as much as it may
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_copy_old(context, step, way, tree, kept))
+            blocks = await compared
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    finally:
+        compared.cancel()
+        await asyncio.wait({compared})
+    if sum(block.size for block in blocks) > _MOST_CHANGED * tree.total_bytes:
+        await way.host.remove_tree(way.target)
+        raise NotByDifference("too much of it has changed")
+    return blocks
+
+
+async def _copy_old(context: Context, step: Step, way: Way, tree: Tree, kept: dict[str, int]) -> None:
+    await make_folders(way, tree.folders)
+    pace = Pace(context.world.clock, context.topology.replication.copy_bytes_per_second)
+    await copy_files(way, kept, pace, _progress(context, step, sum(kept.values())))
+
+
+def _progress(context: Context, step: Step, total: int) -> Callable[[int], None]:
+    done = 0
+
+    def tell(size: int) -> None:
+        nonlocal done
+        done += size
+        context.report.step_progress(step, done, total)
+
+    return tell
+
+
 async def _differences(context: Context, step: Step, old: str, tree: Tree, kept: dict[str, int]) -> list[Block]:
     """What has to be sent; both hosts read side by side."""
     assert step.upstream is not None
-    if sum(kept.values()) < _LEAST_BYTES or tree.elsewhere or not all(map(_is_utf8, tree.files)):
-        raise NotByDifference("")
     paths = sorted(kept, key=lambda path: (-kept[path], path))
     sides = ((context.host(step.upstream), context.node(step.upstream).data_directory), (context.host(step.node), old))
     limit = context.topology.replication.copy_bytes_per_second or 0
@@ -131,10 +170,7 @@ async def _differences(context: Context, step: Step, old: str, tree: Tree, kept:
     here: dict[str, tuple[str, ...]] = {}
     for number, answer in enumerate(answers):
         (there if number < _PARTS else here).update(answer)
-    blocks = list(differing_blocks(tree.files, there, here))
-    if sum(block.size for block in blocks) > _MOST_CHANGED * tree.total_bytes:
-        raise NotByDifference("too much of it has changed")
-    return blocks
+    return list(differing_blocks(tree.files, there, here))
 
 
 def _is_utf8(path: str) -> bool:
@@ -153,17 +189,9 @@ async def _digests(host: Host, folder: str, paths: list[str], limit: int) -> dic
     return parse_digests(paths, done.stdout)
 
 
-async def _make(context: Context, step: Step, way: Way, tree: Tree, kept: dict[str, int], blocks: list[Block]) -> None:
-    """The old files, then what differs, then the control file."""
-    done, total = 0, sum(kept.values()) + sum(block.size for block in blocks)
-
-    def tell(size: int) -> None:
-        nonlocal done
-        done += size
-        context.report.step_progress(step, done, total)
-
-    await make_folders(way, tree.folders)
-    await copy_files(way, kept, Pace(context.world.clock, context.topology.replication.copy_bytes_per_second), tell)
+async def _make(context: Context, step: Step, way: Way, tree: Tree, blocks: list[Block]) -> None:
+    """Over the old files what differs, then the control file."""
+    tell = _progress(context, step, sum(block.size for block in blocks))
     async with rewind_source(context, step, way.target) as conninfo:
         gone = await _fetch(context, step, way, conninfo, blocks, tree.files, tell)
         found = file_sizes(await list_files(way.host, way.target))

@@ -75,32 +75,33 @@ async def start_stream(context: Context, step: Step) -> str:
     if not changed and not aside and not await _known(context, step):
         # It may hang on a connection to a host that is gone.
         await _run(host, LOOK_ANEW, folder, "wake")
-    gone = "" if await _streams(context, step, host, receiver) else await _gone(host, receiver)
+    streams, gone = await _streams(context, step, host, receiver)
     if gone:
         await _run(host, STOP, folder, "end")
         await _run(host, _BEGIN_ANEW, folder, "begin anew with")
         await host.remove_file(posixpath.join(receiver, "said"))
         await _run(host, START, folder, "start")
-        if await _streams(context, step, host, receiver):
+        streams, _ = await _streams(context, step, host, receiver)
+        if streams:
             return f"it begins anew, since {gone} is gone from {step.node}: what lies between, archive_command brings"
-    if gone or judge(_condition(step), await context.observer.nodes({step.node: SERVER})) is not True:
+    if not streams:
         raise await _not_streaming(host, step, receiver)
     return f"kept in {receiver}/beyond, since {step.node} never had it: {', '.join(aside)}" if aside else ""
 
 
-def _condition(step: Step) -> Condition:
-    return Condition("archive_streams", step.node)
-
-
-async def _streams(context: Context, step: Step, host: Host, receiver: str) -> bool:
-    """Waits until the primary sends to it; not any longer once what it asks for is gone."""
+async def _streams(context: Context, step: Step, host: Host, receiver: str) -> tuple[bool, str]:
+    """Waits until the primary sends to it; not any longer once what it asks for is gone: then which segment that is."""
+    gone = ""
 
     async def test() -> bool | None:
-        if judge(_condition(step), await context.observer.nodes({step.node: SERVER})) is True:
+        nonlocal gone
+        if judge(Condition("archive_streams", step.node), await context.observer.nodes({step.node: SERVER})) is True:
             return True
-        return False if await _gone(host, receiver) else None
+        # Read once: a second later what was said makes room for what is said at the next attempt.
+        gone = await _gone(host, receiver)
+        return False if gone else None
 
-    return bool(await context.wait(test, _STREAM_SECONDS))
+    return bool(await context.wait(test, _STREAM_SECONDS)), gone
 
 
 async def _gone(host: Host, receiver: str) -> str:

@@ -42,9 +42,13 @@ _KEEP_SECONDS = 120
 _SLOW_LOGIN = f'ProxyCommand bash -c "sleep {_SLOW_SECONDS}; exec 3<>/dev/tcp/%h/%p; cat <&3 & cat >&3"'
 #: The first host, that of the cluster of one as well, takes the longest; the fiftieth hardly any longer than it has to.
 _DIFFERENT_LOGINS = (
-    "ProxyCommand bash -c 'at=%h; at=${at##*.}; sleep $(( (HOSTS + 1 - at) * SLOW / HOSTS ))e-3; "
-    "exec 3<>/dev/tcp/%h/%p; cat <&3 & cat >&3'"
-).replace("HOSTS", str(HOSTS)).replace("SLOW", str(_SLOW_SECONDS * 1000))
+    (
+        "ProxyCommand bash -c 'at=%h; at=${at##*.}; sleep $(( (HOSTS + 1 - at) * SLOW / HOSTS ))e-3; "
+        "exec 3<>/dev/tcp/%h/%p; cat <&3 & cat >&3'"
+    )
+    .replace("HOSTS", str(HOSTS))
+    .replace("SLOW", str(_SLOW_SECONDS * 1000))
+)
 _CURVE = "KexAlgorithms curve25519-sha256"
 
 

@@ -178,6 +178,19 @@ def test_the_server_killed_while_it_is_copied_leaves_nothing(pair: Cluster) -> N
     assert len(os.listdir(folder(pair))) == 1
 
 
+def test_right_after_a_role_change_a_backup_begins_on_the_new_timeline() -> None:
+    """The standby's last restartpoint is on the one that was left, whose last segment never comes into the archive."""
+    with Cluster() as cluster:
+        cluster.up()
+        cluster.ok("switchover", "--yes")
+        cluster.write_row("after the role change", "db2")
+        done = cluster.ok("backup", "--yes")
+        assert "PT-" not in done.said
+        (made,) = json.loads(cluster.run("backup", "list", "--json").out)["backups"]
+        assert (made["node"], made["timeline"]) == ("db1", 2)
+        assert "from" in cluster.run("restore").out
+
+
 def test_an_archive_that_takes_nothing_stops_it_and_afterwards_it_goes_on(pair: Cluster) -> None:
     """The segments that it needs cannot be stored: a folder of their name is there."""
     before = listed(pair)

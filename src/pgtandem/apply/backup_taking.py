@@ -21,6 +21,7 @@ from pgtandem.errors import PgtandemError
 from pgtandem.model.backup import Backup, BackupKind
 from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import REPLICATION_ROLE
+from pgtandem.model.observed import ObservedNode
 from pgtandem.model.plan import Step
 from pgtandem.model.topology import HostAddress
 from pgtandem.model.value import dataclass
@@ -105,13 +106,15 @@ async def take_backup(context: Context, step: Step) -> str:
     await keeper.remove_tree(folder)
     began = await _now(context, step)
     try:
-        seen = (await context.observer.node(step.node)).directory
-        spaces = {link.rpartition("/")[2] for link in seen.outside if "/" in link} if seen else set()
+        node = await context.observer.node(step.node)
+        outside = node.directory.outside if node.directory else ()
+        spaces = {link.rpartition("/")[2] for link in outside if "/" in link}
         after = None
         if spaces:
             after = await _begin_anew(context, step)
-        elif step.names[4] and step.node != step.upstream:
-            # An incremental backup must not begin before the end of the one that it continues.
+        elif step.node != step.upstream and (step.names[4] or await _rests_behind(context, step, node)):
+            # An incremental backup must not begin before the end of the one that it continues, and none on a timeline
+            # that was left: the segment in which that happened comes into the archive on the next one alone.
             await _begin_anew(context, step)
         way = await _way(context, step, keeper, folder, several=bool(spaces))
         done = await _copy(context, step, way)
@@ -128,6 +131,13 @@ async def take_backup(context: Context, step: Step) -> str:
             await asyncio.shield(keeper.remove_tree(folder))
         raise
     return f"{about.size_bytes / 1e6:.1f} MB"
+
+
+async def _rests_behind(context: Context, step: Step, node: ObservedNode) -> bool:
+    """Whether a standby's last restartpoint is on an earlier timeline than the primary."""
+    assert step.upstream is not None
+    primary = await (await context.session(step.upstream)).observe(None)
+    return node.control is not None and node.control.timeline != primary.timeline
 
 
 async def _begin_anew(context: Context, step: Step) -> Lsn:

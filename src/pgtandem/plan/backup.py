@@ -42,6 +42,8 @@ def order_backup(
     """
     backups = observed.backups.value if isinstance(observed.backups, Known) else Backups()
     for backup in backups.found:
+        if _left_behind(observed, backup):
+            continue
         if not backup.kept and kind in (None, backup.kind) and source in (None, backup.node):
             return BackupOrder(backup.label, backup.kind, now, backup.node)
     wanted = kind or BackupKind.FULL
@@ -68,7 +70,7 @@ def plan_backup(topology: Topology, observed: Observed, order: BackupOrder) -> P
     incremental = order.kind is BackupKind.INCREMENTAL
     parent = _parent(topology, observed, backups) if incremental else None
     source = made.node if made else _source(topology, observed, primary, order.source, parent)
-    steps = [*_leftovers(backups, source), *_half_made_tars(observed, source)]
+    steps = [*_leftovers(observed, backups, source), *_half_made_tars(observed, source)]
     notes: list[str] = []
     if made is None or not made.kept:
         steps += _make(topology, observed, backups, order, source, primary, made)
@@ -229,10 +231,19 @@ def _no_incremental(what: str, next_step: str = "pgtandem backup --full") -> Pgt
     )
 
 
-def _leftovers(backups: Backups, source: NodeName) -> list[Step]:
-    if not backups.half_made:
+def _left_behind(observed: Observed, backup: Backup) -> bool:
+    """Whether a backup has no name yet, and its timeline was left: the segment in which that happened comes into the
+    archive on the next timeline alone, so that what the backup waits for may never come."""
+    primaries = observed.primaries()
+    top = observed.nodes[primaries[0]].running if len(primaries) == 1 else None
+    return not backup.kept and top is not None and backup.timeline != top.timeline
+
+
+def _leftovers(observed: Observed, backups: Backups, source: NodeName) -> list[Step]:
+    left = [*backups.half_made, *(backup for backup in backups.found if _left_behind(observed, backup))]
+    if not left:
         return []
-    paths = tuple(f"{half.host.url} {half.folder}" for half in backups.half_made)
+    paths = tuple(f"{half.host.url} {half.folder}" for half in left)
     many = len(paths) > 1
     return [
         Step(

@@ -7,7 +7,7 @@ by one rename: whatever has a name is good. A run that was cut off after the dat
 from dataclasses import replace
 
 from pgtandem.errors import PgtandemError
-from pgtandem.model.backup import Backup, BackupKind, Backups, Verified
+from pgtandem.model.backup import Backup, BackupKind, Backups, HalfMade, Verified
 from pgtandem.model.facts import Known, Unknown
 from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import NodeName
@@ -240,7 +240,8 @@ def _left_behind(observed: Observed, backup: Backup) -> bool:
 
 
 def _leftovers(observed: Observed, backups: Backups, source: NodeName) -> list[Step]:
-    left = [*backups.half_made, *(backup for backup in backups.found if _left_behind(observed, backup))]
+    left: list[HalfMade | Backup] = [*backups.half_made]
+    left += [backup for backup in backups.found if _left_behind(observed, backup)]
     if not left:
         return []
     paths = tuple(f"{half.host.url} {half.folder}" for half in left)

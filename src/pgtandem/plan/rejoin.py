@@ -64,12 +64,16 @@ def plan_rejoin(topology: Topology, observed: Observed, name: NodeName, *, copy:
         raise PgtandemError(
             "PT-3042", f"cannot look at {name}", why=apart.sentence, next_step="mend that, then run the same command"
         )
-    if apart is None and not (copy and node.directory):
+    runs_as_primary = node.running is not None and not node.running.in_recovery
+    if apart is None and not (copy and node.directory) and not runs_as_primary:
         return _settled(topology, observed, name)
     draft = Draft(Wish(topology, observed, primary))
     upstream = draft.wish.upstream(name)
     assert upstream is not None
     _fence(draft, name, node, upstream)
+    if apart is None and runs_as_primary:
+        note = f"{name} runs as a primary too, and has written no more than {primary} has so far."
+        return Plan(primary=primary, steps=ordered(draft.steps), notes=(note,), look_again=True)
     if observed.passwords.next:
         give_passwords(draft)
     else:

@@ -136,6 +136,7 @@ def test_a_pgbouncers_host_that_is_gone_stops_no_failover(pooled: RemoteCluster)
     assert "PgBouncer pool1 is left as it is" in done.out
     pooled.hosts.boot("h1")
     pooled.hosts.boot(_POOL)
+    _on_pool(pooled, "rm", "-f", f"{pooled.base}/pool/pid")  # as /run is empty after a boot
     wait_until(lambda: pooled.run("rejoin", "db1", "--yes").exit_code == 0, "db1 is back", 60)
     pooled.ok("apply", "--yes")
     _start(pooled)

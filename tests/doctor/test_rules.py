@@ -261,6 +261,8 @@ PROVOKED: list[tuple[str, str, int, Differences]] = [
     ("STB09", "late", 18, NOT_WAITING),
     ("REP13", "late", 18, NOT_WAITING),
     ("STB21", "late", 18, {"db2": {"server": "absent", "postmaster": "absent"}}),
+    ("STB22", "pair", 18, {"db1": {"server": "absent", "postmaster": "absent"}}),
+    ("STB22", "pair", 18, {"db1": {"reachable": "unknown: No route.", "server": "unknown: No route."}}),
     ("STB10", "pair", 18, server("db2", replay_paused=True)),
     ("STB11", "pair", 18, settings("db2", max_standby_streaming_delay="-1")),
     ("STB12", "pair", 18, database("db2", conflicts=3)),
@@ -359,6 +361,7 @@ SILENT: list[tuple[str, str, int, Differences]] = [
     ("STB07", "pair", 18, both(server(timeline=2), detail(checkpoint_timeline=2))),
     ("STB08", "pair", 18, {"db2": {"data": {"entries": ["PG_VERSION", "base", "patroni.log"]}}}),
     ("STB09", "pair", 18, {"db2": {"server": "absent", "postmaster": "absent"}}),
+    ("STB22", "pair", 18, {"db2": {"server": "absent", "postmaster": "absent"}}),
     ("STB09", "pair", 18, both(NO_RECEIVER, server(senders=[]), server("db2", delaying=True))),
     ("STB09", "late", 18, WAITS),
     ("REP13", "late", 18, WAITS),
@@ -480,4 +483,4 @@ def test_a_setting_is_named_with_its_file_and_line() -> None:
 def test_what_could_not_be_looked_at_is_told_and_rules_are_silent_about_it() -> None:
     look = changed(healthy_look("pair"), {"db1": {"server": "unknown: it hangs"}, "db2": {"server": "absent"}})
     assert unseen(look) == [("db1", "It hangs."), ("db2", "Its server does not run.")]
-    assert set(found(look)) == set()
+    assert found(look) == {"STB22": ["no server is seen to run; db1 could not be looked at"]}

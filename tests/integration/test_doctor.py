@@ -58,6 +58,9 @@ def pair() -> Iterator[Cluster]:
 #: Only while a server does not run.
 STOPPED = {"STB21"}
 
+#: And with the primary stopped too.
+ALL_STOPPED = {"STB22"}
+
 
 def doctor(cluster: Cluster, code: int) -> dict[str, Any]:
     done = cluster.run("doctor", "--json")
@@ -88,7 +91,7 @@ def test_it_changes_nothing(pair: Cluster) -> None:
         pair.ok("doctor")
 
 
-@provokes(*EXPECTED, *STOPPED)
+@provokes(*EXPECTED, *STOPPED, *ALL_STOPPED)
 @provokes(*(rule for rule in EXPECTED if RULES[rule].by_sql), over_sql=True)
 def test_traps_that_were_set_are_found(pair: Cluster, looks: Looks) -> None:
     looks.take(ids(doctor(pair, 0)))
@@ -146,6 +149,11 @@ def test_traps_that_were_set_are_found(pair: Cluster, looks: Looks) -> None:
     document = doctor(pair, 2)
     assert looks.take(ids(document)) >= STOPPED
     assert document["unseen"] == [{"name": "db2", "why": "Its server does not run."}]
+
+    pair.stop_server("db1")
+    document = doctor(pair, 2)
+    assert looks.take(ids(document)) >= ALL_STOPPED
+    assert {finding["severity"] for finding in document["findings"] if finding["id"] in ALL_STOPPED} == {"critical"}
 
 
 @provokes("ARC13", "ARC14", "RST10", "RST13", "ARC12", "ARC19", "SYN05")

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from pgtandem.doctor.look import Look
 from pgtandem.doctor.rules import Seen, Severity, rule
+from pgtandem.model.facts import Absent, Unknown
 from pgtandem.postgres.managers import managed_by
 
 _MANY_TRANSACTIONS = 100_000_000
@@ -278,3 +279,31 @@ def no_candidate(look: Look) -> Iterator[Seen]:
         if end - received <= _NEAR_BYTES and standby.timeline == primary[1].timeline:
             return
     yield Seen(primary[0], "no standby that replays without a delay streams within 64 MB of it")
+
+
+@rule(
+    "STB22",
+    Severity.CRITICAL,
+    "no primary runs",
+    why="Nothing can be written. Where the one that was the primary can be started again, it goes on and nothing is "
+    "lost; otherwise a standby takes over.",
+    fix="pgtandem apply   (starts it again; where it cannot be: pgtandem failover)",
+    by_sql=False,
+)
+def no_primary(look: Look) -> Iterator[Seen]:
+    if look.sql_only or any(look.primaries()):
+        return
+    nodes = look.observed.nodes.items()
+    unseen = [name for name, seen in nodes if isinstance(seen.server, Unknown) or isinstance(seen.reachable, Unknown)]
+    standbys = [name for name, _ in look.standbys()]
+    if not unseen and all(isinstance(seen.data, Absent) for _, seen in nodes):
+        return  # Nothing was built yet.
+    parts = [f"{' and '.join(standbys)} {'runs as a standby' if len(standbys) == 1 else 'run as standbys'}"]
+    parts = parts if standbys else ["no server is seen to run"]
+    if unseen:
+        # It may be the primary, and at work for all that is known.
+        parts.append(f"{' and '.join(unseen)} could not be looked at")
+        fix = "pgtandem status; where that machine is gone for good: pgtandem failover"
+    else:
+        fix = ""
+    yield Seen(None, "; ".join(parts), fix=fix)

@@ -10,6 +10,7 @@ from pgtandem.cli.show_status import status_lines
 from pgtandem.cli.terminal import Paint, can_draw, width
 from pgtandem.cli.watch import Screen
 from pgtandem.cli.workbench import in_world, read_topology, topology_path
+from pgtandem.model.facts import Absent, Known
 from pgtandem.model.observed import Observed
 from pgtandem.model.topology import Topology
 from pgtandem.observe.cluster import Observer
@@ -40,8 +41,16 @@ def _lines(path: str, topology: Topology, observed: Observed) -> list[str]:
     out = sys.stdout
     lines = status_lines(topology, observed, Paint(out), width(out), drawn=can_draw(out))
     if cluster_health(topology, observed).problems:
-        lines.append(spelled("next:  pgtandem plan   (shows what would mend it, or what stands in the way)", path))
+        lines.append(spelled(_next(observed), path))
     return lines
+
+
+def _next(observed: Observed) -> str:
+    """What to type where something is wrong."""
+    seen = all(isinstance(node.postmaster, Known | Absent) for node in observed.nodes.values())
+    if not observed.primaries() and seen and any(node.running for node in observed.nodes.values()):
+        return "next:  pgtandem plan   (starts the primary again; where it cannot be: pgtandem failover)"
+    return "next:  pgtandem plan   (shows what would mend it, or what stands in the way)"
 
 
 def _watch(path: str, topology: Topology, options: argparse.Namespace) -> int:

@@ -123,7 +123,7 @@ def _delayed(nodes: tuple[NodeHealth, ...]) -> Iterator[str]:
 def _node(topology: Topology, observed: Observed, name: NodeName, primary: NodeName | None) -> NodeHealth:
     seen, node = observed.nodes[name], topology.node(name)
     server = seen.running
-    top = primary or topology.names[0]
+    top = primary or _last_primary(topology, observed)
     upstream = topology.upstream_of(name, top)
     is_primary = server is not None and not server.in_recovery
     sender = None if is_primary else _sender(topology, observed, name)
@@ -143,6 +143,13 @@ def _node(topology: Topology, observed: Observed, name: NodeName, primary: NodeN
         stages=_stages(observed, *sender) if sender else None,
         replay_hold=server.replay_hold if server else None,
     )
+
+
+def _last_primary(topology: Topology, observed: Observed) -> NodeName:
+    """Whom the others were to follow where no primary runs, or several do: the one that is down and was it, if it is
+    one; else the first of the topology file."""
+    was = [name for name, seen in observed.nodes.items() if seen.running is None and _role(seen) == "primary"]
+    return was[0] if len(was) == 1 else topology.names[0]
 
 
 def _sender(topology: Topology, observed: Observed, name: NodeName) -> tuple[NodeName, Sender] | None:

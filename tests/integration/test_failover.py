@@ -84,7 +84,9 @@ def test_what_is_lost_is_told_and_the_old_primary_comes_back(pair: Cluster) -> N
         thaw(pair, new)
         done = pair.ok("failover", "--yes")
         said = " ".join(done.out.split())
-        announced = re.search(r"(\d+) transactions? (?:were|was) committed after \S+, about \d+ bytes of WAL", said)
+        announced = re.search(
+            r"(\d+) transactions? (?:were|was) committed after \S+, about [0-9.]+ [kMG]?B of WAL", said
+        )
         assert announced or "no transaction was committed" in said, done.said
         assert said.index("Lost: ") < said.index("promoted"), "told before anybody is promoted"
         writer.goes_on()

@@ -16,8 +16,13 @@ END = "pg_waldump: error: error in WAL record at 0/50001A0: invalid record lengt
 
 def test_commits_and_bytes_are_counted_although_it_ends_with_an_error() -> None:
     assert committed_in_words(SHOWN, END, SINCE) == (
-        "2 transactions were committed after 0/50000D0, about 208 bytes of WAL"
+        "2 transactions were committed after 0/50000D0, about 202 B of WAL"
     )
+
+
+def test_what_a_shutdown_fills_a_segment_with_is_not_counted() -> None:
+    whole = "pg_waldump: error: error in WAL record at 0/5FFFF90: invalid record length at 0/6000000"
+    assert committed_in_words(SHOWN, whole, SINCE) == committed_in_words(SHOWN, END, SINCE)
 
 
 def test_no_record_behind_the_position_means_that_nothing_was_committed() -> None:
@@ -41,13 +46,13 @@ rmgr: Transaction len (rec/tot): 46/46, tx: 753, lsn: 0/05000140, prev 0/0500011
 
 
 def test_the_time_from_the_first_commit_to_the_last_is_told() -> None:
-    assert read_beyond(DATED, END, SINCE) == Beyond(SINCE, 2, 0x1A0 - 0xD0, 1.25)
-    assert str(read_beyond(DATED, END, SINCE)).endswith("about 208 bytes of WAL, within 1.2 s")
+    assert read_beyond(DATED, END, SINCE) == Beyond(SINCE, 2, 0x140 + 46 - 0xD0, 1.25)
+    assert str(read_beyond(DATED, END, SINCE)).endswith("about 158 B of WAL, within 1.2 s")
 
 
 def test_one_transaction_has_no_time_of_its_own() -> None:
     assert str(read_beyond(DATED.splitlines()[0], END, SINCE)) == (
-        "1 transaction was committed after 0/50000D0, about 208 bytes of WAL"
+        "1 transaction was committed after 0/50000D0, about 110 B of WAL"
     )
 
 

@@ -309,7 +309,7 @@ def _problems(
     if len(primaries) > 1:
         problems.append(_two_primaries(observed, primaries))
     elif not primaries:
-        problems.append("no primary runs: nothing can be written")
+        problems.append(_no_primary(observed))
     problems += [problem for name in primaries for problem in _waiting_writes(topology, observed, name)]
     primary = primaries[0] if len(primaries) == 1 else None
     problems += pgbouncer_problems(topology, observed, pgbouncers, primary)
@@ -328,6 +328,17 @@ def _problems(
         if pending:
             problems.append(f"{name} needs a restart for {', '.join(sorted(pending))}")
     return problems + tls_problems(topology, observed)
+
+
+def _no_primary(observed: Observed) -> str:
+    unseen = [
+        name
+        for name, seen in observed.nodes.items()
+        if isinstance(seen.reachable, Unknown) or isinstance(seen.postmaster, Unknown)
+    ]
+    if unseen:
+        return f"no primary is seen; {' or '.join(unseen)} may be it, and cannot be looked at"
+    return "no primary runs: nothing can be written"
 
 
 def _two_primaries(observed: Observed, primaries: tuple[NodeName, ...]) -> str:

@@ -11,6 +11,8 @@ from pgtandem.model.lsn import Lsn
 ONLY_TRANSACTIONS = ("-r", "Transaction")
 
 _RECORD = re.compile(r"lsn: ([0-9A-F]+/[0-9A-F]+)")
+#: Where a commit begins, and how long its record is.
+_COMMITTED = re.compile(r"rec/tot\): *\d+/ *(\d+),.* lsn: ([0-9A-F]+/[0-9A-F]+),.* desc: COMMIT\b")
 _COMMIT = re.compile(r"desc: COMMIT\b(?: (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?))?")
 #: The last record that it has read, where what follows is none.
 _ENDED = re.compile(r"error in WAL record at ([0-9A-F]+/[0-9A-F]+)")
@@ -19,8 +21,9 @@ _NOTHING = ("could not find a valid record after", "first record is after")
 
 
 def read_beyond(shown: str, complaint: str, since: Lsn) -> Beyond | Unknown:
-    """How many transactions were committed after `since`, and how many bytes of WAL were written, as far as it was
-    read. `complaint` is what pg_waldump ended with."""
+    """How many transactions were committed after `since`, and how many bytes of WAL were written up to the last of
+    them (behind that, a shutdown may fill a whole segment with nothing), as far as it was read. `complaint` is what
+    pg_waldump ended with."""
     ends = [*_RECORD.findall(shown), *_ENDED.findall(complaint)]
     if not ends:
         if not complaint or any(words in complaint for words in _NOTHING):
@@ -30,7 +33,8 @@ def read_beyond(shown: str, complaint: str, since: Lsn) -> Beyond | Unknown:
     commits = _COMMIT.findall(shown)
     times = [datetime.fromisoformat(text) for text in commits if text]
     seconds = (max(times) - min(times)).total_seconds() if len(times) > 1 else None
-    return Beyond(since, len(commits), max(Lsn.parse(ends[-1]) - since, 0), seconds)
+    committed = [Lsn.parse(at) - since + int(length) for length, at in _COMMITTED.findall(shown)]
+    return Beyond(since, len(commits), max(committed or [Lsn.parse(ends[-1]) - since, 0]), seconds)
 
 
 def committed_in_words(shown: str, complaint: str, since: Lsn) -> str:

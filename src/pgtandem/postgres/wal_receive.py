@@ -1,0 +1,155 @@
+"""Shell of the program that fetches WAL (`wal_fetch`): how files come from a source into the spool, in the background.
+
+A source is a host, which is asked over SSH and answers as `wal_serve` says, or ".", the archive here.
+"""
+
+#: Needs IS_SEGMENT, EXPAND, FIND, COPY and find_folder; `spool`, `kind`, `token`, `name`, `count`, `list`, `mark`,
+#: `patient`, `ahead`, and `folder` for the archive here.
+RECEIVE = r"""
+mine() { # whether no other fetch has been begun meanwhile
+    now=
+    { read -r now; } 2>/dev/null <"$spool/token.$kind"
+    [ "$now" = "$token" ]
+}
+room() { # waits until less than what may be ahead is there; not for ever: the server may have enough
+    polls=0
+    while mine || return 1; do
+        set -- "$1" "$spool"/$any
+        [ -e "$2" ] && [ $((($# - 1) * $1)) -ge "$ahead" ] || return 0
+        [ "$polls" -lt 400 ] || return 1
+        sleep 0.05 || sleep 1
+        polls=$((polls + 1))
+    done
+}
+header() { # sets word, bytes, next, form and sums of the next file that the source has
+    if [ "$begun" = yes ]; then
+        begun=no # the first line is read already
+    elif [ "$host" != . ]; then
+        read -r word bytes next form sums
+    elif find_wal "$expected"; then
+        from=$target
+        describe "$expected" || return
+        word=$expected bytes=$size sums=${known:--}
+    elif [ -x "$folder" ]; then
+        word=absent
+    else
+        word=missing
+    fi
+}
+content() { # writes out what the file that the header is of holds
+    if [ "$host" = . ]; then expand "$from"; else
+        case $form in
+        zstd) copy "$bytes" | zstd -dcq ;;
+        lz4) copy "$bytes" | lz4 -dcq ;;
+        *) copy "$bytes" ;;
+        esac
+    fi
+}
+sound() { # whether what came is what was archived
+    # The server syncs what it takes, and waits for that: here nobody waits.
+    sync "$spool/data.$token" 2>/dev/null &
+    set -- $(cksum <"$spool/data.$token")
+    wait "$!"
+    came_bytes=$2
+    if [ "$form" = none ]; then
+        [ "$2" = "$bytes" ] || return
+        case $sums, in -, | *",$1:$2,"*) ;; *) return 1 ;; esac
+    fi
+    # Of the compressed forms, expanding has checked the content.
+    ! is_segment "$word" || { [ "$2" -ge 1048576 ] && [ $(($2 % 1048576)) = 0 ]; }
+}
+receive() { # 0: the file came, and perhaps others; 1: it is not there; 2: no answer as it should be; 3: it is damaged
+    begun=no
+    if [ "$host" != . ]; then
+        line= word=
+        while IFS= read -r line && [ "$line" != "$mark" ]; do :; done
+        [ "$line" = "$mark" ] && read -r word bytes next form sums || return 2
+        case $word.$bytes in
+        packed.lz4) lz4 -dcq | receive_files; return ;;
+        packed.zstd) zstd -dcq | receive_files; return ;;
+        esac
+        begun=yes
+    fi
+    receive_files
+}
+receive_files() {
+    expected=$name came=2 came_bytes=
+    while header; do
+        case $word in
+        absent) [ "$came" = 0 ] || came=1; break ;;
+        "$expected") ;;
+        missing) echo "the archive's folder is not there" >&2; break ;;
+        *) break ;;
+        esac
+        case $bytes in '' | *[!0-9]* | ???????????*) break ;; esac
+        room "${came_bytes:-$bytes}" || break
+        if ! content >"$spool/data.$token" || ! sound; then
+            # A connection that was cut off says nothing about the file.
+            if [ "$host" = . ] || IFS= read -r line; then
+                echo "$word is damaged in the archive${from:+: $from}" >&2
+                [ "$came" = 0 ] || came=3
+            fi
+            break
+        fi
+        # What is promised next stands there before this file: who takes this one asks for that at once.
+        if is_segment "$next"; then expected=$next; : >"$spool/$next.wanted"; else expected=; fi
+        mv -f "$spool/data.$token" "$spool/$word" && came=0
+        rm -f "$spool/$word.wanted"
+        [ "$count" != 1 ] && [ -n "$expected" ] || break
+    done
+    rm -f "$spool/data.$token"
+    [ "$came" != 0 ] || [ -z "$expected" ] || ! mine || rm -f "$spool/$expected.wanted"
+    return "$came"
+}
+ask() { (cd "$home" && exec ssh -F ssh_config -- "$host" "get $name $count$1"); }
+receive_from_host() {
+    ask "$packed" | receive
+    set -- $?
+    # One that an older pgtandem has made does not know what "packed" is.
+    if [ "$1.${packed:+x}" = 2.x ] && grep -q "serve-wal: refused" "$spool/errors.$kind"; then
+        ask "" | receive
+        set -- $?
+    fi
+    return "$1"
+}
+fetch() { # asks one after the other; leaves in outcome.TOKEN "came", "absent", or who "failed"
+    failed= packed= outcome=absent
+    if is_segment "$name"; then
+        # What this host can expand with; the other end takes one of them where that makes the WAL smaller.
+        for program in lz4 zstd; do
+            ! command -v "$program" >/dev/null || packed=$packed${packed:+,}$program
+        done
+        packed=${packed:+ $packed}
+    fi
+    for host in $list; do
+        if [ "$patient" = no ] && { read -r then; } 2>/dev/null <"$spool/resting.$host" &&
+            [ $(($(date +%s) - then)) -lt 15 ]; then
+            failed="$failed $host"
+            continue
+        fi
+        from=
+        if [ "$host" = . ]; then
+            receive
+        else
+            echo "$host" >"$spool/asking.$kind"
+            receive_from_host
+        fi
+        case $? in
+        0)
+            failed= outcome=came
+            rm -f "$spool/resting.$host"
+            echo "$host" >"$spool/source"
+            break ;;
+        2)
+            [ "$host" = . ] || date +%s >"$spool/resting.$host"
+            mine || break
+            failed="$failed $host" ;;
+        3) failed="$failed $host" ;;
+        esac
+    done
+    mine || return
+    [ -z "$failed" ] || outcome="failed$failed"
+    rm -f "$spool/$name.wanted"
+    echo "$outcome" >"$spool/outcome.$token"
+}
+"""

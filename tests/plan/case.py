@@ -5,9 +5,9 @@ observed.toml:
     built = "nothing"           or "topology.toml", or "earlier.toml" (a third file): a healthy cluster of that file
     primary = "db2"             where it is another than the first node
     question = "down"           or "destroy", "switchover", "switchover to db2", "rejoin db1", "failover",
-                                "failover to db2, dead", "backup", "incremental backup", "restore", "drill" and
-                                their kin in `QUESTIONS`; the usual question is what
-                                `pgtandem plan` asks
+                                "failover to db2, dead, archive lost", "backup",
+                                "incremental backup", "restore", "drill" and their kin
+                                in `QUESTIONS`; the usual one is what `pgtandem plan` asks
 
     [nodes.db2]                 what differs on a node, also on one that only earlier.toml has
     is = "stopped"              one of the words in `healthy`
@@ -150,8 +150,9 @@ class Case:
             name, _, copy = question.removeprefix("rejoin ").partition(", ")
             return plan_rejoin(self.topology, self.observed, NodeName(name), copy=copy == "copied")
         if question == "failover" and to:
-            name = to.removesuffix(", dead")
-            return plan_failover(self.topology, self.observed, NodeName(name), dead=to != name)
+            name, *words = to.split(", ")
+            dead, archive_lost = "dead" in words, "archive lost" in words
+            return plan_failover(self.topology, self.observed, NodeName(name), dead=dead, archive_lost=archive_lost)
         if to:
             return plan_switchover(self.topology, self.observed, NodeName(to), Limits())
         return QUESTIONS[question](self.topology, self.observed)

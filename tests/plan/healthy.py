@@ -365,8 +365,8 @@ def _stream_slot() -> Slot:
 def _stream(topology: Topology, built: Topology, observed: Observed, primary: NodeName) -> Fact[ObservedStream]:
     """The receiver of the archive's stream as it was started by somebody who had the file `built`."""
     program = f"/usr/lib/postgresql/{topology.postgresql}/bin/pg_receivewal"
-    here = next(node for node in observed.nodes.values())
-    if not isinstance(here.reachable, Known) or not (topology.streams_to_archive or built.streams_to_archive):
+    here = any(isinstance(node.reachable, Known) for node in observed.nodes.values())
+    if not here or not (topology.streams_to_archive or built.streams_to_archive):
         return ABSENT
     if not built.streams_to_archive:
         return Known(ObservedStream(Known(program)))

@@ -2,6 +2,7 @@
 
 import pytest
 
+from pgtandem.model.names import NodeName
 from pgtandem.model.topology import Binaries, Durability, ForeignArchive, Method, Synchronous
 from pgtandem.topology.render import render_topology
 
@@ -260,10 +261,43 @@ def test_a_stream_is_refused_beside_the_commands_of_another_tool() -> None:
 
 
 @pytest.mark.parametrize("text", ["archive", "first 1 (archive)", "pgtandem_archive", "any 1 with the stream"])
-def test_the_stream_cannot_be_synchronous_yet(text: str) -> None:
+def test_the_stream_is_not_named_among_those_who_must_confirm(text: str) -> None:
     problem = only_problem(PAIR + f'[replication]\nsynchronous = "{text}"\n')
     assert problem.where == "replication.synchronous"
-    assert problem.what.endswith("names the archive's stream, which cannot confirm commits yet")
+    assert problem.next_step == 'synchronous = "any 1", and synchronous = true under [archive]'
+
+
+STREAMED = '[archive]\ndirectory = "/srv/wal"\nstream = true\nsynchronous = true\n'
+
+
+def test_the_stream_counts_among_those_who_can_confirm() -> None:
+    topology = load(PAIR + '[replication]\nsynchronous = "any 2"\n' + STREAMED)
+    assert topology.confirmers(NodeName("db1")) == ("db2", "pgtandem_archive")
+    assert topology.confirming(NodeName("db1")) == ("db2",)
+    problem = only_problem(PAIR + '[replication]\nsynchronous = "any 3"\n' + STREAMED)
+    assert problem.what == '"any 3" needs 3, but only 1 standby follows the primary directly, beside the archive'
+    assert problem.next_step == 'synchronous = "any 2"'
+
+
+def test_the_stream_alone_can_confirm_for_a_primary_without_standbys() -> None:
+    topology = load(CLUSTER + '[nodes.db1]\n[replication]\nsynchronous = "any 1"\n' + STREAMED)
+    assert topology.confirmers(NodeName("db1")) == ("pgtandem_archive",)
+
+
+def test_the_stream_confirms_nothing_where_no_commit_waits() -> None:
+    assert load(PAIR + STREAMED).confirmers(NodeName("db1")) == ("db2",)
+
+
+def test_the_archive_cannot_confirm_what_is_not_streamed_to_it() -> None:
+    problem = only_problem(PAIR + STREAMED.replace("stream = true\n", ""))
+    assert problem.where == "archive.synchronous"
+    assert problem.what == "the archive can only confirm commits that are streamed to it"
+
+
+def test_the_archive_cannot_confirm_what_has_to_be_replayed() -> None:
+    problem = only_problem(PAIR + '[replication]\nsynchronous = "any 1"\ndurability = "remote_apply"\n' + STREAMED)
+    assert problem.where == "archive.synchronous"
+    assert problem.what == 'the archive cannot confirm commits with durability "remote_apply"'
 
 
 def test_a_node_whose_slot_would_be_that_of_the_stream_is_refused() -> None:

@@ -50,6 +50,7 @@ EFFECTS: Mapping[StepKind, str] = {
     StepKind.UNFENCE: "role_changes.unfence",
     StepKind.SETTLE_WAL: "role_changes.settle_wal",
     StepKind.CONFIRM_RECEIVED: "role_changes.confirm_received",
+    StepKind.CONFIRM_STREAMED: "streamed.confirm_streamed",
     StepKind.PROMOTE: "role_changes.promote",
     StepKind.FORGET_PROMOTION: "role_changes.forget_promotion",
     StepKind.TELL_LOSS: "rewinding.tell_loss",

@@ -50,7 +50,7 @@ sync ..
 
 async def start_stream(context: Context, step: Step) -> str:
     """Its files, and the process with them; waits until the primary sends to it. Raises PgtandemError PT-4014."""
-    host, folder = await _place(context, step)
+    host, folder = await place(context, step)
     receiver, streamed = posixpath.join(folder, RECEIVER), posixpath.join(folder, STREAMED)
     for path in (receiver, streamed):
         await host.make_directory(path)
@@ -151,7 +151,7 @@ async def _beyond(context: Context, step: Step, host: Host, streamed: str) -> tu
 
 async def stop_stream(context: Context, step: Step) -> str:
     """Ends the process, and waits for that. Raises PgtandemError PT-4001."""
-    host, folder = await _place(context, step)
+    host, folder = await place(context, step)
     await _run(host, STOP, folder, "end")
     return ""
 
@@ -160,7 +160,7 @@ async def remove_stream(context: Context, step: Step) -> str:
     """Removes the receiver's files, and what it received, once the archive has all of it: the primary's own segment is
     finished for that. What nobody else has, of a primary that was lost, gets its name in the archive. Raises
     PgtandemError PT-4007 where the archive lacks something, and PT-4001."""
-    host, folder = await _place(context, step)
+    host, folder = await place(context, step)
     receiver, streamed = posixpath.join(folder, RECEIVER), posixpath.join(folder, STREAMED)
     plain = {name.removesuffix(".partial") for name in await host.list_directory(streamed) or () if wal_name(name)}
     if plain:
@@ -187,7 +187,7 @@ async def remove_stream(context: Context, step: Step) -> str:
     return ""
 
 
-async def _place(context: Context, step: Step) -> tuple[Host, str]:
+async def place(context: Context, step: Step) -> tuple[Host, str]:
     """The archive's host, and the cluster's folder there."""
     archive = context.topology.archive
     assert archive is not None

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from pgtandem.errors import PgtandemError
 from pgtandem.model.backup import Backup, Backups
-from pgtandem.model.names import NodeName
+from pgtandem.model.names import STREAM_NAME, NodeName
 from pgtandem.model.topology import Topology
 from pgtandem.plan.groups import HERE, hosts, zones
+from pgtandem.topology.places import host_name
 
 
 def named_node(topology: Topology, name: str | None) -> NodeName | None:
@@ -37,7 +38,8 @@ _DOWN = "-down"
 
 def named_failures(topology: Topology, words: Sequence[str]) -> tuple[NodeName, ...]:
     """The nodes that words such as "db1-down", "host:10.0.0.1-down" and "zone:tokyo-a-down" mean together, in the order
-    of the file. Raises PgtandemError PT-1006 for a word that means none."""
+    of the file; last, where commits may wait for it, the archive's stream. Raises PgtandemError PT-1006 for a word that
+    means none."""
     means: dict[str, tuple[NodeName, ...]] = {f"{name}{_DOWN}": (name,) for name in topology.names}
     for group in (*hosts(topology), *zones(topology)):
         means[f"{group.kind}:{group.name}{_DOWN}"] = group.nodes
@@ -49,12 +51,20 @@ def named_failures(topology: Topology, words: Sequence[str]) -> tuple[NodeName, 
             nodes = tuple(node.name for node in topology.nodes if node.host == host.host)
             means.setdefault(f"host:{host.address}{_DOWN}", nodes)
             means.setdefault(f"host:{host.host.url}{_DOWN}", nodes)
+    archive = NodeName(STREAM_NAME)
+    if topology.stream_confirms and topology.archive is not None and topology.archive.host is not None:
+        there = topology.archive.host
+        for word, named in means.items():
+            if word.startswith("host:") and topology.node(named[0]).host == there:
+                means[word] = (*named, archive)
+        means[f"archive{_DOWN}"] = (archive,)
+        means.setdefault(f"host:{HERE if there.is_local else host_name(there)}{_DOWN}", (archive,))
     down: set[NodeName] = set()
     for word in words:
         if word not in means:
             raise _no_failure(topology, word, means)
         down |= {*means[word]}
-    return tuple(name for name in topology.names if name in down)
+    return tuple(name for name in (*topology.names, archive) if name in down)
 
 
 def _no_failure(topology: Topology, word: str, known: dict[str, tuple[NodeName, ...]]) -> PgtandemError:

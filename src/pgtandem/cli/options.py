@@ -53,6 +53,11 @@ def _failover(sub: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on although a node cannot be reached: if it lives, there are two primaries",
     )
+    sub.add_argument(
+        "--the-archive-is-lost",
+        action="store_true",
+        help="go on although the archive cannot be asked: commits that it alone had confirmed are lost",
+    )
 
 
 def _rejoin(sub: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from pgtandem.cli.terminal import Paint
 from pgtandem.model.words import duration_in_words, size_in_words
+from pgtandem.plan.durability import called
 from pgtandem.plan.whatif import Becomes, Loss, Outcome, Retention, WalRate, Writes
 
 _INDENT = " " * 10
@@ -35,7 +36,8 @@ def whatif_lines(outcome: Outcome, cluster: str, paint: Paint, columns: int) -> 
 
 
 def _listed(names: tuple[str, ...]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    said = [called(name) for name in names]
+    return said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
 
 
 def _writes(outcome: Outcome) -> str:

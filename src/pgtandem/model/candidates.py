@@ -28,12 +28,14 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A standby with every rule about it. `received` is how far it has WAL; `rank` sorts candidates, best first."""
+    """A standby with every rule about it. `received` is how far it has WAL; `rank` sorts candidates, best first. With
+    `needs_streamed` it must be shown to have all that was streamed to the archive before it is promoted."""
 
     name: NodeName
     checks: tuple[Check, ...]
     received: Lsn | None = None
     rank: tuple[int, ...] = ()
+    needs_streamed: bool = False
 
     @property
     def fit(self) -> bool:

@@ -78,6 +78,7 @@ class StepKind(Enum):
     UNFENCE = "unfence"
     SETTLE_WAL = "settle_wal"
     CONFIRM_RECEIVED = "confirm_received"
+    CONFIRM_STREAMED = "confirm_streamed"
     PROMOTE = "promote"
     FORGET_PROMOTION = "forget_promotion"
     TELL_LOSS = "tell_loss"

@@ -83,13 +83,14 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """The row of pg_stat_wal_receiver, as a standby sees its upstream."""
+    """The row of pg_stat_wal_receiver, as a standby sees its upstream; `pid` is its process on the standby's host."""
 
     status: str
     sender_host: str | None
     sender_port: int | None
     slot: str | None
     received_timeline: Timeline | None
+    pid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from enum import Enum
 
-from pgtandem.model.names import NodeName, PgbouncerName
+from pgtandem.model.names import STREAM_NAME, NodeName, PgbouncerName
 from pgtandem.model.value import dataclass, field
 
 
@@ -126,7 +126,8 @@ class Archive:
     """The WAL archive: a directory that holds one folder per system identifier.
 
     `host` is None where each node archives on its own host, and fetches what it lacks from the others. `level` is how
-    hard `compression` tries. With `stream` it also gets WAL as it is written, by pg_receivewal.
+    hard `compression` tries. With `stream` it also gets WAL as it is written, by pg_receivewal, and with `synchronous`
+    a commit may wait for what that has on its disk, as it may for a standby.
     """
 
     directory: str
@@ -134,6 +135,7 @@ class Archive:
     compression: Compression = Compression.NONE
     level: int = 1
     stream: bool = False
+    synchronous: bool = False
 
     @property
     def stored_as(self) -> tuple[str, ...]:
@@ -252,6 +254,12 @@ class Topology:
         return self.archive is not None and self.archive.stream
 
     @property
+    def stream_confirms(self) -> bool:
+        """Whether the archive's stream is one of those that a commit may wait for."""
+        waits = self.replication.synchronous.method is not Method.NONE
+        return waits and self.archive is not None and self.archive.stream and self.archive.synchronous
+
+    @property
     def names(self) -> tuple[NodeName, ...]:
         return tuple(node.name for node in self.nodes)
 
@@ -287,3 +295,8 @@ class Topology:
         every commit would wait for its delay.
         """
         return tuple(name for name in self.standbys_of(primary, primary) if self.node(name).apply_delay is None)
+
+    def confirmers(self, primary: NodeName) -> tuple[str, ...]:
+        """Everybody whose word a commit may wait for, by the names in synchronous_standby_names: those standbys, and
+        last the archive's stream, so that with "first N" it counts where a standby is not there."""
+        return (*self.confirming(primary), *((STREAM_NAME,) if self.stream_confirms else ()))

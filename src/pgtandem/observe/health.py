@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from pgtandem.model.facts import Absent, Known, Unknown
 from pgtandem.model.lsn import Lsn, Timeline
-from pgtandem.model.names import NodeName, slot_name
+from pgtandem.model.names import STREAM_NAME, NodeName, slot_name
 from pgtandem.model.observed import Observed, ObservedNode
 from pgtandem.model.plan import WARNING
 from pgtandem.model.server import ReplayHold, Sender, Server
@@ -15,6 +15,7 @@ from pgtandem.observe.backup_health import backup_problems, backups_in_words
 from pgtandem.observe.flow import SlotHealth, Stages, slots, stages
 from pgtandem.observe.tls_health import tls_in_words, tls_problems
 from pgtandem.plan.between_hosts import clocks_apart
+from pgtandem.plan.durability import called
 from pgtandem.plan.layout import remarks
 from pgtandem.plan.minor_versions import runs_older
 from pgtandem.plan.pgbouncer_health import PgbouncerHealth, pgbouncer_health, pgbouncer_problems
@@ -257,7 +258,7 @@ def _synchronous(topology: Topology, observed: Observed, primary: NodeName | Non
         return "unknown while there is no single primary"
     server = observed.nodes[primary].running
     assert server is not None
-    candidates = topology.confirming(primary)
+    candidates = topology.confirmers(primary)
     names = server.settings.get("synchronous_standby_names")
     if names is None or not names.value:
         return f"not in force yet: no standby has to confirm a commit, {synchronous} is wished (pgtandem plan)"
@@ -266,7 +267,8 @@ def _synchronous(topology: Topology, observed: Observed, primary: NodeName | Non
     text = f"{synchronous.count} of {len(candidates)} must confirm, {able} can"
     if left < 0:
         return f"{text}: writes wait"
-    return f"{text}: {left + 1} more failure{'s' if left else ''} of a standby stop{'' if left else 's'} writes"
+    of = "a standby or the archive" if topology.stream_confirms else "a standby"
+    return f"{text}: {left + 1} more failure{'s' if left else ''} of {of} stop{'' if left else 's'} writes"
 
 
 def _archive(topology: Topology, observed: Observed, primary: NodeName | None) -> str:
@@ -393,13 +395,14 @@ def _waiting_writes(topology: Topology, observed: Observed, primary: NodeName) -
     if able >= needed or (commit is not None and commit.value in _WAIT_FOR_NOBODY):
         return []
     missing = [
-        name
-        for name in topology.confirming(primary)
+        called(name)
+        for name in topology.confirmers(primary)
         if not any(s.application_name == name and s.state == "streaming" for s in server.senders)
     ]
     whom = f" (missing: {', '.join(missing)})" if missing else ""
     standbys = "standby has" if needed == 1 else "standbys have"
-    how = "bring the standbys back (pgtandem apply)" if missing else "see what pgtandem plan says"
+    back = "bring the archive's stream back" if missing == [called(STREAM_NAME)] else "bring the standbys back"
+    how = f"{back} (pgtandem apply)" if missing else "see what pgtandem plan says"
     if topology.replication.synchronous.method is not Method.NONE:
         how += ', or let writes go on without them: synchronous = "none" under [replication], then pgtandem apply'
     return [f"WRITES WAIT on {primary}: {needed} {standbys} to confirm each commit and {able} can{whom}: {how}"]

@@ -4,7 +4,6 @@ Values in, values out: commands show the table, the later failover agent decides
 """
 
 from collections.abc import Iterator
-from collections.abc import Set as AbstractSet
 
 from pgtandem.model.candidates import Candidate, Check, Verdict
 from pgtandem.model.facts import Unknown
@@ -12,11 +11,10 @@ from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import NodeName, slot_name
 from pgtandem.model.observed import Observed, ObservedNode
 from pgtandem.model.server import Sender, Server
-from pgtandem.model.topology import Durability, Method, Topology
+from pgtandem.model.topology import Method, Topology
 from pgtandem.model.value import dataclass
-from pgtandem.plan.desired import settings_in_place
+from pgtandem.plan.acknowledged import acknowledged_check, quorum
 from pgtandem.plan.roles import timeline_of
-from pgtandem.postgres.sync_names import confirmations, listed_names
 from pgtandem.postgres.versions import STANDBY_FLOOR
 
 MEGABYTE = 1024 * 1024
@@ -63,11 +61,14 @@ def switchover_candidate(
     return Candidate(name, checks, received_lsn(node), tuple(map(int, rank)))
 
 
-def failover_candidates(topology: Topology, observed: Observed, lost: tuple[NodeName, ...]) -> tuple[Candidate, ...]:
+def failover_candidates(
+    topology: Topology, observed: Observed, lost: tuple[NodeName, ...], *, archive_lost: bool = False
+) -> tuple[Candidate, ...]:
     """Every other node as the successor of a primary that is gone, the best one first: the one that received the most.
 
     `lost` are the nodes that may have been the primary. Where commits wait for standbys, nobody is fit who could lack
-    an acknowledged one. What a delayed standby has received counts for nobody: it is never promoted.
+    an acknowledged one; with `archive_lost` what the archive alone had confirmed does not count. What a delayed standby
+    has received counts for nobody: it is never promoted.
     """
     latest = max((timeline_of(node) for node in observed.nodes.values()), default=0)
     received = {
@@ -105,11 +106,15 @@ def failover_candidates(topology: Topology, observed: Observed, lost: tuple[Node
         # One that has received nothing since its start may have more than it has replayed. It counts for itself, if it
         # has the most even so, and not for others.
         sure = {other for other in received if _has_received(observed.nodes[other]) or other == name}
-        checks += [check for old in lost if (check := _quorum(topology, observed, old, sure)) is not None]
+        every = [
+            one for old in lost if (one := quorum(topology, observed, old, sure, archive_lost=archive_lost)) is not None
+        ]
+        checks += map(acknowledged_check, every)
         here = topology.node(name).zone
         same_zone = any(topology.node(old).zone == here for old in lost)
         rank = (-(received[name].position if name in received else 0), not same_zone, topology.names.index(name))
-        found.append(Candidate(name, tuple(checks), received.get(name), tuple(map(int, rank))))
+        streamed = any(one.needs_stream for one in every) and not archive_lost
+        found.append(Candidate(name, tuple(checks), received.get(name), tuple(map(int, rank)), streamed))
     return tuple(sorted(found, key=lambda candidate: (not candidate.fit, candidate.rank)))
 
 
@@ -137,47 +142,6 @@ def _preferences(topology: Topology, name: NodeName, lost: tuple[NodeName, ...])
 
 def _has_received(node: ObservedNode) -> bool:
     return node.running is not None and node.running.receive_lsn is not None
-
-
-def _quorum(topology: Topology, observed: Observed, old: NodeName, sure: AbstractSet[NodeName]) -> Check | None:
-    """Whether the standbys that are seen must include one with every acknowledged commit of `old`.
-
-    A commit was acknowledged when k of the n that could confirm had it (any k; of "first k" nobody knows which k were
-    connected). Any n - k + 1 of them include one of those k: the one that received the most has every such commit.
-    `sure` are those of which it is known how far they have WAL.
-    """
-    replication = topology.replication
-    if replication.synchronous.method is Method.NONE or replication.durability in (Durability.OFF, Durability.LOCAL):
-        return None
-    could = topology.confirming(old)
-    if not could:
-        return None
-    count, could = _confirmed(observed, old, min(replication.synchronous.count, len(could)), could)
-    needed = len(could) - count + 1
-    seen = [name for name in could if name in sure]
-    return _holds(
-        "acknowledged commits",
-        f"{len(seen)} of {len(could)} standbys of {old} are seen",
-        f"{needed}, so that one of them has every one",
-        len(seen) >= needed,
-        "bring another standby back, or wait until one that was just started has replayed what it has; then once more",
-    )
-
-
-def _confirmed(
-    observed: Observed, old: NodeName, count: int, could: tuple[NodeName, ...]
-) -> tuple[int, tuple[NodeName, ...]]:
-    """How many confirmations a commit of `old` had at least, and who could give one: by the topology file, and by what
-    was in place, which may be less where a change of the file was not applied yet, or not everywhere. The own file of
-    `old` tells that; where nobody can look at it, the others' tell how many."""
-    own = settings_in_place(observed.nodes[old]).get("synchronous_standby_names", "")
-    if observed.nodes[old].directory is not None:
-        if own:
-            names = (NodeName(name) for name in listed_names(own))
-            return min(count, confirmations(own)), tuple(dict.fromkeys((*could, *names)))
-        return count, could
-    others = [settings_in_place(node).get("synchronous_standby_names", "") for node in observed.nodes.values()]
-    return min([count, *(confirmations(text) for text in others if text)]), could
 
 
 def received_lsn(node: ObservedNode) -> Lsn | None:

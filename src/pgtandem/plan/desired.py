@@ -63,10 +63,6 @@ class Wish:
     def upstream(self, name: NodeName) -> NodeName | None:
         return self.topology.upstream_of(name, self.primary)
 
-    def sync_candidates(self, name: NodeName) -> tuple[NodeName, ...]:
-        """The standbys that could confirm commits while `name` is the primary: see `Topology.confirming`."""
-        return self.topology.confirming(name)
-
     def slots_of(self, name: NodeName) -> tuple[SlotName, ...]:
         """The slots that a node keeps for its direct downstreams, and the primary for the archive's stream."""
         streams = (SlotName(STREAM_NAME),) if name == self.primary and self.topology.streams_to_archive else ()
@@ -206,7 +202,7 @@ def _conninfo(upstream: Node, standby: NodeName, *, verify: bool) -> str:
 
 def _sync_settings(wish: Wish, name: NodeName) -> dict[str, str]:
     replication = wish.topology.replication
-    candidates = wish.sync_candidates(name)
+    candidates = wish.topology.confirmers(name)
     count = min(replication.synchronous.count, len(candidates))
     return {
         "synchronous_commit": replication.durability.value,

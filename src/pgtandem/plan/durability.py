@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from pgtandem.model.names import NodeName
+from pgtandem.model.names import STREAM_NAME, NodeName
 from pgtandem.model.plan import Consequence
 from pgtandem.model.topology import Durability, Method, Topology
 from pgtandem.plan.groups import hosts, zones
@@ -12,7 +12,7 @@ def single_failures(topology: Topology, primary: NodeName) -> tuple[Consequence,
     """One line per node that can fail, the primary first; then zones and hosts with several nodes, as far as their
     failure means more than that of each of their nodes."""
     rows = [_primary_fails(topology, primary)]
-    candidates = topology.confirming(primary)
+    candidates = topology.confirmers(primary)
     synchronous = topology.replication.synchronous
     for name in topology.names:
         if name == primary:
@@ -28,7 +28,24 @@ def single_failures(topology: Topology, primary: NodeName) -> tuple[Consequence,
         if below:
             loss += f"; {', '.join(below)} stay{'s' if len(below) == 1 else ''} behind until {name} is back"
         rows.append(Consequence(f"{name} fails", writes, loss))
-    return (*rows, *_together(topology, primary))
+    return (*rows, *_archive_fails(topology, primary), *_together(topology, primary))
+
+
+def _archive_fails(topology: Topology, primary: NodeName) -> Iterator[Consequence]:
+    """Where commits may wait for the archive's stream: its host, or its disk."""
+    candidates, synchronous = topology.confirmers(primary), topology.replication.synchronous
+    if STREAM_NAME not in candidates:
+        return
+    left = len(candidates) - 1
+    writes = f"stop: {synchronous.count} must confirm, {left} of {len(candidates)} can"
+    yield Consequence("the archive fails", writes if left < synchronous.count else "go on", "nothing")
+
+
+def _down(topology: Topology, down: tuple[NodeName, ...]) -> tuple[str, ...]:
+    """Who cannot confirm when these nodes' hosts fail: the archive's stream too, where its host is one of those."""
+    on = {topology.node(name).host for name in down}
+    away = topology.stream_confirms and topology.archive is not None and topology.archive.host in on
+    return (*down, STREAM_NAME) if away else tuple(down)
 
 
 def _together(topology: Topology, primary: NodeName) -> Iterator[Consequence]:
@@ -49,8 +66,8 @@ def _together(topology: Topology, primary: NodeName) -> Iterator[Consequence]:
 def _standbys_together(
     topology: Topology, primary: NodeName, down: tuple[NodeName, ...], failure: str
 ) -> Iterator[Consequence]:
-    candidates, synchronous = topology.confirming(primary), topology.replication.synchronous
-    left = sum(name not in down for name in candidates)
+    candidates, synchronous = topology.confirmers(primary), topology.replication.synchronous
+    left = sum(name not in _down(topology, down) for name in candidates)
     alone = len(candidates) - 1
     if synchronous.method is not Method.NONE and left < synchronous.count <= alone:
         writes = f"stop: {synchronous.count} must confirm, {left} of {len(candidates)} can"
@@ -61,7 +78,7 @@ def _primary_with_others(
     topology: Topology, primary: NodeName, down: tuple[NodeName, ...], failure: str
 ) -> Iterator[Consequence]:
     left = [node.name for node in topology.nodes if node.name not in down and node.apply_delay is None]
-    candidates, synchronous = topology.confirming(primary), topology.replication.synchronous
+    candidates, synchronous = topology.confirmers(primary), topology.replication.synchronous
     if not left:
         if any(node.apply_delay is None for node in topology.nodes if node.name != primary):
             loss = "everything that is nowhere else, if its disks are lost"
@@ -70,18 +87,23 @@ def _primary_with_others(
     if synchronous.method is Method.NONE:
         return
     # Enough of those that went down together may have been the ones that confirmed.
-    gone = [name for name in candidates if name in down]
+    gone = [name for name in candidates if name in _down(topology, down)]
     if synchronous.method is Method.FIRST:
         unsafe = len(gone) >= synchronous.count and set(candidates[: synchronous.count]) <= set(gone)
     else:
         unsafe = len(gone) >= synchronous.count
     if unsafe:
-        loss = f"acknowledged commits that only {' and '.join(gone)} had confirmed"
+        loss = f"acknowledged commits that only {' and '.join(map(called, gone))} had confirmed"
         yield Consequence(failure, "stop until a standby is promoted", loss, several=True)
 
 
+def called(name: str) -> str:
+    """One of those who may confirm, in words."""
+    return "the archive" if name == STREAM_NAME else name
+
+
 def _primary_fails(topology: Topology, primary: NodeName) -> Consequence:
-    candidates = topology.confirming(primary)
+    candidates = topology.confirmers(primary)
     if not any(node.apply_delay is None for node in topology.nodes if node.name != primary):
         return Consequence(f"{primary} fails", "stop until it is back", _only_delayed(topology, primary))
     writes = "stop until a standby is promoted"
@@ -93,8 +115,9 @@ def _primary_fails(topology: Topology, primary: NodeName) -> Consequence:
         if durability is Durability.OFF:
             loss += "; even a restart loses the last 0.6 s or so"
     else:
-        who = _who_confirmed(topology, candidates)
-        loss = f"no acknowledged commit, if {who} is promoted"
+        loss = f"no acknowledged commit, if {_who_confirmed(topology, primary)} is promoted"
+        if STREAM_NAME in candidates:
+            loss += " with what was streamed to the archive"
         if durability is Durability.REMOTE_WRITE:
             loss += " and its machine did not crash at the same time"
     return Consequence(f"{primary} fails", writes, loss)
@@ -102,6 +125,8 @@ def _primary_fails(topology: Topology, primary: NodeName) -> Consequence:
 
 def _only_delayed(topology: Topology, primary: NodeName) -> str:
     delayed = [node.name for node in topology.nodes if node.name != primary]
+    if topology.stream_confirms:
+        return "no acknowledged commit: a restore from the archive has every one"
     if not delayed and topology.streams_to_archive:
         return "if its disk is lost, what the archive's stream had not received; the rest is in a restore"
     if not delayed:
@@ -109,8 +134,10 @@ def _only_delayed(topology: Topology, primary: NodeName) -> str:
     return f"if its disk is lost, what had not reached {' or '.join(delayed)}, which is never promoted by itself"
 
 
-def _who_confirmed(topology: Topology, candidates: tuple[NodeName, ...]) -> str:
-    synchronous = topology.replication.synchronous
+def _who_confirmed(topology: Topology, primary: NodeName) -> str:
+    synchronous, candidates = topology.replication.synchronous, topology.confirming(primary)
+    if STREAM_NAME in topology.confirmers(primary):
+        return candidates[0] if len(candidates) == 1 else "the standby that has received the most"
     if synchronous.count >= len(candidates):
         return candidates[0] if len(candidates) == 1 else "any standby"
     if synchronous.method is Method.FIRST:
@@ -142,6 +169,8 @@ def durability_in_words(topology: Topology) -> str:
         whom = "the first connected standby" if method is Method.FIRST else "any one standby"
     else:
         whom = f"the first {count} connected standbys" if method is Method.FIRST else f"any {count} standbys"
+    if topology.stream_confirms:
+        whom += " (the archive is the last of them)" if method is Method.FIRST else " (the archive counts as one)"
     until = {
         Durability.REMOTE_WRITE: "has written it (not yet flushed)",
         Durability.ON: "has flushed it to disk",

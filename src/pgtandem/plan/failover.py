@@ -6,13 +6,14 @@ somebody says that it is dead. Then the successor is promoted and the others fol
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 from pgtandem.errors import PgtandemError, Problem
 from pgtandem.model.beyond import Beyond
 from pgtandem.model.candidates import Candidate
 from pgtandem.model.facts import Absent, Known, Unknown
-from pgtandem.model.names import NodeName
+from pgtandem.model.names import STREAM_NAME, NodeName
 from pgtandem.model.observed import Observed, ObservedNode, PostmasterState
 from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
 from pgtandem.model.topology import Method, Topology
@@ -31,7 +32,8 @@ from pgtandem.plan.rejoin import Apart, how_apart, plan_rejoin
 from pgtandem.plan.roles import claims_primary, is_fenced, timeline_of
 from pgtandem.plan.slots import slot
 from pgtandem.plan.standbys import plan_standby
-from pgtandem.plan.stream import stream_slot
+from pgtandem.plan.stream import plan_stream, stream_slot
+from pgtandem.plan.streamed import stream_from_successor, take_what_was_streamed
 from pgtandem.plan.switchover import has_everything, objection
 
 
@@ -40,7 +42,7 @@ def lost_nodes(topology: Topology, observed: Observed) -> tuple[NodeName, ...]:
     return tuple(name for name in topology.names if not _surely_standby(observed.nodes[name]))
 
 
-def choose_for_failover(topology: Topology, observed: Observed) -> NodeName:
+def choose_for_failover(topology: Topology, observed: Observed, *, archive_lost: bool = False) -> NodeName:
     """The best candidate. Raises PgtandemError PT-3042 with every objection to every standby."""
     running = observed.primaries()
     if len(running) == 1 and _was_chosen(observed.nodes[running[0]]):
@@ -49,24 +51,28 @@ def choose_for_failover(topology: Topology, observed: Observed) -> NodeName:
     promised = [name for name, node in observed.nodes.items() if _may_be_promoted(observed, node)]
     if len(promised) == 1:
         return promised[0]
-    candidates = failover_candidates(topology, observed, lost_nodes(topology, observed))
+    lost = lost_nodes(topology, observed)
+    candidates = failover_candidates(topology, observed, lost, archive_lost=archive_lost)
     if candidates and candidates[0].fit:
         return candidates[0].name
     raise _nobody(candidates)
 
 
-def plan_failover(topology: Topology, observed: Observed, to: NodeName, *, dead: bool = False) -> Plan:
+def plan_failover(
+    topology: Topology, observed: Observed, to: NodeName, *, dead: bool = False, archive_lost: bool = False
+) -> Plan:
     """The plan that makes `to` the primary; once it is, the plan that converges as far as that is possible.
 
-    `dead` says that whoever cannot be reached is certainly off. Raises PgtandemError: PT-3042 where `to` may not be
-    promoted or a primary runs, PT-3043 where the old primary may still be at work.
+    `dead` says that whoever cannot be reached is certainly off, `archive_lost` that what the archive alone had
+    confirmed may be lost. Raises PgtandemError: PT-3042 where `to` may not be promoted or a primary runs, PT-3043 where
+    the old primary may still be at work.
     """
     refuse_foreign(topology, observed)
     if observed.primaries() == (to,):
         return _settled(topology, observed, to)
     _refuse_running(observed, to)
     lost = lost_nodes(topology, observed)
-    candidates = failover_candidates(topology, observed, lost)
+    candidates = failover_candidates(topology, observed, lost, archive_lost=archive_lost)
     candidate = next((found for found in candidates if found.name == to), None)
     if candidate is None:
         raise PgtandemError(
@@ -92,19 +98,23 @@ def plan_failover(topology: Topology, observed: Observed, to: NodeName, *, dead:
         _fence(draft, name, candidate)
     # Whatever started before the fence stood is seen now; what starts later is a standby.
     down = tuple(Condition("stopped", name) for name in lost if _looked_at(observed.nodes[name]))
+    if candidate.needs_streamed:
+        take_what_was_streamed(draft, to)
     needs = tuple(step.id for step in draft.steps)
     slots = _slots(draft, to, () if unsure else lost)
     promote(draft, to, needs, "It has received the most.", down, after=slots)
     lead_to_new_primary(draft, lost)
     _slots_of_lost(draft, to)
     _follow(draft, to, lost, candidates)
+    if candidate.needs_streamed:
+        stream_from_successor(draft, to)
     if unsure:
         leave_first(draft, to)
     return Plan(
         primary=to,
         steps=ordered(draft.steps),
         candidates=candidates,
-        notes=(*_loss(topology, draft, lost, candidate), *draft.notes),
+        notes=(*_loss(topology, draft, lost, candidate, archive_lost=archive_lost), *draft.notes),
         consequences=single_failures(topology, to),
         look_again=True,
     )
@@ -279,6 +289,10 @@ def _followers(topology: Topology, observed: Observed, to: NodeName, refusal: Pg
             continue
         slot(draft, upstream, name)
         plan_standby(draft, name)
+    if topology.stream_confirms and isinstance(observed.stream, Known):
+        # Told by `apply` where it cannot be started.
+        with suppress(PgtandemError):
+            plan_stream(draft)
     return ordered(draft.steps)
 
 
@@ -296,12 +310,20 @@ def _beyond(node: ObservedNode, candidate: Candidate) -> Beyond | None:
     return fact.value if down and isinstance(fact, Known) and fact.value.since == candidate.received else None
 
 
-def _loss(topology: Topology, draft: Draft, lost: tuple[NodeName, ...], candidate: Candidate) -> Iterator[str]:
+def _loss(
+    topology: Topology, draft: Draft, lost: tuple[NodeName, ...], candidate: Candidate, *, archive_lost: bool
+) -> Iterator[str]:
     """What is lost at most, as far as it can be said before."""
     observed = draft.wish.observed
     server = observed.nodes[candidate.name].running
     if not lost or server is None:
         yield "Lost: nothing that any node is seen to have."
+        return
+    if archive_lost and any(STREAM_NAME in topology.confirmers(name) for name in lost):
+        yield (
+            f"Lost: commits that were acknowledged to clients and that {candidate.name} did not receive, where the "
+            "archive alone had confirmed them."
+        )
         return
     if topology.replication.synchronous.method is not Method.NONE and not _waits_for_nobody(observed, lost):
         yield "Lost: no commit that was acknowledged to a client."

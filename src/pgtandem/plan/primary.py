@@ -1,13 +1,13 @@
 """The primary: made or changed, started, with the role and the slots that its standbys need."""
 
 from pgtandem.model.facts import Known
-from pgtandem.model.names import REPLICATION_ROLE, REWIND_ROLE
+from pgtandem.model.names import REPLICATION_ROLE, REWIND_ROLE, STREAM_NAME, NodeName
 from pgtandem.model.plan import Condition, NodeFiles, Risk, Step, StepKind
 from pgtandem.plan.adopting import superuser, take_over
 from pgtandem.plan.archiving import archive_folder
 from pgtandem.plan.changes import change, loaded, restart, start
 from pgtandem.plan.conditions import judge
-from pgtandem.plan.desired import confirming, desired_files, kept_above_wish, streams
+from pgtandem.plan.desired import Wish, confirming, desired_files, kept_above_wish, settings_in_place, streams
 from pgtandem.plan.draft import Draft, cascade_order
 from pgtandem.plan.drift import drift_of, unanswered
 from pgtandem.plan.minor_versions import restarts_for_that_alone
@@ -16,16 +16,29 @@ from pgtandem.plan.promotion import unfence
 from pgtandem.plan.slots import before_standbys_move, slot
 from pgtandem.plan.standbys import prove
 from pgtandem.postgres.conf import SETTINGS_FILE, parse_settings
+from pgtandem.postgres.sync_names import listed_names
 
 
 def sync_later(draft: Draft) -> bool:
-    """Whether the synchronous settings must wait: too few of the standbys that could confirm stream now."""
+    """Whether the synchronous settings must wait: too few of those that could confirm stream now. The archive's stream
+    is not named before it streams."""
     wish = draft.wish
     if not confirming(wish):
         return False
-    candidates = wish.sync_candidates(wish.primary)
-    streaming = [name for name in candidates if streams(wish, name)]
-    return len(streaming) < min(wish.topology.replication.synchronous.count, len(candidates))
+    candidates = wish.topology.confirmers(wish.primary)
+    able = [name for name in candidates if _confirms(wish, name)]
+    if STREAM_NAME in candidates and STREAM_NAME not in able:
+        named = settings_in_place(wish.seen(wish.primary)).get("synchronous_standby_names", "")
+        if STREAM_NAME not in listed_names(named):
+            return True
+    return len(able) < min(wish.topology.replication.synchronous.count, len(candidates))
+
+
+def _confirms(wish: Wish, name: str) -> bool:
+    """Whether one of those that may confirm streams now."""
+    if name == STREAM_NAME:
+        return judge(Condition("archive_streams", wish.primary), wish.observed) is True
+    return streams(wish, NodeName(name))
 
 
 def plan_primary(draft: Draft) -> None:
@@ -148,6 +161,17 @@ def restart_primary(draft: Draft) -> None:
             prove(draft, other, "It must replay the lower setting before it may have it itself.")
 
 
+def can_sync(draft: Draft) -> bool:
+    """Whether everybody who is to confirm streams, or will once this plan is done as far as it is drafted."""
+    return all(_confirms(draft.wish, other) or draft.has(proof) for other, proof in _proofs(draft.wish).items())
+
+
+def _proofs(wish: Wish) -> dict[str, str]:
+    """The step that shows of each of those who may confirm that it streams."""
+    names = wish.topology.confirmers(wish.primary)
+    return {name: "stream.start" if name == STREAM_NAME else f"{name}.proof" for name in names}
+
+
 def sync_last(draft: Draft) -> None:
     wish, name = draft.wish, draft.wish.primary
     if not sync_later(draft):
@@ -155,7 +179,7 @@ def sync_last(draft: Draft) -> None:
     files = desired_files(wish, name)
     if files == desired_files(wish, name, keep_sync=True):
         return
-    if not all(streams(wish, other) or draft.has(f"{other}.proof") for other in wish.sync_candidates(name)):
+    if not can_sync(draft):
         draft.look_again = True
         return
     names = files.text(SETTINGS_FILE)
@@ -169,7 +193,7 @@ def sync_last(draft: Draft) -> None:
             "Only now: before, a commit would have waited for standbys that were not there.",
             Risk.RELOAD,
             needs=(
-                *(f"{other}.proof" for other in wish.sync_candidates(name)),
+                *_proofs(wish).values(),
                 f"{name}.restart",
                 f"{name}.files",
                 f"{name}.start",

@@ -3,6 +3,9 @@
 The receiver looks for the primary by itself, so a role change only has to leave it a slot there. docs/decisions/0036.
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from pgtandem.errors import PgtandemError
 from pgtandem.model.facts import Absent, Known, Unknown, value_or_none
 from pgtandem.model.names import REPLICATION_ROLE, STREAM_NAME, NodeName
@@ -10,13 +13,14 @@ from pgtandem.model.plan import WARNING, Condition, Risk, Step, StepKind
 from pgtandem.model.stream import ObservedStream
 from pgtandem.model.topology import Topology
 from pgtandem.plan.conditions import judge
-from pgtandem.plan.desired import Wish
+from pgtandem.plan.desired import Wish, settings_in_place
 from pgtandem.plan.draft import Draft
 from pgtandem.plan.slots import before_standbys_move
 from pgtandem.plan.tls import speaks_tls
 from pgtandem.postgres.certificates import VERIFY
 from pgtandem.postgres.conninfo import render_conninfo
 from pgtandem.postgres.stream_scripts import PASSFILE, ROOT, RUN, RUN_TEXT, STARTED, render_source
+from pgtandem.postgres.sync_names import listed_names
 from pgtandem.topology.places import host_name
 
 #: libpq of this version and later, and pg_receivewal is not older than the servers.
@@ -57,6 +61,7 @@ def receiver_files(wish: Wish, program: str) -> dict[str, str]:
 
 def plan_stream(draft: Draft) -> None:
     topology, stream = draft.wish.topology, draft.wish.observed.stream
+    _forgotten_last(draft)
     streams = judge(Condition("archive_streams", draft.wish.primary), draft.wish.observed) is True
     if not topology.streams_to_archive:
         if isinstance(stream, Known):
@@ -74,6 +79,19 @@ def plan_stream(draft: Draft) -> None:
     if not isinstance(seen.program, Known):
         raise _no_program(topology)
     _receive(draft, seen, seen.program.value)
+
+
+def _forgotten_last(draft: Draft) -> None:
+    """Where commits are no longer to wait for the stream, standbys name it until the primary does not: by their files a
+    failover knows who may have confirmed something, where nobody can look at the primary."""
+    wish, name = draft.wish, draft.wish.primary
+    named = settings_in_place(wish.seen(name)).get("synchronous_standby_names", "")
+    if STREAM_NAME not in listed_names(named) or wish.topology.stream_confirms:
+        return
+    others = [f"{other}.files" for other in wish.topology.names if other != name]
+    draft.steps[:] = [
+        replace(step, needs=(*step.needs, f"{name}.files")) if step.id in others else step for step in draft.steps
+    ]
 
 
 def stream_slot(draft: Draft, name: NodeName) -> None:
@@ -126,9 +144,14 @@ def _receive(draft: Draft, seen: ObservedStream, program: str) -> None:
         what, why = "start the stream of the archive anew", "It was started with other files than it should have."
     elif seen.there:
         what, why = "start the stream of the archive again", "Its receiver does not run."
-    assert wish.topology.archive is not None
-    host = wish.topology.archive.host
-    where = host_name(host) if host is not None and not host.is_local else None
+    start_stream(draft, wanted, what, why)
+
+
+def start_stream(draft: Draft, files: Mapping[str, str], what: str, why: str, after: tuple[str, ...] = ()) -> None:
+    """The receiver runs with these files and gets WAL of the primary, once those steps are done."""
+    name, archive = draft.wish.primary, draft.wish.topology.archive
+    assert archive is not None
+    where = host_name(archive.host) if archive.host is not None and not archive.host.is_local else None
     draft.add(
         Step(
             "stream.start",
@@ -139,17 +162,18 @@ def _receive(draft: Draft, seen: ObservedStream, program: str) -> None:
             Risk.CREATE,
             needs=(
                 *("archive.folder", f"{name}.start", f"{name}.files", f"{name}.restart", f"{name}.role"),
-                *(f"{name}.slot.archive", f"{name}.rotate"),
+                *(f"{name}.slot.archive", f"{name}.rotate", *after),
             ),
             expects=(Condition("is_primary", name),),
             proves=(Condition("archive_streams", name),),
             undo="stream = false under [archive], and apply",
-            names=tuple(word for file, text in wanted.items() for word in (file, text)),
+            names=tuple(word for file, text in files.items() for word in (file, text)),
         )
     )
 
 
 def _end(draft: Draft) -> None:
+    """Only once no commit waits for it any more."""
     name = draft.wish.primary
     draft.add(
         Step(
@@ -159,6 +183,7 @@ def _end(draft: Draft) -> None:
             "end the stream of the archive",
             "The topology file no longer asks for it.",
             Risk.CREATE,
+            needs=(f"{name}.files", f"{name}.sync"),
             undo="stream = true under [archive], and apply",
         )
     )

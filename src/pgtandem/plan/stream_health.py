@@ -16,12 +16,14 @@ class StreamHealth:
     """`state` is "streaming", what the primary calls it while it catches up, "not streaming" while the receiver runs,
     "down" where it does not, and "unknown" where nobody could look. `lag_bytes` is what the primary has written and the
     archive's disk has not, `received_seconds` how long ago WAL came; None where that is not known. `said` is what the
-    receiver said last, or why nobody could look."""
+    receiver said last, or why nobody could look. `sync_state` is the part that the primary gives it in confirming
+    commits ("sync", "potential", "quorum", or "async"), None where it does not stream."""
 
     state: str
     lag_bytes: int | None = None
     received_seconds: float | None = None
     said: str = ""
+    sync_state: str | None = None
 
 
 def stream_health(topology: Topology, observed: Observed, primary: NodeName | None) -> StreamHealth | None:
@@ -33,7 +35,7 @@ def stream_health(topology: Topology, observed: Observed, primary: NodeName | No
     received = seen.received_seconds if seen else None
     for sender in server.senders if server else ():
         if sender.application_name == STREAM_NAME:
-            return StreamHealth(sender.state, _behind(server, sender), received)
+            return StreamHealth(sender.state, _behind(server, sender), received, sync_state=sender.sync_state)
     if seen is None:
         return StreamHealth("unknown", said=stream.reason if isinstance(stream, Unknown) else "")
     return StreamHealth("not streaming" if seen.running else "down", None, received, seen.complaint)
@@ -51,7 +53,8 @@ def stream_in_words(health: StreamHealth | None) -> str | None:
     since = "" if health.received_seconds is None else f", the last WAL came {_ago(health.received_seconds)} ago"
     if health.state == "streaming":
         behind = "" if health.lag_bytes is None else f", {size_in_words(health.lag_bytes)} behind"
-        return f"streaming to the archive{behind}"
+        part = f" ({health.sync_state})" if health.sync_state in ("sync", "quorum", "potential") else ""
+        return f"streaming to the archive{part}{behind}"
     if health.state == "unknown":
         return f"unknown: {health.said}" if health.said else "unknown"
     said = f": {health.said}" if health.said and health.state == "not streaming" else ""

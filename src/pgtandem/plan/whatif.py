@@ -8,7 +8,7 @@ from dataclasses import replace
 from enum import Enum
 
 from pgtandem.model.candidates import Candidate
-from pgtandem.model.facts import ABSENT, value_or_none
+from pgtandem.model.facts import ABSENT, Unknown, value_or_none
 from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import STREAM_NAME, NodeName, slot_name
 from pgtandem.model.observed import Observed, ObservedNode
@@ -16,6 +16,7 @@ from pgtandem.model.server import Sender, Server
 from pgtandem.model.topology import Topology
 from pgtandem.model.value import dataclass
 from pgtandem.plan.candidates import failover_candidates, received_lsn
+from pgtandem.plan.durability import called
 from pgtandem.plan.roles import decide_primary
 from pgtandem.plan.slot_cap import MEGABYTE
 from pgtandem.postgres.sync_names import confirmations, render_sync_names
@@ -90,6 +91,7 @@ class Retention:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The answer. `down` are the nodes asked about, `already` those beside them whose server does not answer now.
+    Among `down` may be the archive's stream, by the name that it has in synchronous_standby_names.
     `promoted`, `candidates` and `loss` are about a primary that goes down; None and empty where it goes on."""
 
     primary: NodeName
@@ -107,7 +109,7 @@ class Outcome:
 
 
 def what_if(topology: Topology, observed: Observed, down: tuple[NodeName, ...], rate: WalRate | None = None) -> Outcome:
-    """What follows from these nodes going down at once, as things are now.
+    """What follows from these nodes, and perhaps the archive, going down at once, as things are now.
 
     For a cluster that is built. Raises what `decide_primary` raises where nobody can tell who the primary is.
     """
@@ -115,7 +117,9 @@ def what_if(topology: Topology, observed: Observed, down: tuple[NodeName, ...], 
     already = tuple(name for name, node in observed.nodes.items() if node.running is None and name not in down)
     away = (*down, *already)
     after = replace(
-        observed, nodes={name: _gone(node) if name in away else node for name, node in observed.nodes.items()}
+        observed,
+        nodes={name: _gone(node) if name in away else node for name, node in observed.nodes.items()},
+        stream=Unknown("its host is down") if STREAM_NAME in down else observed.stream,
     )
     if primary not in away:
         writes, why = _confirmed(observed, primary, away)
@@ -161,7 +165,7 @@ def _confirmed(observed: Observed, primary: NodeName, away: tuple[NodeName, ...]
     needed = _needed(server)
     if needed == 0:
         return Writes.GO_ON, "no commit waits for a standby"
-    able = [sender.application_name for sender in _confirming(server) if sender.application_name not in away]
+    able = [called(sender.application_name) for sender in _confirming(server) if sender.application_name not in away]
     said = f"each commit waits for {needed} standby{'s' if needed > 1 else ''}, and {len(able)} can confirm"
     if len(able) < needed:
         return Writes.WAIT, said
@@ -186,7 +190,7 @@ def _after_the_promotion(topology: Topology, after: Observed, new: NodeName, awa
     server = after.nodes[new].running
     assert server is not None
     needed = _needed(server)
-    able = [name for name in topology.confirming(new) if name not in away]
+    able = [name for name in topology.confirmers(new) if name not in away]
     if len(able) >= needed:
         return ""
     return (
@@ -216,11 +220,13 @@ def _loss(topology: Topology, observed: Observed, primary: NodeName, best: Candi
         size = max(written - fetched, 0)
         seconds = 0.0 if size == 0 else seconds
     if _as_wished(topology, server, primary):
-        count, could = topology.replication.synchronous.count, topology.confirming(primary)
+        count, could = topology.replication.synchronous.count, topology.confirmers(primary)
         crash = _unless_the_machine_crashes(server)
         if len(could) == 1:
-            return Loss(False, size, seconds, f"each waited for {could[0]}{crash}")
-        why = f"each waited for {count} of {', '.join(could)}, and {best.name} has received the most"
+            return Loss(False, size, seconds, f"each waited for {called(could[0])}{crash}")
+        why = f"each waited for {count} of {', '.join(map(called, could))}, and {best.name} has received the most"
+        if best.needs_streamed:
+            why += " and is promoted with all that was streamed to the archive"
         return Loss(False, size, seconds, f"{why}{crash}")
     who = f"{best.name} had not" if fetched is None else f"neither {best.name} nor the archive's stream had"
     why = f"what {who} received from {primary} by this look; it changes with every write"
@@ -237,7 +243,7 @@ def _streamed(topology: Topology, server: Server) -> Lsn | None:
 
 def _as_wished(topology: Topology, server: Server, primary: NodeName) -> bool:
     """Whether commits wait for those standbys that the topology file says."""
-    synchronous, could = topology.replication.synchronous, topology.confirming(primary)
+    synchronous, could = topology.replication.synchronous, topology.confirmers(primary)
     names = server.settings.get("synchronous_standby_names")
     wished = render_sync_names(synchronous.method.value, min(synchronous.count, len(could)), could)
     return _needed(server) > 0 and names is not None and names.value == wished

@@ -177,7 +177,7 @@ def _receiver(major: int) -> str:
     port = "sender_port" if has_sender_host(major) else in_conninfo.format("port") + "::int"
     return f"""
 SELECT json_build_object('status', status, 'sender_host', {host}, 'sender_port', {port},
-                         'slot', slot_name, 'received_timeline', received_tli)
+                         'slot', slot_name, 'received_timeline', received_tli, 'pid', pid)
 FROM pg_stat_wal_receiver LIMIT 1
 """
 

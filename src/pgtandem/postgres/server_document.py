@@ -179,6 +179,7 @@ def _receiver(row: Document) -> Receiver:
         sender_port=row["sender_port"],
         slot=row["slot"],
         received_timeline=None if timeline is None else Timeline(timeline),
+        pid=row["pid"],
     )
 
 

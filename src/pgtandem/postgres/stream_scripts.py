@@ -134,6 +134,11 @@ grep -v '^pg_receivewal: not renaming' ../receiver/log ../receiver/said 2>/dev/n
 """
 )
 
+#: FILE BYTES: prints the checksum of the first so many bytes of a file; fails where it has less.
+BEGINNING = r"""
+[ -f "$1" ] && [ "$(($(wc -c <"$1")))" -ge "$2" ] && head -c "$2" "$1" | cksum
+"""
+
 
 def render_source(program: str, conninfo: str) -> str:
     return f"{program}\n{conninfo}\n"

@@ -32,7 +32,23 @@ def read_archive(table: Table, folder: str, nodes: Sequence[Node]) -> Archive | 
         table.report("level", what, f"There are levels from 1 to {greatest}.", "level = 1")
     elif compression is Compression.NONE and table.given("level"):
         table.report("level", "there is a level, and nothing is compressed", next_step='compression = "zstd"')
-    return replace(archive, compression=compression, level=level or 1, stream=_read_stream(table, archive, nodes))
+    stream = _read_stream(table, archive, nodes)
+    synchronous = _read_synchronous(table, stream=stream)
+    return replace(archive, compression=compression, level=level or 1, stream=stream, synchronous=synchronous)
+
+
+def _read_synchronous(table: Table, *, stream: bool) -> bool:
+    """Whether commits may wait for the stream; whether they wait for anybody says [replication]."""
+    if not table.flag("synchronous"):
+        return False
+    if not stream and table.sound("stream"):
+        table.report(
+            "synchronous",
+            "the archive can only confirm commits that are streamed to it",
+            "A segment gets there when it is full: a commit would wait for that.",
+            "stream = true beside it, or synchronous = false",
+        )
+    return True
 
 
 def _read_stream(table: Table, archive: Archive, nodes: Sequence[Node]) -> bool:
@@ -55,7 +71,7 @@ def _read_stream(table: Table, archive: Archive, nodes: Sequence[Node]) -> bool:
 
 def _read_foreign(table: Table) -> ForeignArchive | None:
     """Both commands, and nothing of what pgtandem's own archive is told."""
-    for name in ("directory", "host", "compression", "level", "stream"):
+    for name in ("directory", "host", "compression", "level", "stream", "synchronous"):
         if table.given(name):
             table.report(
                 name,

@@ -150,8 +150,22 @@ def _relation(one: str, other: str) -> str:
     return "contains" if is_below(other, one) else ""
 
 
-def check_confirming(problems: Problems, nodes: Nodes, replication: Replication) -> None:
-    """No more standbys must confirm than follow the primary directly and without a delay."""
+def check_archive_confirms(problems: Problems, replication: Replication, archive: Archive | None) -> None:
+    """What is streamed to the archive is never replayed there."""
+    if archive is None or not archive.synchronous or replication.synchronous.method is Method.NONE:
+        return
+    if replication.durability is Durability.REMOTE_APPLY:
+        problems.add(
+            ("archive", "synchronous"),
+            'the archive cannot confirm commits with durability "remote_apply"',
+            "They wait until they are replayed, and the archive only keeps WAL.",
+            'durability = "on" under [replication], or synchronous = false here',
+        )
+
+
+def check_confirming(problems: Problems, nodes: Nodes, replication: Replication, archive: Archive | None) -> None:
+    """No more standbys must confirm than follow the primary directly and without a delay; the archive's stream counts
+    where it may."""
     if replication.synchronous.method is Method.NONE or len(nodes.read) < len(nodes.declared):
         return
     standbys = nodes.read[1:]
@@ -159,11 +173,12 @@ def check_confirming(problems: Problems, nodes: Nodes, replication: Replication)
         return
     following = [node for node in standbys if node.upstream in (None, nodes.declared[0])]
     direct = sum(node.apply_delay is None for node in following)
+    streamed = archive is not None and archive.stream and archive.synchronous
     needed = replication.synchronous.count
-    if needed <= direct:
+    if needed <= direct + streamed:
         return
     if direct < len(following):
-        _report_delayed(problems, replication, following, direct)
+        _report_delayed(problems, replication, following, direct + streamed)
         return
     have = {0: "no standby follows", 1: "only 1 standby follows"}.get(direct, f"only {direct} standbys follow")
     why = (
@@ -171,8 +186,10 @@ def check_confirming(problems: Problems, nodes: Nodes, replication: Replication)
         if direct == len(standbys)
         else ("Every commit would wait without end: a cascading standby cannot confirm (manual, 26.2.7).")
     )
-    lower = f'synchronous = "{replication.synchronous.method.value} {direct}"' if direct else 'synchronous = "none"'
-    what = f'"{replication.synchronous}" needs {needed}, but {have} the primary directly'
+    able = direct + streamed
+    lower = f'synchronous = "{replication.synchronous.method.value} {able}"' if able else 'synchronous = "none"'
+    beside = ", beside the archive" if streamed else ""
+    what = f'"{replication.synchronous}" needs {needed}, but {have} the primary directly{beside}'
     problems.add(("replication", "synchronous"), what, why, lower)
 
 

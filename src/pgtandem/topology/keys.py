@@ -256,6 +256,14 @@ _ARCHIVE_KEYS = (
     ),
     Key(
         ARCHIVE,
+        "synchronous",
+        Kind.FLAG,
+        "whether the stream is one of the synchronous standbys: commits may then be confirmed by the archive",
+        "true",
+        default=False,
+    ),
+    Key(
+        ARCHIVE,
         "command",
         Kind.TEXT,
         "the archive_command of another tool, which then keeps the archive instead of pgtandem",

@@ -9,6 +9,7 @@ from pgtandem.topology.archive import read_archive
 from pgtandem.topology.backup import read_backup
 from pgtandem.topology.check import (
     check_addresses,
+    check_archive_confirms,
     check_confirming,
     check_delays,
     check_directories,
@@ -66,7 +67,8 @@ def load_topology(text: str, *, folder: str, source: str = "pgtandem.toml") -> T
     check_ports(problems, nodes)
     check_directories(problems, nodes, archive, folder)
     if not problems.has("replication", "synchronous"):
-        check_confirming(problems, nodes, replication)
+        check_confirming(problems, nodes, replication, archive)
+        check_archive_confirms(problems, replication, archive)
 
     judge = Judge(problems, cluster.major, len(nodes.declared))
     parameters = judge.read(("parameters",), root.values("parameters") or {})

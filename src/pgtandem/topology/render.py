@@ -141,6 +141,8 @@ def _archive(topology: Topology, folder: str) -> str:
         lines.append(_line(ARCHIVE, "level", str(archive.level)))
     if archive is not None and archive.stream:
         lines.append(_line(ARCHIVE, "stream", "true"))
+    if archive is not None and archive.synchronous:
+        lines.append(_line(ARCHIVE, "synchronous", "true"))
     return _text(lines)
 
 

@@ -112,9 +112,9 @@ def _read_synchronous(table: Table) -> Synchronous:
         return nobody
     found = _SYNCHRONOUS.fullmatch(text)
     if not found and re.search(r"archive|stream", text):
-        what = f"{describe(text)} names the archive's stream, which cannot confirm commits yet"
-        why = "Only standbys can: a failover has to know what each of those has that confirm."
-        table.report("synchronous", what, why, 'synchronous = "any 1", and stream = true under [archive] beside it')
+        what = f"{describe(text)} names the archive's stream, which has a key of its own"
+        why = "Here stands how many must confirm; whether the stream may be one of them says [archive]."
+        table.report("synchronous", what, why, 'synchronous = "any 1", and synchronous = true under [archive]')
     elif not found:
         what = f'{describe(text)} is not "none", "first N" or "any N"'
         table.report("synchronous", what, "N is how many standbys must confirm a commit.", 'synchronous = "any 1"')

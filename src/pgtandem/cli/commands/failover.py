@@ -24,8 +24,9 @@ def run(options: argparse.Namespace) -> int:
         """About the same node in every round: the best one of the first look where nobody named one."""
         nonlocal chosen
         if chosen is None:
-            chosen = choose_for_failover(topology, observed)
-        return plan_failover(topology, observed, chosen, dead=options.the_primary_is_dead)
+            chosen = choose_for_failover(topology, observed, archive_lost=options.the_archive_is_lost)
+        dead, archive_lost = options.the_primary_is_dead, options.the_archive_is_lost
+        return plan_failover(topology, observed, chosen, dead=dead, archive_lost=archive_lost)
 
     async def work(world: World) -> Outcome:
         outcome = await change(topology, world, question, yes=options.yes, command="failover", urgent=True)

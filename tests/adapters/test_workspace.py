@@ -177,6 +177,19 @@ def test_kill_of_the_holder_frees_the_lock_though_its_child_lives(workspace: Fol
             assert json.loads((tmp_path / ".pgtandem/lock").read_text())["pid"] == os.getpid()
 
 
+def test_record_of_who_wanted_the_lock_and_was_killed_asks_for_nothing(
+    workspace: FolderWorkspace, tmp_path: Path
+) -> None:
+    """kill -9: the record stays in the file, and its process id may be another's by now."""
+    with workspace.want_lock("failover"):
+        record = (tmp_path / ".pgtandem/wanted").read_bytes()
+        assert json.loads(record)["pid"] == os.getpid()
+    (tmp_path / ".pgtandem/wanted").write_bytes(record)
+    assert workspace.lock_wanted_by() is None
+    with workspace.want_lock("failover"):
+        assert workspace.lock_wanted_by() is not None
+
+
 def test_lock_is_not_given_twice_within_a_process(workspace: FolderWorkspace, tmp_path: Path) -> None:
     with workspace.lock("apply"):
         with pytest.raises(PgtandemError) as caught, FolderWorkspace(str(tmp_path)).lock("status"):

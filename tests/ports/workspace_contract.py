@@ -112,6 +112,36 @@ class WorkspaceContract:
         with reopen().lock("status"):
             pass
 
+    def test_lock_says_whether_its_holder_gives_way(self, workspace: Workspace, reopen: Reopen) -> None:
+        workspace.give_way(True)
+        assert reopen().lock_holder() is None
+        with workspace.lock("backup"):
+            holder = reopen().lock_holder()
+            assert holder is not None
+            assert (holder.command, holder.gives_way) == ("backup", False)
+            workspace.give_way(True)
+            holder = reopen().lock_holder()
+            assert holder is not None
+            assert holder.gives_way
+            with pytest.raises(PgtandemError), reopen().lock("apply"):
+                pytest.fail("to give way is to be asked first")
+        with workspace.lock("apply"):
+            holder = reopen().lock_holder()
+            assert holder is not None
+            assert not holder.gives_way, "what an earlier holder said is over"
+
+    def test_who_wants_the_lock_is_known_for_as_long_as_that_lasts(self, workspace: Workspace, reopen: Reopen) -> None:
+        with workspace.lock("backup"):
+            assert workspace.lock_wanted_by() is None
+            with reopen().want_lock("failover"):
+                wanted = workspace.lock_wanted_by()
+                assert wanted is not None
+                assert wanted.command == "failover"
+                with pytest.raises(PgtandemError) as caught, reopen().want_lock("switchover"):
+                    pytest.fail("two want it")
+                assert caught.value.code.text == "PT-5001"
+            assert workspace.lock_wanted_by() is None
+
     def test_passfile_is_written_to_one_place(self, workspace: Workspace, reopen: Reopen) -> None:
         path = workspace.write_passfile("*:*:*:*:x\n")
         assert path.startswith("/")

@@ -6,7 +6,6 @@ Files are replaced whole and durably; the journal is appended to, line by line.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import secrets
@@ -16,13 +15,22 @@ import string
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, NoReturn, TypeGuard
 
 from pgtandem.adapters.hosts.account import current_account, login, owner_name
 from pgtandem.adapters.hosts.files import read_file, replace_file, sync_folder, write_all
 from pgtandem.adapters.hosts.paths import shown
-from pgtandem.adapters.lockfile import held_words, holder_advice, read_holder
+from pgtandem.adapters.lockfile import (
+    held_words,
+    holder_advice,
+    holder_of,
+    lock_file,
+    read_holder,
+    this_process,
+    unlock_file,
+    write_holder,
+)
 from pgtandem.errors import PgtandemError
 from pgtandem.model.names import Secret
 from pgtandem.ports.workspace import BuiltNode, LockHolder
@@ -34,6 +42,9 @@ _ALPHABET = string.ascii_letters + string.digits
 #: 33 letters or digits are 196 bits.
 _SECRET_LENGTH = 33
 
+#: How often who wants the lock tries to say so, and how long it pauses in between.
+_TRIES, _PAUSE_SECONDS = 20, 0.01
+
 
 class FolderWorkspace:
     """Implements ports.Workspace in `folder`/.pgtandem, which is made by the first write."""
@@ -41,6 +52,7 @@ class FolderWorkspace:
     def __init__(self, folder: str) -> None:
         self._parent = os.path.abspath(folder)
         self._folder = os.path.join(self._parent, FOLDER)
+        self._held: int | None = None
 
     def __repr__(self) -> str:
         return f"FolderWorkspace({self._parent!r})"
@@ -102,20 +114,29 @@ class FolderWorkspace:
 
     @contextmanager
     def lock(self, command: str) -> Iterator[None]:
-        self._make_folder()
-        descriptor = self._take_lock()
-        try:
+        with self._locked("lock", "another pgtandem is at work on this cluster", command) as descriptor:
+            self._held = descriptor
+            try:
+                yield
+            finally:
+                self._held = None
+
+    def give_way(self, yes: bool) -> None:
+        holder = None if self._held is None else read_holder(self._held)
+        if self._held is not None and holder is not None and holder.gives_way != yes:
             with self._writing("lock"):
-                account = current_account().name
-                holder = LockHolder(os.getpid(), os.uname().nodename, account, command, time.time())
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, json.dumps(asdict(holder)).encode() + b"\n", 0)
+                write_holder(self._held, replace(holder, gives_way=yes))
+
+    def lock_holder(self) -> LockHolder | None:
+        return holder_of(self._path("lock"), sure=False) if self._is_there() else None
+
+    @contextmanager
+    def want_lock(self, command: str) -> Iterator[None]:
+        with self._locked("wanted", "another pgtandem waits for the lock of this cluster already", command, _TRIES):
             yield
-        finally:
-            # Emptied, not removed: another may be waiting for this very file.
-            with contextlib.suppress(OSError):
-                os.ftruncate(descriptor, 0)
-            os.close(descriptor)
+
+    def lock_wanted_by(self) -> LockHolder | None:
+        return holder_of(self._path("wanted"), sure=True) if self._is_there() else None
 
     def record(self, entry: Mapping[str, Any]) -> None:
         line = json.dumps(entry, default=_masked).encode() + b"\n"
@@ -168,31 +189,29 @@ class FolderWorkspace:
                 shutil.rmtree(self._folder)
                 sync_folder(self._parent)
 
-    def _take_lock(self) -> int:
-        """The locked file. Children do not inherit it, so the lock ends with this process in any case."""
-        path = self._path("lock")
-        while True:
-            with self._writing("lock"):
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    if _is_same_file(descriptor, path):
-                        return descriptor
-                except BlockingIOError:
-                    holder = read_holder(descriptor)
-                    os.close(descriptor)
-                except BaseException:
-                    os.close(descriptor)
-                    raise
-                else:
-                    os.close(descriptor)  # `clear` removed it in the meantime
-                    continue
+    @contextmanager
+    def _locked(self, name: str, refusal: str, command: str, tries: int = 1) -> Iterator[int]:
+        """A locked file with the record of this process in it. Raises PT-5001 where another one has it."""
+        self._make_folder()
+        path, descriptor = self._path(name), None
+        for _ in range(tries):
+            with self._writing(name):
+                descriptor = lock_file(path)
+            if descriptor is not None:
+                break
+            if tries > 1:
+                time.sleep(_PAUSE_SECONDS)  # somebody may only be looking whether it is locked
+        if descriptor is None:
+            holder = holder_of(path, sure=False)
             raise PgtandemError(
-                "PT-5001",
-                "another pgtandem is at work on this cluster",
-                why=held_words(holder, time.time()),
-                next_step=holder_advice(holder, path),
+                "PT-5001", refusal, why=held_words(holder, time.time()), next_step=holder_advice(holder, path)
             )
+        try:
+            with self._writing(name):
+                write_holder(descriptor, this_process(command))
+            yield descriptor
+        finally:
+            unlock_file(descriptor)
 
     def _read_secrets(self) -> dict[str, str]:
         content = self._read("secrets.json")
@@ -291,14 +310,6 @@ def _end_of_last_line(descriptor: int, size: int) -> int:
             return start + found + 1
         end = start
     return 0
-
-
-def _is_same_file(descriptor: int, path: str) -> bool:
-    try:
-        info = os.stat(path, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return os.path.samestat(info, os.fstat(descriptor))
 
 
 def _document(value: Any) -> bytes:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from pgtandem.apply.context import Context
 from pgtandem.apply.effects import effect_of
+from pgtandem.apply.holding import GivesWay, Way, hold
 from pgtandem.apply.report import Report
 from pgtandem.errors import Family, PgtandemError
 from pgtandem.model.facts import Unknown
@@ -20,13 +21,16 @@ from pgtandem.model.topology import Topology
 from pgtandem.observe.cluster import Observer
 from pgtandem.observe.parts import parts_read_by
 from pgtandem.plan.conditions import BACKUPS, POOLING, judge
-from pgtandem.ports import World
+from pgtandem.ports import LockHolder, World
 
 #: A question to the planner.
 Question = Callable[[Topology, Observed], Plan]
 
 #: Shows a plan and decides: True to go on. Told whether anything was approved before, and up to which risk.
 Approve = Callable[[Plan, Risk | None], Awaitable[bool]]
+
+#: Told who holds the lock and gives way; True to have his work ended.
+Overtake = Callable[[LockHolder], Awaitable[bool]]
 
 _MOST_ROUNDS = 6
 _PROOF_SECONDS = 60.0
@@ -56,16 +60,28 @@ async def carry_out(
     *,
     asks: bool = True,
     urgent: bool = False,
+    gives: GivesWay = GivesWay.NEVER,
+    overtake: Overtake | None = None,
 ) -> Outcome:
     """Makes the answer to `question` empty. Raises PgtandemError: refused plans, failed steps, PT-6001 at the end.
 
     `asks` says whether `approve` asks a person, who takes time: then the cluster is looked at again afterwards. Nobody
     else's pgtandem changes it meanwhile, since the lock is held from before the first look. `urgent` says that writes
-    wait: nothing is looked at that decides nothing.
+    wait: nothing is looked at that decides nothing. `gives` says when a role change may end this; `overtake` is the
+    role change's: whether to end another one's work. It is asked only where there is something to do.
     """
-    with world.workspace.lock(command):
+
+    async def goes_first(holder: LockHolder) -> None:
+        observed = await Observer(topology, world, urgent=urgent).cluster()
+        plan = question(topology, observed)
+        if plan.empty or overtake is None:
+            raise _Ahead(Outcome(observed, plan))
+        if not await overtake(holder):
+            raise _Ahead(Outcome(observed, plan, declined=True))
+
+    async def work(way: Way) -> Outcome:
         try:
-            outcome = await _rounds(topology, world, question, approve, report, command, asks, urgent)
+            outcome = await _rounds(topology, world, question, approve, report, command, asks, urgent, way)
         except PgtandemError as refusal:
             if refusal.code.family is Family.PLAN:
                 # The journal tells of it as well; what it could not take must not hide the refusal itself.
@@ -85,6 +101,18 @@ async def carry_out(
             _record(world, "declined", command=command, who=world.workspace.login())
         return outcome
 
+    try:
+        return await hold(world, command, work, gives=gives, overtake=goes_first if overtake else None)
+    except _Ahead as ahead:
+        return ahead.outcome
+
+
+class _Ahead(Exception):
+    """What came of it before the lock was taken: there is nothing to do, or somebody said no."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+
 
 async def _rounds(
     topology: Topology,
@@ -95,6 +123,7 @@ async def _rounds(
     command: str,
     asks: bool,
     urgent: bool,
+    way: Way,
 ) -> Outcome:
     observer = Observer(topology, world, try_paths=True, urgent=urgent)
     context = Context(topology, world, observer, report)
@@ -106,13 +135,16 @@ async def _rounds(
         if plan.empty:
             return Outcome(observed, plan, done)
         if approved is None or _above(plan.highest_risk, approved):
-            if not await approve(plan, approved):
+            way.set(asks and not done)  # as long as somebody thinks about it, nothing is under way
+            agreed = await approve(plan, approved)
+            way.set(False)
+            if not agreed:
                 return Outcome(observed, plan, done, declined=True)
             if asks:
                 plan = await _still_the_same(topology, observer, question, plan)
             approved = plan.highest_risk
         report.round_started(plan, number)
-        await _Run(context, plan, command).all()
+        await _Run(context, plan, command, way).all()
         observer.remember_versions()
         done += len(plan.steps)
         observed, before = await observer.cluster(), plan
@@ -156,8 +188,9 @@ async def _still_the_same(topology: Topology, observer: Observer, question: Ques
 class _Run:
     """One plan under way."""
 
-    def __init__(self, context: Context, plan: Plan, command: str) -> None:
+    def __init__(self, context: Context, plan: Plan, command: str, way: Way) -> None:
         self.context = context
+        self.way = way
         self.plan = plan
         self.command = command
         self.clock = context.world.clock
@@ -196,6 +229,8 @@ class _Run:
                     under_way[asyncio.create_task(self._step(step))] = step
                 if not under_way:
                     break
+                copying = all(step.kind is StepKind.BASE_BACKUP for step in under_way.values())
+                self.way.set(copying and self.way.gives is GivesWay.WHILE_COPYING)
                 ended, _ = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
                 for task in ended:
                     step = under_way.pop(task)

@@ -1,8 +1,10 @@
 """What the commands that change something have in common: show the plan, ask, carry it out, tell."""
 
 import sys
+from collections.abc import Callable
 
 from pgtandem.apply.engine import Outcome, Question, carry_out
+from pgtandem.apply.holding import GivesWay, gave_way
 from pgtandem.cli.invocation import as_typed
 from pgtandem.cli.narrate import Narrator
 from pgtandem.cli.show_plan import plan_lines
@@ -13,25 +15,55 @@ from pgtandem.model.names import SUPERUSER
 from pgtandem.model.plan import Plan, Risk
 from pgtandem.model.topology import Topology
 from pgtandem.observe.tls import observe_authority
-from pgtandem.ports import SUPERUSER_SECRET, World
+from pgtandem.ports import SUPERUSER_SECRET, LockHolder, World
 from pgtandem.postgres.conninfo import render_passfile
 
 
 async def change(
-    topology: Topology, world: World, question: Question, *, yes: bool, command: str, urgent: bool = False
+    topology: Topology,
+    world: World,
+    question: Question,
+    *,
+    yes: bool,
+    command: str,
+    urgent: bool = False,
+    gives: GivesWay = GivesWay.NEVER,
+    goes_first: bool = False,
 ) -> Outcome:
-    """Carries the answer to a question out, with the user's consent. Raises PgtandemError."""
+    """Carries the answer to a question out, with the user's consent. Raises PgtandemError.
+
+    `gives` and `goes_first` say who ends whose work where two want the lock (apply/holding.py).
+    """
     narrator = Narrator()
+
+    def wanted() -> PgtandemError | None:
+        who = world.workspace.lock_wanted_by()
+        return gave_way(command, who) if who else None
 
     async def approve(plan: Plan, approved: Risk | None) -> bool:
         narrator.finish()
         if approved is not None:
             paint = Paint(sys.stdout)
             print(paint.yellow("The cluster was looked at again, and what is left needs more than was agreed to:"))
-        return consent(plan, topology, yes=yes, command=command, before=approved is None)
+        first = approved is None
+        return consent(plan, topology, yes=yes, command=command, before=first, wanted=wanted if first else None)
+
+    async def overtake(holder: LockHolder) -> bool:
+        who = f'"{holder.command}" by {holder.account} on host {holder.machine} (process {holder.pid})'
+        print(f"{who} holds the lock.\nIt can be ended, and run again afterwards.", flush=True)
+        if yes:
+            print(f'Ending "{holder.command}": a {command} goes first.', flush=True)
+            return True
+        return _agreed(f'End "{holder.command}", and go on?', command, "nothing was changed")
 
     try:
-        outcome = await carry_out(topology, world, question, approve, narrator, command, asks=not yes, urgent=urgent)
+        outcome = await carry_out(
+            *(topology, world, question, approve, narrator, command),
+            asks=not yes,
+            urgent=urgent,
+            gives=gives,
+            overtake=overtake if goes_first else None,
+        )
     finally:
         narrator.finish()
     if outcome.declined:
@@ -39,12 +71,28 @@ async def change(
     return outcome
 
 
-def consent(plan: Plan, topology: Topology, *, yes: bool, command: str, before: bool = True) -> bool:
-    """Shows a plan and asks. `before` says that nothing was done yet. Raises PgtandemError PT-1007, PT-4009."""
+def consent(
+    plan: Plan,
+    topology: Topology,
+    *,
+    yes: bool,
+    command: str,
+    before: bool = True,
+    wanted: Callable[[], PgtandemError | None] | None = None,
+) -> bool:
+    """Shows a plan and asks. `before` says that nothing was done yet. Raises PgtandemError PT-1007, PT-4009, and what
+    `wanted` has to say while the question stands there."""
     columns = min(width(sys.stdout), 100)
     print("\n".join(plan_lines(plan, topology.cluster, Paint(sys.stdout), columns, reasons=False)), flush=True)
     if yes:
         return True
+    unchanged = "nothing was changed" if before else "what was done so far stays"
+    return _agreed(_question(plan, topology.cluster), command, unchanged, wanted)
+
+
+def _agreed(
+    question: str, command: str, unchanged: str, wanted: Callable[[], PgtandemError | None] | None = None
+) -> bool:
     if not can_ask():
         raise PgtandemError(
             "PT-1007",
@@ -52,9 +100,9 @@ def consent(plan: Plan, topology: Topology, *, yes: bool, command: str, before: 
             next_step=f"pgtandem {as_typed() or command} --yes",
         )
     try:
-        return ask(_question(plan, topology.cluster))
+        return ask(question, wanted)
     except KeyboardInterrupt:
-        raise PgtandemError("PT-4009", "nothing was changed" if before else "what was done so far stays") from None
+        raise PgtandemError("PT-4009", unchanged) from None
 
 
 def _question(plan: Plan, cluster: str) -> str:

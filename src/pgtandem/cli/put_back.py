@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from pgtandem.apply.engine import Question
+from pgtandem.apply.holding import GivesWay
 from pgtandem.apply.swapped_places import refuse_mounts
 from pgtandem.cli.changing import change, write_client_passfile
 from pgtandem.cli.commands.restore import make_order
@@ -43,8 +44,8 @@ def put_back(path: str, topology: Topology, target: Target, options: argparse.Na
 async def _all(topology: Topology, world: World, target: Target, options: argparse.Namespace) -> str | None:
     """Where the old data is; None when somebody said no. Each part is a plan, and what is done is not done again."""
 
-    async def said_no(question: Question, about: Topology) -> bool:
-        return (await change(about, world, question, yes=options.yes, command="restore")).declined
+    async def said_no(question: Question, about: Topology, gives: GivesWay = GivesWay.NEVER) -> bool:
+        return (await change(about, world, question, yes=options.yes, command="restore", gives=gives)).declined
 
     await _as_before(topology, world, target, options)
     order = await make_order(topology, world, target, options)
@@ -54,7 +55,8 @@ async def _all(topology: Topology, world: World, target: Target, options: argpar
     aside = await _aside(topology, world, order)
     if not put_back_done(await Observer(topology, world).cluster(), order):
         print(f"First beside the cluster: {target_in_words(target)}", flush=True)
-        if await said_no(partial(plan_restore, order=order), restore_topology(topology, order)):
+        beside = restore_topology(topology, order)
+        if await said_no(partial(plan_restore, order=order), beside, GivesWay.ALWAYS):
             return None
     questions: list[Question] = [partial(plan_put_back, order=order, aside=aside)]
     questions += [partial(plan_follow, order=order, name=other) for other in topology.names if other != order.like]

@@ -4,10 +4,14 @@ import contextlib
 import io
 import os
 import sys
+from collections.abc import Callable
 from typing import Any, TextIO
 
 #: Prose is not wider than this, whatever the terminal's width: the eye loses the line.
 _WIDEST = 100
+
+#: How often it is looked for trouble while a question stands there.
+_LOOK_SECONDS = 0.2
 
 
 def has_colour(stream: TextIO) -> bool:
@@ -88,14 +92,24 @@ def can_ask() -> bool:
     return sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def ask(question: str) -> bool:
-    """A question that only a clear yes answers with yes. The end of input is a no, Ctrl-C a KeyboardInterrupt."""
+def ask(question: str, trouble: Callable[[], Exception | None] | None = None) -> bool:
+    """A question that only a clear yes answers with yes. The end of input is a no, Ctrl-C a KeyboardInterrupt. What
+    `trouble` returns meanwhile is raised, and the question stands there no more."""
+    import select
     import signal
 
     # Under asyncio the first Ctrl-C only cancels the task, which does not hear it while it waits for the keyboard.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        answer = input(f"{question} [y/N] ")
+        prompt = f"{question} [y/N] "
+        if trouble is not None:
+            print(prompt, end="", flush=True)
+            prompt = ""
+            while not select.select([sys.stdin], [], [], _LOOK_SECONDS)[0]:
+                if found := trouble():
+                    print()
+                    raise found
+        answer = input(prompt)
     except KeyboardInterrupt:
         print()
         raise

@@ -14,6 +14,9 @@ from pgtandem.model.topology import Topology
 #: More segments than this that wait for the archive would make the shutdown, and so the pause of writes, long.
 MOST_WAITING_SEGMENTS = 4
 
+#: What the names of pgtandem's own base backups and copies begin with (application_name).
+_OWN = "pgtandem "
+
 
 def primary_objections(observed: Observed, primary: NodeName) -> Iterator[Problem]:
     """What keeps a primary that runs from being stopped, and from coming back as a standby."""
@@ -53,9 +56,12 @@ def _archive(primary: NodeName, server: Server) -> Iterator[Problem]:
 
 def _backups(observed: Observed, primary: NodeName) -> Iterator[Problem]:
     """Those that are streamed, from any node: the shutdown ends one of the primary, the promotion spoils one of a
-    standby. And one that somebody began by hand and did not end, as far as it shows (the exclusive kind, up to 14)."""
+    standby. And one that somebody began by hand and did not end, as far as it shows (the exclusive kind, up to 14).
+
+    One of pgtandem's own is ended first, with the command that takes it; who was killed meanwhile needs none of it."""
     for name, seen in observed.nodes.items():
-        if seen.running is not None and any(sender.state == "backup" for sender in seen.running.senders):
+        senders = seen.running.senders if seen.running is not None else ()
+        if any(each.state == "backup" and not each.application_name.startswith(_OWN) for each in senders):
             yield Problem(
                 name,
                 f"a base backup of {name} is running",

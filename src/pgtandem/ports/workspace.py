@@ -10,13 +10,17 @@ from pgtandem.model.value import dataclass
 
 @dataclass(frozen=True, slots=True)
 class LockHolder:
-    """Who holds the lock: process id, machine, account, command and since when (seconds since 1970)."""
+    """Who holds the lock, or waits for it: process id, machine, account, command and since when (seconds since 1970).
+
+    `gives_way` says that a role change may ask it to let go.
+    """
 
     pid: int
     machine: str
     account: str
     command: str
     since: float
+    gives_way: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,25 @@ class Workspace(Protocol):
 
     def lock(self, command: str) -> AbstractContextManager[None]:
         """Holds the cluster's lock. Raises PgtandemError PT-5001, naming the holder, when another has it."""
+        ...
+
+    def give_way(self, yes: bool) -> None:
+        """Who holds the lock says whether it lets go when it is asked to; nobody does until he said so."""
+        ...
+
+    def lock_holder(self) -> LockHolder | None:
+        """Who holds the lock; None where nobody does, or who does it did not say (yet) who he is."""
+        ...
+
+    def want_lock(self, command: str) -> AbstractContextManager[None]:
+        """Asks the holder to let go, for as long as this lasts; it ends with the process in any case.
+
+        Raises PgtandemError PT-5001 where another one asks already.
+        """
+        ...
+
+    def lock_wanted_by(self) -> LockHolder | None:
+        """Who asks for the lock now, None where nobody does."""
         ...
 
     def record(self, entry: Mapping[str, Any]) -> None:

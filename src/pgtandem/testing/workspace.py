@@ -8,7 +8,7 @@ from typing import Any
 
 from pgtandem.errors import PgtandemError
 from pgtandem.model.names import Secret
-from pgtandem.ports import BuiltNode
+from pgtandem.ports import BuiltNode, LockHolder
 from pgtandem.testing.probe import Call, Moment, Probe
 
 
@@ -20,6 +20,8 @@ class MemoryWorkspace:
     def __init__(self, probe: Probe | None = None) -> None:
         self.probe = probe or Probe()
         self.locked_by: str | None = None
+        self._gives_way = False
+        self._wanted_by: str | None = None
         self._secrets: dict[str, Secret] = {}
         self._journal: list[dict[str, Any]] = []
         self._nodes: tuple[BuiltNode, ...] = ()
@@ -93,7 +95,28 @@ class MemoryWorkspace:
             self._end(call)
             yield
         finally:
-            self.locked_by = None
+            self.locked_by, self._gives_way = None, False
+
+    def give_way(self, yes: bool) -> None:
+        self._gives_way = yes and self.locked_by is not None
+
+    def lock_holder(self) -> LockHolder | None:
+        return None if self.locked_by is None else _holder(self.locked_by, self._gives_way)
+
+    @contextmanager
+    def want_lock(self, command: str) -> Iterator[None]:
+        if self._wanted_by is not None:
+            raise PgtandemError(
+                "PT-5001", "another pgtandem waits for the lock already", why=f'It runs "{self._wanted_by}".'
+            )
+        self._wanted_by = command
+        try:
+            yield
+        finally:
+            self._wanted_by = None
+
+    def lock_wanted_by(self) -> LockHolder | None:
+        return None if self._wanted_by is None else _holder(self._wanted_by)
 
     def record(self, entry: Mapping[str, Any]) -> None:
         line = json.dumps(entry, default=_masked)
@@ -136,6 +159,10 @@ class MemoryWorkspace:
 
     def _end(self, call: Call) -> None:
         self.probe.at(call, Moment.AFTER)
+
+
+def _holder(command: str, gives_way: bool = False) -> LockHolder:
+    return LockHolder(4711, "simulated", "operator", command, 0, gives_way)
 
 
 def _masked(value: object) -> str:

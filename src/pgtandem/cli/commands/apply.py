@@ -4,6 +4,7 @@ import argparse
 from functools import partial
 
 from pgtandem.apply.engine import Outcome, Question
+from pgtandem.apply.holding import GivesWay
 from pgtandem.cli.changing import change, write_client_passfile, write_client_root
 from pgtandem.cli.invocation import spelled
 from pgtandem.cli.workbench import in_world, read_topology, topology_path
@@ -22,7 +23,9 @@ def run(options: argparse.Namespace) -> int:
         question: Question = plan_converge
         if options.rotate_passwords:
             question = partial(plan_rotation, before=observe_passwords(world.workspace).which)
-        outcome = await change(topology, world, question, yes=options.yes, command="apply")
+        outcome = await change(
+            topology, world, question, yes=options.yes, command="apply", gives=GivesWay.WHILE_COPYING
+        )
         if not outcome.declined:
             write_client_passfile(topology, world)
             write_client_root(topology, world)

@@ -8,6 +8,7 @@ from functools import partial
 from textwrap import wrap
 
 from pgtandem.apply.engine import Outcome
+from pgtandem.apply.holding import GivesWay
 from pgtandem.cli.changing import change
 from pgtandem.cli.invocation import spelled
 from pgtandem.cli.json_archive import archive_json
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
 def _prune(path: str, topology: Topology, options: argparse.Namespace) -> int:
     async def work(world: World) -> Outcome:
         question = partial(plan_archive_prune, now=world.clock.now())
-        return await change(topology, world, question, yes=options.yes, command="archive prune")
+        return await change(topology, world, question, yes=options.yes, command="archive prune", gives=GivesWay.ALWAYS)
 
     outcome = in_world(path, topology, work, options)
     if outcome.declined:

@@ -6,6 +6,7 @@ import sys
 from functools import partial
 
 from pgtandem.apply.engine import Outcome
+from pgtandem.apply.holding import GivesWay
 from pgtandem.cli.changing import change
 from pgtandem.cli.invocation import spelled
 from pgtandem.cli.json_backups import backups_json
@@ -57,7 +58,8 @@ def _take(path: str, topology: Topology, options: argparse.Namespace) -> int:
         observed = await Observer(topology, world).cluster()
         order = order_backup(topology, observed, kind, source, world.clock.now())
         question = partial(plan_backup, order=order)
-        return await change(topology, world, question, yes=options.yes, command="backup"), order.label
+        outcome = await change(topology, world, question, yes=options.yes, command="backup", gives=GivesWay.ALWAYS)
+        return outcome, order.label
 
     outcome, label = in_world(path, topology, work, options)
     if outcome.declined:
@@ -72,7 +74,7 @@ def _verify(path: str, topology: Topology, options: argparse.Namespace) -> int:
         for label in options.labels:
             named_backup(await _backups(topology, world), label)
         question = partial(plan_verify, labels=tuple(options.labels), since=world.clock.now())
-        return await change(topology, world, question, yes=True, command="backup verify")
+        return await change(topology, world, question, yes=True, command="backup verify", gives=GivesWay.ALWAYS)
 
     outcome = in_world(path, topology, work, options)
     count = outcome.steps_done

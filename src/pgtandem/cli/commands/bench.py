@@ -6,6 +6,7 @@ import sys
 import textwrap
 
 from pgtandem.apply.durability_bench import SCALE_BYTES, DurabilityBench, Measured, Wishes
+from pgtandem.apply.holding import GivesWay, Way, hold
 from pgtandem.cli.output_file import refuse_foreign, write_whole
 from pgtandem.cli.show_bench import bench_json, bench_lines
 from pgtandem.cli.terminal import Paint, ask, can_ask, can_draw, can_rewrite, text_width, width
@@ -57,12 +58,15 @@ async def _measured(
     await bench.check()
     if not options.yes and not _agreed(topology, bench, wishes):
         return None
-    # Nobody restarts a server or changes roles meanwhile, at least not with pgtandem.
-    with world.workspace.lock("bench"):
+
+    async def work(_: Way) -> tuple[Measured, ...]:
         try:
-            return bench, await bench.run(wishes, _tell)
+            return await bench.run(wishes, _tell)
         finally:
             _tell("")
+
+    # Nobody restarts a server or changes roles meanwhile, at least not with pgtandem; a role change ends it.
+    return bench, await hold(world, "bench", work, gives=GivesWay.ALWAYS)
 
 
 def _agreed(topology: Topology, bench: DurabilityBench, wishes: Wishes) -> bool:

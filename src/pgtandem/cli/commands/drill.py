@@ -5,6 +5,7 @@ import os
 from functools import partial
 
 from pgtandem.apply.engine import Outcome, carry_out
+from pgtandem.apply.holding import GivesWay
 from pgtandem.apply.report import Silent
 from pgtandem.cli.changing import change
 from pgtandem.cli.invocation import spelled
@@ -34,7 +35,8 @@ def run(options: argparse.Namespace) -> int:
         question = partial(plan_drill, order=order, query=options.query, database=options.database)
         trial = restore_topology(topology, order)
         try:
-            return await change(trial, world, question, yes=options.yes, command="drill"), order
+            outcome = await change(trial, world, question, yes=options.yes, command="drill", gives=GivesWay.ALWAYS)
+            return outcome, order
         except PgtandemError as failure:
             if failure.code.family in (Family.APPLY, Family.VERIFY, Family.OBSERVE) and failure.code.text != "PT-4009":
                 await _clean_up(trial, world, order, failure)
@@ -77,6 +79,6 @@ async def _clean_up(trial: Topology, world: World, order: RestoreOrder, failure:
 
     question = partial(plan_drill_failed, order=order, trouble=trouble)
     try:
-        await carry_out(trial, world, question, agreed, Silent(), "drill")
+        await carry_out(trial, world, question, agreed, Silent(), "drill", gives=GivesWay.ALWAYS)
     except PgtandemError as another:
         failure.why += f"\nCleaning up failed too: {another.what}."

@@ -29,7 +29,9 @@ def run(options: argparse.Namespace) -> int:
         return plan_failover(topology, observed, chosen, dead=dead, archive_lost=archive_lost)
 
     async def work(world: World) -> Outcome:
-        outcome = await change(topology, world, question, yes=options.yes, command="failover", urgent=True)
+        outcome = await change(
+            topology, world, question, yes=options.yes, command="failover", urgent=True, goes_first=True
+        )
         if not outcome.declined:
             write_client_passfile(topology, world)
         return outcome

@@ -3,6 +3,7 @@
 import argparse
 
 from pgtandem.apply.engine import Outcome
+from pgtandem.apply.holding import GivesWay
 from pgtandem.cli.changing import change, write_client_passfile
 from pgtandem.cli.invocation import spelled
 from pgtandem.cli.named import named_node
@@ -20,7 +21,9 @@ def run(options: argparse.Namespace) -> int:
     question = rejoin_question(node, copy=options.copy)
 
     async def work(world: World) -> Outcome:
-        outcome = await change(topology, world, question, yes=options.yes, command="rejoin")
+        outcome = await change(
+            topology, world, question, yes=options.yes, command="rejoin", gives=GivesWay.WHILE_COPYING
+        )
         if not outcome.declined:
             write_client_passfile(topology, world)
         return outcome

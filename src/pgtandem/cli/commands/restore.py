@@ -9,6 +9,7 @@ import time
 from functools import partial
 
 from pgtandem.apply.engine import Outcome
+from pgtandem.apply.holding import GivesWay
 from pgtandem.cli.changing import change
 from pgtandem.cli.invocation import spelled
 from pgtandem.cli.json_backups import restorable_json
@@ -48,9 +49,9 @@ def run(options: argparse.Namespace) -> int:
         order = await make_order(topology, world, target, options)
         question = partial(plan_restore, order=order)
         print(f"Restoring cluster {topology.cluster} to {target_in_words(target)}", flush=True)
-        return await change(
-            restore_topology(topology, order), world, question, yes=options.yes, command="restore"
-        ), order
+        about = restore_topology(topology, order)
+        outcome = await change(about, world, question, yes=options.yes, command="restore", gives=GivesWay.ALWAYS)
+        return outcome, order
 
     outcome, order = in_world(path, topology, work, options)
     if outcome.declined:

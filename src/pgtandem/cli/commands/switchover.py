@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
 
     async def work(world: World) -> Outcome:
         try:
-            outcome = await change(topology, world, question, yes=yes, command="switchover")
+            outcome = await change(topology, world, question, yes=yes, command="switchover", goes_first=True)
         except PgtandemError as failure:
             if failure.code.family not in (Family.APPLY, Family.OBSERVE):
                 raise

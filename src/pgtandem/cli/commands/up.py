@@ -6,6 +6,7 @@ import shlex
 import sys
 
 from pgtandem.apply.engine import Outcome
+from pgtandem.apply.holding import GivesWay
 from pgtandem.cli.changing import change, write_client_passfile, write_client_root
 from pgtandem.cli.client import client_uri
 from pgtandem.cli.invocation import on_this_file, short
@@ -34,7 +35,9 @@ def run(options: argparse.Namespace) -> int:
     topology = read_topology(path)
 
     async def work(world: World) -> tuple[Outcome, str | None, str | None]:
-        outcome = await change(topology, world, plan_converge, yes=options.yes, command="up")
+        outcome = await change(
+            topology, world, plan_converge, yes=options.yes, command="up", gives=GivesWay.WHILE_COPYING
+        )
         if outcome.declined:
             return outcome, None, None
         return outcome, write_client_passfile(topology, world), write_client_root(topology, world)

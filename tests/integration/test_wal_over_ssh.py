@@ -303,6 +303,7 @@ def test_a_host_that_an_older_pgtandem_has_made_sends_and_takes_wal_as_it_is(lin
     while link.ready():
         assert link.archive_one()
     assert {name: archived_content(link, name) for name in contents} == contents
+    link.has_slow_way("h1")
     assert {name: fetched(link, name) for name in contents} == contents
 
 

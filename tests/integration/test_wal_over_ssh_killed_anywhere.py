@@ -93,7 +93,7 @@ def test_the_nodes_side_of_pushing_is_killed_at_each_program(hosts: Hosts, form:
     assert number > 10, "so many programs at least"
 
 
-def fetched(hosts: Hosts, stumbling: HostStumbling, number: int, form: tuple[str, ...]) -> bool:
+def fetched(hosts: Hosts, stumbling: HostStumbling, number: int, form: tuple[str, ...], *, slow: bool) -> bool:
     """What is archived is fetched in order by a standby, killed at the n-th program; whether there was one."""
     link = WalLink(hosts, "h2", ["h1"], put=True)
     try:
@@ -102,6 +102,8 @@ def fetched(hosts: Hosts, stumbling: HostStumbling, number: int, form: tuple[str
             link.finish(name, content)
         wait_until(lambda: not link.ready() or (link.archive_one(*form) and False), "all of it is archived", 60)
         wait_until(lambda: not link.pushing(), "the worker ends", 30)
+        if slow:
+            link.has_slow_way("h1")
         stumbling.at(number)
         path = link.data / "pg_wal/RECOVERYXLOG"
         for name, content in contents.items():
@@ -124,13 +126,15 @@ def fetched(hosts: Hosts, stumbling: HostStumbling, number: int, form: tuple[str
         end(link)
 
 
-@pytest.mark.parametrize("form", [(), ("zstd", "1")], ids=["none", "zstd"])
+@pytest.mark.parametrize(
+    ("form", "slow"), [((), False), ((), True), (("zstd", "1"), False)], ids=["none", "compressed on the way", "zstd"]
+)
 @pytest.mark.parametrize(("side", "programs"), [("h2", _NODE), ("h1", _ARCHIVE)], ids=["node", "archive"])
 def test_fetching_is_killed_at_each_program(
-    hosts: Hosts, side: str, programs: tuple[str, ...], form: tuple[str, ...]
+    hosts: Hosts, side: str, programs: tuple[str, ...], form: tuple[str, ...], slow: bool
 ) -> None:
     stumbling, number = HostStumbling(hosts, side), 1
     with stumbling.instead_of(programs, after=False):
-        while fetched(hosts, stumbling, number, form):
+        while fetched(hosts, stumbling, number, form, slow=slow):
             number += 1
     assert number > (4 if side == "h1" else 10), "so many programs at least"

@@ -65,6 +65,10 @@ class WalLink:
     ) -> "subprocess.CompletedProcess[str]":
         return self.in_data(f"timeout {seconds} sh {FETCH_SCRIPT} {name} {path}")
 
+    def has_slow_way(self, source: str) -> None:
+        """The server has seen that WAL comes slowly from there, before it has fetched anything else."""
+        self.in_data(f"mkdir {SPOOL} && echo '4711 1700000000' >{SPOOL}/run && echo slow >{SPOOL}/way.{source}")
+
     def push(self, path: str, name: str, *form: str) -> "subprocess.CompletedProcess[str]":
         return self.in_data(f"timeout 60 sh {PUSH_SCRIPT} {path} {name} {' '.join(form)}")
 

@@ -27,7 +27,7 @@ FETCH_TEXT = (
 # Sources are hosts of pgtandem/wal-hosts, and "." for the archive here. In the spool: NAME a file that came whole;
 # NAME.wanted somebody is fetching it now; per kind (segment, other) token, pid and errors of the fetch in the
 # background, and asking, the host that it waits for; data.TOKEN what comes in; outcome.TOKEN how that fetch ended;
-# resting.HOST when a host last failed, or was silent.
+# resting.HOST when a host last failed, or was silent; way.HOST where WAL had better be compressed on its way.
 set -u
 LC_ALL=C
 export LC_ALL

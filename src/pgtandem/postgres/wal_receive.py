@@ -58,7 +58,28 @@ sound() { # whether what came is what was archived
     # Of the compressed forms, expanding has checked the content.
     ! is_segment "$word" || { [ "$2" -ge 1048576 ] && [ $(($2 % 1048576)) = 0 ]; }
 }
-receive() { # 0: the file came, and perhaps others; 1: it is not there; 2: no answer as it should be; 3: it is damaged
+now() { # sets tick and idle, hundredths of a second: since the machine started, and how long its processors had nothing
+    # to do; fails where that is not told
+    { read -r tick _; } 2>/dev/null </proc/uptime && { read -r _ _ _ _ idle _; } 2>/dev/null </proc/stat || return
+    tick=$((${tick%.*} * 100 + 1${tick#*.} - 100))
+}
+pace() { # sets slow to "too" where what follows had better be made smaller on its way: what came as it is came at less
+    # than 125 MB a second, twice, or once at a quarter of that, while processors had nothing to do. A busy machine, or
+    # a faster way, would wait for the compression.
+    [ "$paced.$form" = yes.none ] || return 0
+    since=$tick idled=$idle fair=$((bytes / 1250000 + 2))
+    now || return 0
+    took=$((tick - since))
+    if [ "$took" -le "$fair" ] || [ $(((idle - idled) * 2)) -lt "$took" ]; then
+        slow=0
+    else
+        slow=$((slow + 1))
+        [ "$slow" -lt 2 ] && [ "$took" -le $((fair * 4)) ] || { echo slow >"$spool/way.$host" && slow=too; }
+    fi
+    return 0
+}
+receive() { # 0: the file came, and perhaps others; 1: it is not there; 2: no answer as it should be; 3: it is damaged;
+    # 4: it came, and from the name in next.TOKEN on they had better come compressed
     begun=no
     if [ "$host" != . ]; then
         line= word=
@@ -73,7 +94,8 @@ receive() { # 0: the file came, and perhaps others; 1: it is not there; 2: no an
     receive_files
 }
 receive_files() {
-    expected=$name came=2 came_bytes=
+    expected=$name came=2 came_bytes= slow=0 paced=no
+    [ "$host" = . ] || [ -z "$packed" ] || [ -n "$asked" ] || paced=yes
     while header; do
         case $word in
         absent) [ "$came" = 0 ] || came=1; break ;;
@@ -83,7 +105,8 @@ receive_files() {
         esac
         case $bytes in '' | *[!0-9]* | ???????????*) break ;; esac
         room "${came_bytes:-$bytes}" || break
-        if ! content >"$spool/data.$token" || ! sound; then
+        [ "$paced" = no ] || now || paced=no
+        if ! content >"$spool/data.$token" || ! pace || ! sound; then
             # A connection that was cut off says nothing about the file.
             if [ "$host" = . ] || IFS= read -r line; then
                 echo "$word is damaged in the archive${from:+: $from}" >&2
@@ -96,6 +119,10 @@ receive_files() {
         mv -f "$spool/data.$token" "$spool/$word" && came=0
         rm -f "$spool/$word.wanted"
         [ "$count" != 1 ] && [ -n "$expected" ] || break
+        if [ "$slow.$came" = too.0 ]; then
+            echo "$expected" >"$spool/next.$token" && came=4
+            break
+        fi
     done
     rm -f "$spool/data.$token"
     [ "$came" != 0 ] || [ -z "$expected" ] || ! mine || rm -f "$spool/$expected.wanted"
@@ -103,17 +130,28 @@ receive_files() {
 }
 ask() { (cd "$home" && exec ssh -F ssh_config -- "$host" "get $name $count$1"); }
 receive_from_host() {
-    ask "$packed" | receive
-    set -- $?
-    # One that an older pgtandem has made does not know what "packed" is.
-    if [ "$1.${packed:+x}" = 2.x ] && grep -q "serve-wal: refused" "$spool/errors.$kind"; then
-        ask "" | receive
+    got=no
+    while :; do
+        # As it is, until that is seen to be slow.
+        asked=$packed
+        ! now || [ -e "$spool/way.$host" ] || asked=
+        ask "$asked" | receive
         set -- $?
-    fi
-    return "$1"
+        case $1.${asked:+packed} in
+        4.*)
+            got=yes
+            { read -r name; } <"$spool/next.$token" && rm -f "$spool/next.$token" || break ;;
+        2.packed)
+            # One that an older pgtandem has made does not know what "packed" is.
+            grep -q "serve-wal: refused" "$spool/errors.$kind" || break
+            packed= ;;
+        *) break ;;
+        esac
+    done
+    [ "$got" = yes ] || return "$1"
 }
 fetch() { # asks one after the other; leaves in outcome.TOKEN "came", "absent", or who "failed"
-    failed= packed= outcome=absent
+    failed= packed= asked= outcome=absent
     if is_segment "$name"; then
         # What this host can expand with; the other end takes one of them where that makes the WAL smaller.
         for program in lz4 zstd; do

@@ -58,8 +58,8 @@ find_folder() { # sets home: where ssh works
 #: What comes over a connection. Needs nothing.
 COPY = r"""
 copy() { # $1 bytes from stdin, and not one more, for that would be of what follows
-    [ "$1" -lt 65536 ] || dd bs=65536 count=$(($1 / 65536)) iflag=fullblock 2>/dev/null || return
-    [ $(($1 % 65536)) = 0 ] || head -c $(($1 % 65536))
+    [ "$1" -lt 262144 ] || dd bs=262144 count=$(($1 / 262144)) iflag=fullblock 2>/dev/null || return
+    [ $(($1 % 262144)) = 0 ] || head -c $(($1 % 262144))
 }
 """
 

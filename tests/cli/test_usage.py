@@ -119,6 +119,11 @@ def test_a_topology_file_after_psql_is_not_run_as_sql() -> None:
     assert refused("psql", "-f", "shop.toml").next_step == "pgtandem -f shop.toml psql"
 
 
+def test_a_port_that_cannot_be_is_refused_before_anything_is_looked_at() -> None:
+    for word in ("0", "65536", "-1", "x"):
+        refused("restore", "--to", "latest", "--port", word)
+
+
 def test_a_folder_that_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()

@@ -365,3 +365,33 @@ def test_killed_anywhere_while_a_node_is_replaced(line: int) -> None:
         running.kill()
         cluster.ok(*arguments, seconds=300)
         _is_back(cluster, "db1")
+
+
+@pytest.mark.chaos
+def test_what_was_begun_goes_on_though_the_cluster_did_so_too() -> None:
+    """Somebody looks for an hour at what came back. Meanwhile there is another backup, on another timeline."""
+    with Cluster() as cluster:
+        cluster.up()
+        it = Past(cluster)
+        it.write("before the backup", "db1")
+        cluster.ok("backup", "--yes")
+        it.write("one", "db1")
+        it.mark("db1")
+        it.write("two", "db1")
+        it.settle("db1")
+        place, rows = it.places[0]
+        cluster.ok("restore", "--to", place, "--yes")
+        done = cluster.ok("restore", "--to", "latest", "--yes")
+        cluster.ok("backup", "--full", "--yes")
+        cluster.ok("switchover", "--yes")
+        it.write("meanwhile", "db2")
+        it.settle("db2")
+        refused = cluster.run("restore", "--to", "latest", "--yes").refused("PT-3055", 12)
+        assert "holds an earlier restore to the end of the archive" in refused
+        (latest,) = [path for path in restored(cluster) if path.name.endswith("-latest")]
+        cluster.program("pg_ctl", "stop", "-w", "-D", str(latest))
+        cluster.run("restore", "--to", "latest", "--yes").refused("PT-3055", 12)
+        done = cluster.ok("restore", "--to", place, "--promote", "--yes")
+        assert ask(cluster, done, ROWS) == rows
+        done = cluster.ok("restore", "--to", "latest", "--into", str(cluster.data("now")), "--yes")
+        assert ask(cluster, done, ROWS) == it.rows

@@ -156,7 +156,7 @@ async def _fetch_tar(context: Context, host: Host, order: RestoreOrder, backup: 
 def _failed(order: RestoreOrder, why: str) -> PgtandemError:
     return PgtandemError(
         "PT-4055",
-        f"could not unpack backup {order.backup.label} to {order.directory}",
+        f"could not unpack backup {order.backup.label} to {order.place}",
         why=f"{why}\nWhat was unpacked was removed again.",
         next_step="make room there, or name another folder: --into DIR" if is_full(why) else "pgtandem backup verify",
     )
@@ -285,9 +285,9 @@ def _not_reached(order: RestoreOrder, lines: list[str]) -> PgtandemError:
     why = f"The last transaction that it has is of {last[-1]}." if last else "It has no transaction after the backup."
     next_step = "pgtandem archive verify   (shows where the archive breaks off)"
     if order.drill is None:
-        why += f" The restored server has stopped, or stands at the archive's end, in {order.directory}."
+        why += f" The restored server has stopped, or stands at the archive's end, in {order.place}."
     if order.drill is None and order.target.kind is not TargetKind.LATEST:
-        next_step = f"rm -r {order.directory}, then pgtandem restore --to latest"
+        next_step = "pgtandem restore --to latest   (the nearest one; that folder can be removed)"
     return PgtandemError("PT-4054", f"the archive ends before {order.target}", why=why, next_step=next_step)
 
 

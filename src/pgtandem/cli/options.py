@@ -88,9 +88,7 @@ def _restore(sub: argparse.ArgumentParser) -> None:
         "--node", metavar="NODE", help="replace this node's data with it: the whole cluster goes back to that moment"
     )
     sub.add_argument("--like", metavar="NODE", help="the node whose host and programs are used")
-    sub.add_argument(
-        "--port", type=_number, metavar="PORT", help="where the restored server listens (the next free one)"
-    )
+    sub.add_argument("--port", type=_port, metavar="PORT", help="where the restored server listens (the next free one)")
     sub.add_argument("--timeline", type=_count, metavar="N", help="the timeline to follow (the newest)")
     sub.add_argument("--backup", metavar="LABEL", help="the backup to begin with (the newest before the target)")
     sub.add_argument("--promote", action="store_true", help="end the recovery there, so that it takes writes")
@@ -98,14 +96,12 @@ def _restore(sub: argparse.ArgumentParser) -> None:
 
 def _drill(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--query", metavar="SQL", default="", help="ask the restored server this, and show the answer")
-    sub.add_argument("--database", metavar="NAME", default="postgres", help="where the query is asked (postgres)")
+    sub.add_argument("--database", metavar="NAME", help="where the query is asked (postgres)")
     sub.add_argument(
         "--into", metavar="DIR", help="the scratch folder (by default beside the data of the node it is like)"
     )
     sub.add_argument("--like", metavar="NODE", help="the node whose host and programs are used")
-    sub.add_argument(
-        "--port", type=_number, metavar="PORT", help="where the restored server listens (the next free one)"
-    )
+    sub.add_argument("--port", type=_port, metavar="PORT", help="where the restored server listens (the next free one)")
     sub.add_argument("--backup", metavar="LABEL", help="the backup to restore (the last one)")
 
 
@@ -268,6 +264,12 @@ def _number(text: str) -> int:
 def _count(text: str) -> int:
     if (number := _number(text)) < 1:
         raise argparse.ArgumentTypeError(f'"{text}" is not 1 or more')
+    return number
+
+
+def _port(text: str) -> int:
+    if not 1 <= (number := _number(text)) <= 65535:
+        raise argparse.ArgumentTypeError(f'"{text}" is no port: they are 1 to 65535')
     return number
 
 

@@ -6,16 +6,17 @@ from datetime import UTC, datetime
 
 from pgtandem.errors import PgtandemError
 from pgtandem.model.facts import Known
+from pgtandem.model.lsn import Timeline
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import Observed
 from pgtandem.model.restore import Interval, RestoreOrder, Target, TargetKind
 from pgtandem.model.topology import Node, Topology
 from pgtandem.observe.restorable import Restorable
 from pgtandem.plan.desired import Wish, desired_files, restore_command
-from pgtandem.plan.recovery import RESTORE_FILE
+from pgtandem.plan.recovery import RESTORE_FILE, recorded, same_target
 from pgtandem.plan.restored_places import refuse_shared_spaces, restored_name, restored_spaces
 from pgtandem.ports import World
-from pgtandem.postgres.conf import SETTINGS_FILE, parse_settings
+from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings
 from pgtandem.postgres.versions import STANDBY_FLOOR
 
 _PORTS = 200
@@ -70,6 +71,30 @@ async def order_restore(
         spaces=restored_spaces(chain[0], path, _spelled(target) if replaces else None),
         wal=restored_name(node.wal_directory, _spelled(target)) if replaces and node.wal_directory else None,
     )
+
+
+async def begun_before(world: World, order: RestoreOrder) -> tuple[Timeline, str] | None:
+    """Timeline and last backup of a restore to the same target that an earlier run began in the same folder, where they
+    are others: the same command goes on with it. One to the end of the archive that came to its own end is over, unless
+    it is to be promoted: the archive has gone on since."""
+    host = world.host(order.host)
+
+    async def text(name: str) -> str | None:
+        content = await host.read_file(posixpath.join(order.directory, name))
+        return None if content is None else content.decode(errors="replace")
+
+    note = await text(RESTORE_FILE)
+    value = recorded(note) or {}
+    timeline, backups = value.get("timeline"), value.get("backups")
+    if not same_target(note, order) or not isinstance(timeline, int) or not isinstance(backups, list) or not backups:
+        return None
+    if (timeline, backups[-1]) == (order.timeline, order.backup.label):
+        return None
+    if order.target.kind is TargetKind.LATEST and not order.promote:
+        settings = parse_settings(await text(SETTINGS_FILE) or "")
+        if "restore_command" not in settings and await text(RECOVERY_FILE) is None:
+            return None
+    return Timeline(timeline), str(backups[-1])
 
 
 def _like(topology: Topology, url: str, wanted: NodeName | None) -> Node:

@@ -46,7 +46,7 @@ def _segments(backup: Backup) -> list[str]:
 @rule(
     "RST10",
     Severity.HIGH,
-    "no backup was restored for trial for a long time",
+    "no restore drill has passed for a long time, or the last one failed",
     why="A backup that was never restored is a hope: a missing file, a wrong setting or a broken archive shows at the "
     "restore. A drill also tells how long a restore takes, before somebody has to know.",
     fix="pgtandem drill",

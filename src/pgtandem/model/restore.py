@@ -99,3 +99,13 @@ class RestoreOrder:
     @property
     def backup(self) -> Backup:
         return self.chain[-1]
+
+    @property
+    def place(self) -> str:
+        """Its folder, with the host where that is another one than this machine."""
+        return self.directory if self.host.is_local else f"{self.directory} on {self.login}"
+
+    @property
+    def login(self) -> str:
+        """Who and where ssh is asked for, as in postgres@10.0.0.3."""
+        return self.host.url.removeprefix("ssh://")

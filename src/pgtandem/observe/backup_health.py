@@ -33,6 +33,16 @@ def backup_problems(observed: Observed) -> Iterator[str]:
         yield f"The last restore drill, of backup {last.label}, failed: {last.drill.trouble}"
 
 
+def what_mends_backups(observed: Observed) -> str:
+    """The command for what `backup_problems` tells."""
+    backups = _known(observed)
+    last = backups.kept[-1] if backups.kept else None
+    bad = last is not None and (bool(last.verified and last.verified.trouble) or backups.chain(last) is None)
+    if bad:
+        return "pgtandem backup --full   (a new one, in place of the one that is not good)"
+    return "pgtandem drill   (restores the last backup for trial once more)"
+
+
 def age_in_words(seconds: float) -> str:
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:

@@ -11,7 +11,7 @@ from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
 from pgtandem.model.restore import RESTORED, RestoreOrder, TargetKind
 from pgtandem.model.topology import Node, Topology
 from pgtandem.plan.order import ordered
-from pgtandem.plan.recovery import RESTORE_FILE, TARGET_SETTINGS, render_order
+from pgtandem.plan.recovery import RESTORE_FILE, TARGET_SETTINGS, render_order, same_target
 from pgtandem.postgres.conf import SETTINGS_FILE, parse_settings
 
 #: What a restore needs beside the size of what was backed up, at most.
@@ -49,8 +49,8 @@ def plan_restore(topology: Topology, observed: Observed, order: RestoreOrder) ->
     if isinstance(node.data, Absent):
         refuse_full(node, order)
         steps.append(unpack(node, order))
-    elif not holds(node, order):
-        raise other_data(order)
+    elif not holds(node, order) or (not order.promote and _ends_before(node, order)):
+        raise other_data(order, node)
     server = node.running
     paused = server is not None and server.in_recovery and server.replay_paused
     if server is None or (server.in_recovery and not paused):
@@ -85,11 +85,31 @@ def plan_restore(topology: Topology, observed: Observed, order: RestoreOrder) ->
     return Plan(primary=None, steps=ordered(steps), notes=_notes(order) if steps else ())
 
 
-def other_data(order: RestoreOrder) -> PgtandemError:
+def _ends_before(node: ObservedNode, order: RestoreOrder) -> bool:
+    """Whether what was brought to the end of the archive is behind the end that it has now, by whole segments."""
+    at, size = None, order.backup.segment_bytes
+    if node.running is not None:
+        at = None if node.running.in_recovery else node.running.current_lsn
+    elif node.control is not None and node.control.state == "shut down":
+        at = node.control.checkpoint_lsn
+    behind = at is not None and at.position // size < (order.expected_end.position - 1) // size
+    return order.target.kind is TargetKind.LATEST and behind
+
+
+def other_data(order: RestoreOrder, node: ObservedNode | None = None) -> PgtandemError:
     what = "drill" if order.drill is not None else f"restore to {order.target}"
+    note = node.directory.files.get(RESTORE_FILE) if node and node.directory else None
+    if note and same_target(note, order):
+        return PgtandemError(
+            "PT-3055",
+            f"{order.place} holds an earlier {what}",
+            why="Since then there is more in the archive, or another backup or timeline was asked for. What stands "
+            "there is not touched.",
+            next_step=f"name another folder: --into DIR; or pg_ctl stop -D {order.directory} there, and remove it",
+        )
     return PgtandemError(
         "PT-3055",
-        f"{order.directory} is not empty, and holds no {what}",
+        f"{order.place} is not empty, and holds no {what}",
         why="What stands there is not touched.",
         next_step="name another folder: --into DIR",
     )
@@ -118,7 +138,7 @@ def unpack(node: ObservedNode, order: RestoreOrder) -> Step:
         "restored.data",
         StepKind.RESTORE_DATA,
         RESTORED,
-        f"unpack backup {labels} to {order.directory}",
+        f"unpack backup {labels} to {order.place}",
         "A folder of its own: the cluster and its data are not touched.",
         Risk.CREATE,
         needs=("restored.leftovers", "restored.clear"),
@@ -197,7 +217,7 @@ def refuse_full(node: ObservedNode, order: RestoreOrder) -> None:
     if isinstance(node.disk, Known) and node.disk.value.free_bytes + node.leftover_bytes < needed:
         raise PgtandemError(
             "PT-3009",
-            f"the disk of {order.directory} is too small for the restore",
+            f"the disk of {order.place} is too small for the restore",
             why=f"It needs {needed / 1e9:.1f} GB and has {node.disk.value.free_bytes / 1e9:.1f} GB free.",
             next_step="name a folder on another disk: --into DIR",
         )

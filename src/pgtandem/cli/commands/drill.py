@@ -28,11 +28,14 @@ def run(options: argparse.Namespace) -> int:
     """0 when it passed, 2 when somebody said no."""
     path = topology_path(options)
     topology = read_topology(path)
+    if options.database is not None and not options.query:
+        what = "drill asks nothing in a database without --query"
+        raise PgtandemError("PT-1006", what, next_step=f'pgtandem drill --database {options.database} --query "SQL"')
     options.into = os.path.abspath(options.into) if options.into else None
 
     async def work(world: World) -> tuple[Outcome, RestoreOrder]:
         order = await _order(topology, world, options)
-        question = partial(plan_drill, order=order, query=options.query, database=options.database)
+        question = partial(plan_drill, order=order, query=options.query, database=options.database or "postgres")
         trial = restore_topology(topology, order)
         try:
             outcome = await change(trial, world, question, yes=options.yes, command="drill", gives=GivesWay.ALWAYS)

@@ -1,6 +1,7 @@
 """pgtandem restore: a moment of the past, in a folder of its own beside the cluster."""
 
 import argparse
+import contextlib
 import json
 import os
 import posixpath
@@ -14,12 +15,13 @@ from pgtandem.cli.changing import change
 from pgtandem.cli.invocation import spelled
 from pgtandem.cli.json_backups import restorable_json
 from pgtandem.cli.named import named_backup, named_node
-from pgtandem.cli.restore_order import order_restore
+from pgtandem.cli.restore_order import begun_before, order_restore
 from pgtandem.cli.show_intervals import interval_lines, with_moments
 from pgtandem.cli.targets import read_target, target_in_words
 from pgtandem.cli.terminal import Paint, width
 from pgtandem.cli.workbench import in_world, read_topology, topology_path
 from pgtandem.errors import PgtandemError
+from pgtandem.model.lsn import Timeline
 from pgtandem.model.restore import RESTORED, RestoreOrder, Target
 from pgtandem.model.topology import Topology
 from pgtandem.observe.cluster import Observer
@@ -77,25 +79,35 @@ async def make_order(topology: Topology, world: World, target: Target, options: 
     restorable = await observe_restorable(topology, world)
     if options.backup:
         named_backup(restorable.backups, options.backup)
-    try:
-        interval = choose(restorable.intervals, target, options.timeline, options.backup)
-    except PgtandemError as refusal:
-        refusal.what = refusal.what.replace(str(target), target_in_words(target))
-        refusal.why = with_moments(refusal.why)
-        raise
-    return await order_restore(
-        topology,
-        world,
-        await Observer(topology, world).cluster(),
-        restorable,
-        interval,
-        target,
-        like=named_node(topology, options.like),
-        directory=options.into,
-        port=options.port,
-        promote=options.promote,
-        replaces=options.node is not None,
-    )
+    observed = await Observer(topology, world).cluster()
+
+    async def order(timeline: Timeline | None, backup: str | None) -> RestoreOrder:
+        try:
+            interval = choose(restorable.intervals, target, timeline, backup)
+        except PgtandemError as refusal:
+            refusal.what = refusal.what.replace(str(target), target_in_words(target))
+            refusal.why = with_moments(refusal.why)
+            raise
+        return await order_restore(
+            topology,
+            world,
+            observed,
+            restorable,
+            interval,
+            target,
+            like=named_node(topology, options.like),
+            directory=options.into,
+            port=options.port,
+            promote=options.promote,
+            replaces=options.node is not None,
+        )
+
+    found = await order(options.timeline, options.backup)
+    if options.timeline is None and options.backup is None and (begun := await begun_before(world, found)):
+        # By now there may be a newer backup, or a newer timeline.
+        with contextlib.suppress(PgtandemError):
+            return await order(*begun)
+    return found
 
 
 def _show(path: str, topology: Topology, options: argparse.Namespace) -> int:
@@ -118,9 +130,10 @@ def _tell(path: str, outcome: Outcome, order: RestoreOrder, text: str) -> None:
     assert server is not None
     at = server.replay_lsn if server.in_recovery else server.current_lsn
     state = "is paused in recovery" if server.in_recovery else "takes writes" if order.promote else "refuses writes"
-    print(f"restored in {order.directory}, at {at} of timeline {server.timeline}; it {state}")
-    print(f"look:  psql -h {order.address} -p {order.port} -U postgres postgres   (the cluster's password)")
+    print(f"restored in {order.place}, at {at} of timeline {server.timeline}; it {state}")
+    there = "" if order.host.is_local else f"on {order.login}: "
+    print(f"look:  {there}psql -h {order.address} -p {order.port} -U postgres postgres   (the cluster's password)")
     if server.in_recovery:
         print(spelled(f"go on: pgtandem restore --to '{text}' --into {order.directory} --promote", path))
     spaces = f" and {posixpath.dirname(order.spaces[0][1])}" if order.spaces else ""
-    print(f"end:   pg_ctl stop -D {order.directory}, then remove it{spaces}")
+    print(f"end:   {there}pg_ctl stop -D {order.directory}, then remove it{spaces}")

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 
 from pgtandem.cli.invocation import spelled
 from pgtandem.cli.json_views import status_json
@@ -13,6 +14,7 @@ from pgtandem.cli.workbench import in_world, read_topology, topology_path
 from pgtandem.model.facts import Absent, Known
 from pgtandem.model.observed import Observed
 from pgtandem.model.topology import Topology
+from pgtandem.observe.backup_health import backup_problems, what_mends_backups
 from pgtandem.observe.cluster import Observer
 from pgtandem.observe.health import cluster_health
 from pgtandem.ports import World
@@ -40,13 +42,16 @@ def run(options: argparse.Namespace) -> int:
 def _lines(path: str, topology: Topology, observed: Observed) -> list[str]:
     out = sys.stdout
     lines = status_lines(topology, observed, Paint(out), width(out), drawn=can_draw(out))
-    if cluster_health(topology, observed).problems:
-        lines.append(spelled(_next(observed), path))
+    problems = cluster_health(topology, observed).problems
+    if problems:
+        lines.append(spelled(_next(observed, problems), path))
     return lines
 
 
-def _next(observed: Observed) -> str:
+def _next(observed: Observed, problems: Sequence[str]) -> str:
     """What to type where something is wrong."""
+    if set(problems) <= set(backup_problems(observed)):
+        return f"next:  {what_mends_backups(observed)}"
     seen = all(isinstance(node.postmaster, Known | Absent) for node in observed.nodes.values())
     if not observed.primaries() and seen and any(node.running for node in observed.nodes.values()):
         return "next:  pgtandem plan   (starts the primary again; where it cannot be: pgtandem failover)"

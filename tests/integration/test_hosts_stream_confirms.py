@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from support.hosts import Hosts, why_no_hosts
+from support.hosts import CONTROL, Hosts, why_no_hosts
 from support.remote import BIN, RemoteCluster
 from support.remote_writer import RemoteWriter
 
@@ -78,3 +78,56 @@ def test_what_the_archive_alone_had_confirmed_is_promoted_with(cluster: RemoteCl
     cluster.ok("rejoin", "db1", "--yes", seconds=200)
     cluster.converged()
     writer.everything_is_on("db1", "db2")
+
+
+def insert(cluster: RemoteCluster, number: int, seconds: int = 5) -> bool:
+    """Whether db1 acknowledges a row to a client on its own host."""
+    password = cluster.secrets()["superuser_password"]
+    sql = f"INSERT INTO kept VALUES ({number})"
+    psql = [f"{BIN}/psql", "-XAtq", "-h", "127.0.0.1", "-p", str(cluster.port), "-U", "postgres", "-c", sql]
+    argv = ["env", f"PGPASSWORD={password}", "timeout", str(seconds), *psql]
+    return cluster.hosts.run("h1", argv, user="postgres").returncode == 0
+
+
+def test_a_primary_that_lives_after_all_is_confirmed_nothing_more_by_the_archive(cluster: RemoteCluster) -> None:
+    """Only the control seat and the standby are cut off from its host; the archive hears it still."""
+    hosts = cluster.hosts
+    cluster.psql("db1", "CREATE TABLE kept (id int)")
+    cluster.wait_for("db2", "SELECT to_regclass('kept') IS NOT NULL")
+    for other in (CONTROL, "h2"):
+        hosts.block("h1", other)
+    assert all(insert(cluster, number) for number in range(100)), "the archive confirms"
+    cluster.ok("failover", "--to", "db2", "--the-primary-is-dead", "--yes", seconds=200)
+    assert not insert(cluster, 100), "nobody confirms it"
+    kept = cluster.psql("db2", "SELECT array_agg(id ORDER BY id) FROM kept")
+    assert kept == "{" + ",".join(map(str, range(100))) + "}"
+    cluster.psql("db2", "INSERT INTO kept VALUES (101)")
+    for other in (CONTROL, "h2"):
+        hosts.unblock(other)
+    cluster.ok("rejoin", "db1", "--yes", seconds=200)
+    cluster.converged()
+    cluster.wait_for("db1", "SELECT array_agg(id) @> '{101}' AND NOT array_agg(id) @> '{100}' FROM kept")
+
+
+def test_where_the_archive_cannot_be_asked_nobody_is_promoted_but_by_name(cluster: RemoteCluster) -> None:
+    hosts = cluster.hosts
+    cluster.write_row("everybody has it")
+    cluster.shows_row("db2", "everybody has it")
+    hosts.power_off("h3")
+    hosts.power_off("h1")
+    done = cluster.run("failover", "--to", "db2", "--the-primary-is-dead", "--yes", seconds=200)
+    assert done.exit_code == 12, done.said
+    assert "[PT-3042]" in done.err
+    assert "not the archive" in done.err
+    assert "--the-archive-is-lost" in done.err
+    assert cluster.psql("db2", "SELECT pg_is_in_recovery()") == "t"
+    words = ("--the-primary-is-dead", "--the-archive-is-lost")
+    done = cluster.run("failover", "--to", "db2", *words, "--yes", seconds=200)
+    assert "the archive alone had confirmed them" in " ".join(done.out.split())
+    cluster.shows_row("db2", "everybody has it")
+    assert cluster.psql("db2", "SELECT pg_is_in_recovery()") == "f"
+    for host in ("h1", "h3"):
+        hosts.boot(host)
+    cluster.ok("rejoin", "db1", "--yes", seconds=200)
+    cluster.converged()
+    assert stream(cluster)["state"] == "streaming"

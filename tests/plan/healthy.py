@@ -370,7 +370,7 @@ def _stream(topology: Topology, built: Topology, observed: Observed, primary: No
         return ABSENT
     if not built.streams_to_archive:
         return Known(ObservedStream(Known(program)))
-    files = receiver_files(Wish(built, replace(observed, nodes=nothing(built).nodes), primary), program)
+    files = receiver_files(Wish(built, replace(observed, nodes=nothing(built).nodes), primary), program, built.names)
     tail = Tail(Timeline(1), 0x25, _HERE)
     return Known(ObservedStream(Known(program), True, True, files, True, tail=tail, received_seconds=0.5))
 

@@ -17,6 +17,7 @@ from pgtandem.postgres.archive_content import wal_name
 from pgtandem.postgres.conninfo import render_passfile
 from pgtandem.postgres.segments import segment_number, segment_of
 from pgtandem.postgres.stream_scripts import LOOK_ANEW, PASSFILE, RECEIVER, SOURCE, START, STARTED, STOP, STREAMED
+from pgtandem.postgres.wal_shell import EXPAND
 
 _REMOVED = re.compile(r"requested WAL segment ([0-9A-F]{24}) has already been removed")
 _STREAM_SECONDS = 60.0
@@ -37,6 +38,23 @@ for name in [0-9A-F]*; do
 done
 sync ..
 """
+
+#: FOLDER NAME: an empty folder gets a segment that is archived, so that pg_receivewal begins with the next one. Prints
+#: "seeded" where that was done.
+_SEED = (
+    EXPAND
+    + """
+cd "$1/streamed" || exit 1
+for name in [0-9A-F]*; do
+    case $name in *.history) ;; *) [ ! -f "$name" ] || exit 0 ;; esac
+done
+for form in '' .zst .lz4; do
+    [ -f "../$2$form" ] || continue
+    expand "../$2$form" >../receiver/seed && sync ../receiver/seed && mv ../receiver/seed "$2" && echo seeded
+    exit
+done
+"""
+)
 
 #: FOLDER: what was only streamed gets its name in the archive; never over something else.
 _HAND_OVER = """
@@ -71,6 +89,8 @@ async def start_stream(context: Context, step: Step) -> str:
         await host.make_directory(posixpath.join(receiver, "beyond"))
     for name in aside:
         await host.rename(posixpath.join(streamed, name), posixpath.join(receiver, "beyond", name))
+    fresh = all(name.endswith(".history") for name in await host.list_directory(streamed) or ())
+    await _begin_behind_the_archive(context, step, host, folder)
     await _run(host, START, folder, "start")
     if not changed and not aside and not await _known(context, step):
         # It may hang on a connection to a host that is gone.
@@ -80,13 +100,59 @@ async def start_stream(context: Context, step: Step) -> str:
         await _run(host, STOP, folder, "end")
         await _run(host, _BEGIN_ANEW, folder, "begin anew with")
         await host.remove_file(posixpath.join(receiver, "said"))
+        await _begin_behind_the_archive(context, step, host, folder)
         await _run(host, START, folder, "start")
         streams, _ = await _streams(context, step, host, receiver)
-        if streams:
-            return f"it begins anew, since {gone} is gone from {step.node}: what lies between, archive_command brings"
     if not streams:
         raise await _not_streaming(host, step, receiver)
+    if context.topology.stream_confirms and (fresh or gone):
+        await _no_hole(context, step, host, folder)
+    if gone:
+        return f"it begins anew, since {gone} is gone from {step.node}: what lies between, archive_command brings"
     return f"kept in {receiver}/beyond, since {step.node} never had it: {', '.join(aside)}" if aside else ""
+
+
+async def _begin_behind_the_archive(context: Context, step: Step, host: Host, folder: str) -> None:
+    """A receiver with an empty folder would begin with the server's current segment. What is not archived before that
+    would be nowhere but on the server, and who confirms a commit has to have what it stands on."""
+    seen = (await context.observer.nodes({step.node: SERVER | {Part.DATA}})).nodes[step.node]
+    server, archived = (
+        seen.running,
+        seen.running.archiver.last_archived_wal if seen.running and seen.running.archiver else None,
+    )
+    if server is None or seen.control is None or archived is None:
+        return
+    if segment_number(archived, seen.control.wal_segment_bytes) is None or int(archived[:8], 16) != server.timeline:
+        return
+    await _run(host, _SEED, folder, "begin with", archived)
+
+
+async def _no_hole(context: Context, step: Step, host: Host, folder: str) -> None:
+    """Waits until the archive has what was written before the first segment that was streamed. Raises PgtandemError
+    PT-4007 where it does not get that."""
+    names = [
+        name.removesuffix(".partial") for name in await host.list_directory(posixpath.join(folder, STREAMED)) or ()
+    ]
+
+    async def test() -> bool | None:
+        node = (await context.observer.nodes({step.node: SERVER | {Part.DATA}})).nodes[step.node]
+        archiver = node.running.archiver if node.running else None
+        if archiver is None or node.control is None:
+            return None
+        if archiver.waiting_segments == 0:
+            return True
+        size, last = node.control.wal_segment_bytes, archiver.last_archived_wal or ""
+        numbers = [number for name in names if (number := segment_number(name, size)) is not None]
+        reached = segment_number(last, size)
+        return True if numbers and reached is not None and reached + 1 >= min(numbers) else None
+
+    if not await context.wait(test, _ARCHIVE_SECONDS):
+        raise PgtandemError(
+            "PT-4007",
+            f"what {step.node} wrote before its WAL was streamed is not in the archive",
+            why="The archive cannot confirm commits that stand on WAL that it does not have.",
+            next_step="pgtandem status   (shows whether archiving goes on), then the same command again",
+        )
 
 
 async def _streams(context: Context, step: Step, host: Host, receiver: str) -> tuple[bool, str]:
@@ -196,8 +262,8 @@ async def place(context: Context, step: Step) -> tuple[Host, str]:
     return context.world.host(archive.host), archive_folder(archive, system)
 
 
-async def _run(host: Host, script: str, folder: str, verb: str) -> None:
-    done = await host.run(["sh", "-c", script, "sh", folder], deadline_seconds=60)
+async def _run(host: Host, script: str, folder: str, verb: str, *words: str) -> None:
+    done = await host.run(["sh", "-c", script, "sh", folder, *words], deadline_seconds=60)
     if done.exit_code:
         raise PgtandemError(
             "PT-4001", f"could not {verb} the receiver of the archive's stream on {host.name}", why=done.complaint

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from pgtandem.doctor.look import Look
 from pgtandem.doctor.rules import Seen, Severity, rule
-from pgtandem.model.names import NodeName
+from pgtandem.model.names import STREAM_NAME, NodeName
 from pgtandem.model.server import Sender, Server
 from pgtandem.postgres.sync_names import confirmations, listed_names
 
@@ -58,6 +58,8 @@ def unknown_name(look: Look) -> Iterator[Seen]:
         for each in listed:
             if each != "*" and each not in connected:
                 why = "its node does not stream" if each in nodes else "no node has that name"
+                if each == STREAM_NAME and look.topology.streams_to_archive:
+                    why = "the archive's stream does not run"
                 yield _seen(look, name, f"{each} in {_NAMES}: {why}")
 
 
@@ -121,7 +123,8 @@ def same_zone(look: Look) -> Iterator[Seen]:
     for name, _, listed in _waiting_primaries(look):
         own = zones[name.lower()]
         others = {zones.get(each) for each in listed if each in zones}
-        if own is not None and others == {own}:
+        # The archive confirms too, and nobody said in which zone it is.
+        if own is not None and others == {own} and STREAM_NAME not in listed:
             yield _seen(look, name, f"{name} and {', '.join(listed)} are all in zone {own}")
 
 

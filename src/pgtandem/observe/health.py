@@ -401,7 +401,8 @@ def _waiting_writes(topology: Topology, observed: Observed, primary: NodeName) -
     ]
     whom = f" (missing: {', '.join(missing)})" if missing else ""
     standbys = "standby has" if needed == 1 else "standbys have"
-    back = "bring the archive's stream back" if missing == [called(STREAM_NAME)] else "bring the standbys back"
+    back = "bring them back" if called(STREAM_NAME) in missing else "bring the standbys back"
+    back = "bring the archive's stream back" if missing == [called(STREAM_NAME)] else back
     how = f"{back} (pgtandem apply)" if missing else "see what pgtandem plan says"
     if topology.replication.synchronous.method is not Method.NONE:
         how += ', or let writes go on without them: synchronous = "none" under [replication], then pgtandem apply'

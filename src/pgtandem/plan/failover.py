@@ -29,7 +29,7 @@ from pgtandem.plan.pgbouncers import lead_to_new_primary
 from pgtandem.plan.promotion import promote, settle_wal
 from pgtandem.plan.refusals import refuse_foreign
 from pgtandem.plan.rejoin import Apart, how_apart, plan_rejoin
-from pgtandem.plan.roles import claims_primary, is_fenced, timeline_of
+from pgtandem.plan.roles import seen_as_standby, timeline_of
 from pgtandem.plan.slots import slot
 from pgtandem.plan.standbys import plan_standby
 from pgtandem.plan.stream import plan_stream, stream_slot
@@ -39,7 +39,7 @@ from pgtandem.plan.switchover import has_everything, objection
 
 def lost_nodes(topology: Topology, observed: Observed) -> tuple[NodeName, ...]:
     """The nodes that may be the primary that is gone: all that are not seen to be standbys, or to have no data."""
-    return tuple(name for name in topology.names if not _surely_standby(observed.nodes[name]))
+    return tuple(name for name in topology.names if not seen_as_standby(observed.nodes[name]))
 
 
 def choose_for_failover(topology: Topology, observed: Observed, *, archive_lost: bool = False) -> NodeName:
@@ -106,8 +106,8 @@ def plan_failover(
     lead_to_new_primary(draft, lost)
     _slots_of_lost(draft, to)
     _follow(draft, to, lost, candidates)
-    if candidate.needs_streamed:
-        stream_from_successor(draft, to)
+    if candidate.needs_streamed or unsure:
+        stream_from_successor(draft, to, lost)
     if unsure:
         leave_first(draft, to)
     return Plan(
@@ -118,20 +118,6 @@ def plan_failover(
         consequences=single_failures(topology, to),
         look_again=True,
     )
-
-
-def _surely_standby(node: ObservedNode) -> bool:
-    """Whether a node is seen to be a standby, or to have no data at all."""
-    if isinstance(node.reachable, Unknown) or isinstance(node.data, Unknown) or isinstance(node.postmaster, Unknown):
-        return False
-    if node.running is not None:
-        return node.running.in_recovery
-    if node.directory is None:
-        return isinstance(node.data, Absent)
-    if node.control is None or claims_primary(node) or is_fenced(node):
-        return False
-    # One that lives and cannot be asked: its control file tells what it runs as.
-    return node.control.was_standby or node.directory.backup_label
 
 
 def _looked_at(node: ObservedNode) -> bool:

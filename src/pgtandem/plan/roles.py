@@ -94,6 +94,20 @@ def claims_primary(node: ObservedNode) -> bool:
     return not data.standby_signal and not data.recovery_signal and not control.was_standby
 
 
+def seen_as_standby(node: ObservedNode) -> bool:
+    """Whether a node is seen to be a standby, or to have no data at all."""
+    if isinstance(node.reachable, Unknown) or isinstance(node.data, Unknown) or isinstance(node.postmaster, Unknown):
+        return False
+    if node.running is not None:
+        return node.running.in_recovery
+    if node.directory is None:
+        return isinstance(node.data, Absent)
+    if node.control is None or claims_primary(node) or is_fenced(node):
+        return False
+    # One that lives and cannot be asked: its control file tells what it runs as.
+    return node.control.was_standby or node.directory.backup_label
+
+
 def is_fenced(node: ObservedNode) -> bool:
     """Whether a node last ran as a primary, does not run now, and would start as a standby: a role change was cut off
     after the primary was stopped. A copy that never ran has a backup_label and is none."""

@@ -3,7 +3,8 @@
 The receiver looks for the primary by itself, so a role change only has to leave it a slot there. docs/decisions/0036.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from pgtandem.errors import PgtandemError
@@ -11,14 +12,15 @@ from pgtandem.model.facts import Absent, Known, Unknown, value_or_none
 from pgtandem.model.names import REPLICATION_ROLE, STREAM_NAME, NodeName
 from pgtandem.model.plan import WARNING, Condition, Risk, Step, StepKind
 from pgtandem.model.stream import ObservedStream
-from pgtandem.model.topology import Topology
+from pgtandem.model.topology import Node, Topology
 from pgtandem.plan.conditions import judge
 from pgtandem.plan.desired import Wish, settings_in_place
 from pgtandem.plan.draft import Draft
+from pgtandem.plan.roles import is_fenced, seen_as_standby
 from pgtandem.plan.slots import before_standbys_move
 from pgtandem.plan.tls import speaks_tls
 from pgtandem.postgres.certificates import VERIFY
-from pgtandem.postgres.conninfo import render_conninfo
+from pgtandem.postgres.conninfo import parse_conninfo, render_conninfo
 from pgtandem.postgres.stream_scripts import PASSFILE, ROOT, RUN, RUN_TEXT, STARTED, render_source
 from pgtandem.postgres.sync_names import listed_names
 from pgtandem.topology.places import host_name
@@ -27,16 +29,16 @@ from pgtandem.topology.places import host_name
 _KNOWS_USER_TIMEOUT = 12
 
 
-def receiver_conninfo(topology: Topology, *, verify: bool) -> str:
-    """How the receiver gets to whoever is the primary; files are those beside it."""
+def receiver_conninfo(topology: Topology, nodes: Sequence[Node], *, verify: bool) -> str:
+    """How the receiver gets to whichever of the nodes is the primary; files are those beside it."""
     further: dict[str, str | int] = {"sslmode": VERIFY, "sslrootcert": ROOT} if verify else {}
     if topology.postgresql >= _KNOWS_USER_TIMEOUT:
         # It reports every 10 s, and what is not acknowledged keeps TCP from asking whether the other end lives.
         further["tcp_user_timeout"] = 15_000
     return render_conninfo(
         {
-            "host": ",".join(node.address for node in topology.nodes),
-            "port": ",".join(str(node.port) for node in topology.nodes),
+            "host": ",".join(node.address for node in nodes),
+            "port": ",".join(str(node.port) for node in nodes),
             "user": REPLICATION_ROLE,
             "passfile": PASSFILE,
             "application_name": STREAM_NAME,
@@ -50,13 +52,41 @@ def receiver_conninfo(topology: Topology, *, verify: bool) -> str:
     )
 
 
-def receiver_files(wish: Wish, program: str) -> dict[str, str]:
-    """What the receiver is to run with."""
+def receiver_files(wish: Wish, program: str, sources: Collection[NodeName]) -> dict[str, str]:
+    """What the receiver is to run with; it takes WAL of nobody but the sources."""
     authority = value_or_none(wish.observed.authority)
     verify = wish.topology.tls is not None and authority is not None
     verify = verify and all(speaks_tls(wish, name) for name in wish.topology.names)
-    files = {RUN: RUN_TEXT, STARTED: render_source(program, receiver_conninfo(wish.topology, verify=verify))}
+    nodes = [node for node in wish.topology.nodes if node.name in sources]
+    conninfo = receiver_conninfo(wish.topology, nodes, verify=verify)
+    files = {RUN: RUN_TEXT, STARTED: render_source(program, conninfo)}
     return {**files, ROOT: authority.text} if verify and authority is not None else files
+
+
+def safe_sources(wish: Wish) -> tuple[NodeName, ...]:
+    """The primary, and those of whom it is seen that they are no other one: a receiver takes whoever accepts writes,
+    and what it confirms to a primary that was given up is lost."""
+    nodes = wish.observed.nodes
+    return tuple(
+        name
+        for name in wish.topology.names
+        if name == wish.primary or seen_as_standby(nodes[name]) or is_fenced(nodes[name])
+    )
+
+
+def _sources(wish: Wish, seen: ObservedStream, *, streams: bool) -> tuple[NodeName, ...]:
+    """Beside those, whom it knows already while it streams from where it should: a standby's host that is away for a
+    moment changes nothing."""
+    known: set[tuple[str, str]] = set()
+    started = (seen.files.get(STARTED) or "").partition("\n")[2].strip()
+    if seen.running and streams:
+        with suppress(ValueError):
+            told = parse_conninfo(started)
+            known = set(zip(told.get("host", "").split(","), told.get("port", "").split(","), strict=False))
+    safe = safe_sources(wish)
+    return tuple(
+        node.name for node in wish.topology.nodes if node.name in safe or (node.address, str(node.port)) in known
+    )
 
 
 def plan_stream(draft: Draft) -> None:
@@ -130,10 +160,10 @@ def _receive(draft: Draft, seen: ObservedStream, program: str) -> None:
     if wish.seen(name).running is None and not draft.builds(name):
         draft.look_again = True
         return
-    wanted = receiver_files(wish, program)
+    streams = judge(Condition("archive_streams", name), wish.observed) is True
+    wanted = receiver_files(wish, program, _sources(wish, seen, streams=streams))
     as_wished = all(seen.files.get(file) == text for file, text in wanted.items())
     files = as_wished and (seen.passfile_ok or bool(wish.observed.passwords.next))
-    streams = judge(Condition("archive_streams", name), wish.observed) is True
     if seen.running and files and streams:
         return
     what, why = "stream WAL to the archive as it is written", "Whole segments alone would leave out the last one."

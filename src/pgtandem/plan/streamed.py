@@ -9,7 +9,7 @@ from pgtandem.model.facts import Known
 from pgtandem.model.names import NodeName
 from pgtandem.model.plan import Condition, Risk, Step, StepKind
 from pgtandem.plan.draft import Draft
-from pgtandem.plan.stream import receiver_files, start_stream
+from pgtandem.plan.stream import receiver_files, safe_sources, start_stream
 
 
 def take_what_was_streamed(draft: Draft, to: NodeName) -> None:
@@ -40,10 +40,15 @@ def take_what_was_streamed(draft: Draft, to: NodeName) -> None:
     )
 
 
-def stream_from_successor(draft: Draft, to: NodeName) -> None:
+def stream_from_successor(draft: Draft, to: NodeName, lost: tuple[NodeName, ...]) -> None:
+    """Also where nothing of it was needed, but the old primary may live: it would go on streaming from that."""
     stream = draft.wish.observed.stream
     if not draft.wish.topology.streams_to_archive or not isinstance(stream, Known):
         return
     if isinstance(stream.value.program, Known):
-        files, after = receiver_files(draft.wish, stream.value.program.value), (f"{to}.promote",)
-        start_stream(draft, files, f"stream WAL of {to} to the archive", "Commits may wait for that.", after)
+        fenced = [name for name in lost if draft.has(f"{name}.fence")]
+        sources = (to, *safe_sources(draft.wish), *fenced)
+        apart = [name for name in lost if name not in sources]
+        why = f"Not of {' or '.join(apart)}, which may go on after all." if apart else "Commits may wait for that."
+        files = receiver_files(draft.wish, stream.value.program.value, sources)
+        start_stream(draft, files, f"stream WAL of {to} to the archive", why, (f"{to}.promote",))

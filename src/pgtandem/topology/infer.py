@@ -70,6 +70,7 @@ def infer_topology(cluster: str, found: Sequence[Found], shared_archive: bool = 
         for number, each in enumerate(servers)
     )
     replication, about_commits = _replication(primary, sum(up is primary for up in upstreams.values()))
+    about_commits += _confirmed_by_others(primary, servers)
     archive, foreign, about_archive = _archive(primary, servers, nodes, shared_archive)
     adoption, about_roles = _adoption(servers, upstreams)
     folders = {each.programs for each in servers}
@@ -260,6 +261,21 @@ def _replication(primary: Found, direct: int) -> tuple[Replication, list[str]]:
         "stream under their new names"
     )
     return Replication(level, Synchronous(method, count)), remarks
+
+
+def _confirmed_by_others(primary: Found, servers: Sequence[Found]) -> list[str]:
+    """Who streams, may confirm commits, and is no server: a pg_receivewal, as a rule. It is not taken over."""
+    standbys = {_application(each).lower() for each in servers if each is not primary}
+    others = [
+        sender.application_name
+        for sender in primary.server.senders
+        if sender.sync_state in ("sync", "quorum", "potential") and sender.application_name.lower() not in standbys
+    ]
+    return [
+        f"{name} may confirm commits and is no server that was found (a pg_receivewal?): commits no longer wait for "
+        "it; stream = true and synchronous = true under [archive], with a host, let pgtandem's own stream do that"
+        for name in dict.fromkeys(others)
+    ]
 
 
 def _archive(

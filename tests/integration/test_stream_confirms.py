@@ -1,0 +1,162 @@
+"""An archive whose stream confirms commits, on real servers: nothing acknowledged is lost, wherever it alone has it."""
+
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from support.clusters import Cluster, installation
+from support.installations import PACKAGED_MAJORS, packaged
+from support.processes import alive
+from support.servers import wait_until
+from support.writer import Writer
+
+from .test_promise import promise, sampled
+from .test_streamed import freeze_receiver, kill_receiver, pids, restored, streams, whole
+
+
+def confirming(cluster: Cluster) -> None:
+    cluster.topology["archive"] |= {"stream": True, "synchronous": True}
+    cluster.write()
+
+
+def end_receiver(cluster: Cluster) -> None:
+    """kill -9 of both its processes; one that is between two attempts has no child."""
+    for process in pids(cluster):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with Cluster(replication={"synchronous": "any 1"}) as made:
+        confirming(made)
+        yield made
+        end_receiver(made)
+
+
+def test_writes_wait_for_a_receiver_that_is_gone_and_status_says_so(cluster: Cluster) -> None:
+    cluster.up()
+    assert cluster.setting("db1", "synchronous_standby_names") == 'ANY 1 ("db2", "pgtandem_archive")'
+    assert cluster.status()["stream"]["sync_state"] == "quorum"
+    cluster.stop_server("db2")
+    with Writer(cluster) as writer:
+        kill_receiver(cluster)
+        writer.goes_on()
+        end_receiver(cluster)
+        wait_until(lambda: waits(cluster), "status says that writes wait", 30)
+        count = len(writer.acknowledged)
+        (problem,) = (each for each in cluster.status()["problems"] if each.startswith("WRITES WAIT"))
+        assert "missing: db2, the archive)" in problem
+        assert len(writer.acknowledged) == count
+        cluster.apply()
+        writer.goes_on()
+    assert writer.warnings == []
+    cluster.converged()
+
+
+def waits(cluster: Cluster) -> bool:
+    return any(problem.startswith("WRITES WAIT") for problem in cluster.status()["problems"])
+
+
+@pytest.mark.chaos
+def test_a_restore_has_every_commit_that_only_the_archive_confirmed() -> None:
+    """A primary without standbys is killed, and its disk is gone."""
+    with Cluster(0, replication={"synchronous": "any 1"}) as cluster:
+        confirming(cluster)
+        cluster.up()
+        cluster.ok("backup", "--yes")
+        with Writer(cluster) as writer:
+            writer.goes_on(500)
+            cluster.sql("db1", "SELECT pg_switch_wal()")
+            writer.goes_on(500)
+            cluster.kill_server("db1")
+        shutil.move(cluster.data("db1"), cluster.folder / "gone")
+        assert set(writer.acknowledged) <= set(restored(cluster))
+        end_receiver(cluster)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("major", [10, 11, 12, 13, 14, 15, 16, 17, 18])
+def test_a_failover_of_every_major_promotes_with_what_the_archive_alone_had(major: int) -> None:
+    try:
+        on = packaged(major) if major in PACKAGED_MAJORS else installation(major)
+    except LookupError as missing:
+        pytest.skip(str(missing))
+    with Cluster(on=on, replication={"synchronous": "any 1"}) as cluster:
+        confirming(cluster)
+        cluster.up(300)
+        with Writer(cluster) as writer:
+            frozen = freeze_receiver(cluster, "db2")
+            writer.goes_on(300)
+            cluster.sql("db1", "SELECT pg_switch_wal()")
+            writer.goes_on(300)
+            cluster.kill_server("db1")
+            sure = set(writer.acknowledged)
+            os.kill(frozen, signal.SIGKILL)
+            wait_until(lambda: cluster.run("failover", "--yes", seconds=300).exit_code == 0, "failed over", 200)
+            streams(cluster, "db2")
+            writer.goes_on()
+        rows = {row[0] for row in cluster.rows("db2", "SELECT id FROM written")}
+        assert sure <= rows
+        assert set(writer.acknowledged) <= rows
+        cluster.ok("rejoin", "db1", "--yes", seconds=300)
+        cluster.ok("switchover", "--yes", seconds=300)
+        cluster.converged()
+        writer.everything_is_on("db1", "db2")
+        whole(cluster)
+        cluster.ok("down", "--destroy", "--yes")
+        assert not any(map(alive, pids(cluster)))
+
+
+@pytest.mark.chaos
+def test_the_archive_comes_and_goes_and_no_commit_is_promised_less(cluster: Cluster) -> None:
+    cluster.topology["archive"] |= {"stream": False, "synchronous": False}
+    cluster.write()
+    cluster.up()
+    with Writer(cluster) as writer:
+        for wished, key in (("any 1", True), ("any 2", True), ("any 1", True), ("any 1", False), ("any 2", True)):
+            before = now(cluster)
+            cluster.topology["archive"] |= {"stream": key, "synchronous": key}
+            cluster.topology["replication"]["synchronous"] = wished
+            with sampled(cluster) as seen:
+                cluster.apply()
+            after = now(cluster)
+            cluster.converged()
+            assert {before, after} <= seen
+            assert all(confirming >= min(before[1], after[1]) for _, confirming in seen), (before, seen, after)
+            writer.goes_on()
+            assert ("pgtandem_archive" in cluster.setting("db1", "synchronous_standby_names")) == key
+        assert writer.longest_gap() < 20
+    assert writer.warnings == []
+
+
+def now(cluster: Cluster) -> tuple[int, int]:
+    return promise(cluster.setting("db1", "synchronous_commit"), cluster.setting("db1", "synchronous_standby_names"))
+
+
+@pytest.mark.chaos
+def test_a_receiver_that_begins_anew_has_what_comes_before(cluster: Cluster) -> None:
+    """It was away until its slot was lost: what lies between is archived, or it takes it from the server."""
+    cluster.topology["parameters"] |= {"max_slot_wal_keep_size": "64MB", "min_wal_size": "32MB", "max_wal_size": "64MB"}
+    cluster.write()
+    cluster.up()
+    cluster.ok("backup", "--yes")
+    end_receiver(cluster)
+    cluster.sql("db1", "CREATE TABLE written (id bigint)")
+    for number in range(14):
+        cluster.sql("db1", f"INSERT INTO written VALUES ({number})")
+        cluster.sql("db1", "SELECT pg_switch_wal()")
+        cluster.sql("db1", "CHECKPOINT")
+    status = "SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'pgtandem_archive'"
+    assert cluster.sql("db1", status) == "lost"
+    cluster.apply()
+    streams(cluster, "db1")
+    cluster.converged()
+    cluster.stop_server("db2")
+    cluster.sql("db1", "INSERT INTO written VALUES (14)")
+    cluster.kill_server("db1")
+    assert restored(cluster) == list(range(15))

@@ -152,6 +152,14 @@ def test_a_host_that_is_down_is_no_end_of_the_wal(link: WalLink) -> None:
     assert fetched(link, segment(0)) == b"x" * MEGABYTE, "who is up is enough when he has it"
 
 
+def test_an_archive_that_cannot_be_looked_into_is_no_end_of_the_wal(link: WalLink) -> None:
+    link.store("h1", segment(0), b"x" * MEGABYTE)
+    link.archived("h1").chmod(0)
+    answers = [link.ask("h1", f"get {segment(0)}").stdout, link.ask("h1", "hello").stdout]
+    link.archived("h1").chmod(0o700)
+    assert [answer.split()[-1] for answer in answers] == ["missing", "missing"]
+
+
 def test_a_promotion_does_not_end_because_a_host_is_down(link: WalLink) -> None:
     """Its last question comes when no signal file is there any more; 255 would stop the server."""
     (link.data / "standby.signal").unlink()

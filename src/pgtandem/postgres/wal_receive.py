@@ -64,10 +64,10 @@ now() { # sets tick and idle, hundredths of a second: since the machine started,
     tick=$((${tick%.*} * 100 + 1${tick#*.} - 100))
 }
 pace() { # sets slow to "too" where what follows had better be made smaller on its way: what came as it is came at less
-    # than 125 MB a second, twice, or once at a quarter of that, while processors had nothing to do. A busy machine, or
-    # a faster way, would wait for the compression.
+    # than 200 MB a second, twice, or once at a quarter of that, while processors had nothing to do. A busy machine, or
+    # a faster way, would wait for the compression; a gigabit carries 117 MB.
     [ "$paced.$form" = yes.none ] || return 0
-    since=$tick idled=$idle fair=$((bytes / 1250000 + 2))
+    since=$tick idled=$idle fair=$((bytes / 2000000 + 1))
     now || return 0
     took=$((tick - since))
     if [ "$took" -le "$fair" ] || [ $(((idle - idled) * 2)) -lt "$took" ]; then

@@ -64,7 +64,7 @@ is_stored() { # a WAL file in one of its forms
 }
 answer() {
     printf '\n\036pgtandem-wal\n'
-    [ -d "$folder" ] && return
+    [ -d "$folder" ] && [ -x "$folder" ] && return
     echo missing
     exit 1
 }
@@ -76,7 +76,11 @@ find_packer() { # sets packer: what to send WAL through to who can expand with $
 }
 get() {
     answer
-    find_wal "$1" || { echo absent; exit 0; }
+    if ! find_wal "$1"; then
+        # Where the folder went meanwhile nothing is known of the file.
+        if [ -x "$folder" ]; then echo absent; else echo missing; fi
+        exit 0
+    fi
     packer=
     case $target in *.zst | *.lz4) ;; *) ! is_segment "$1" || find_packer "$3" ;; esac
     case $packer in

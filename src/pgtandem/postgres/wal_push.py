@@ -28,6 +28,7 @@ trap 'exit 1' HUP INT TERM
     + WORKER
     + r"""
 connect() { find_folder; cd "$home" && exec ssh -F ssh_config -- "$host" store; }
+quickly=
 find_program() { # sets program: what WAL that is stored as it is goes through on its way, where both ends have one
     program= there= theirs=
     [ "$compression" = none ] || return 0
@@ -45,33 +46,61 @@ find_program() { # sets program: what WAL that is stored as it is goes through o
     done
     return 0
 }
-pack_as() { # the file $1, which is the WAL file $2, as it is to be stored and sent, in out; its line beside it
-    stored=$2 packed=
-    case $2.$compression in
-    *.history.* | *.backup.*) cp "$1" "$out/$stored" ;;
-    *.zstd) stored=$2.zst && zstd -q --single-thread "-$level" -o "$out/$stored" "$1" ;;
-    *.lz4) stored=$2.lz4 && lz4 -q "-$level" "$1" "$out/$stored" ;;
-    *)
-        # Without a checksum of its own: the one in the line is of what is in it.
-        case $program in
-        lz4) lz4 -q -1 -B4 --no-frame-crc "$1" "$out/$stored" ;;
-        zstd) zstd -q --single-thread -1 --no-check -o "$out/$stored" "$1" ;;
-        *) cp "$1" "$out/$stored" ;;
-        esac || return
-        if [ -n "$program" ]; then
-            packed=$(($(wc -c <"$out/$stored")))
-            set -- $(cksum <"$1") || return
-            echo "file $stored $2 $1 $packed $program" >"$out/$stored.line"
-            return
-        fi ;;
-    esac || return
-    set -- $(cksum <"$out/$stored") || return
-    echo "file $stored $2 $1" >"$out/$stored.line"
+pack() { # the WAL files that stand in out by links, as they are to be stored and sent; beside each body a line
+    (
+        cd "$out" || exit
+        small= large=
+        for each; do
+            case $each in *.history | *.backup) small="$small $each" ;; *) large="$large $each" ;; esac
+        done
+        [ "$compression$program" != none ] || small="$small$large" large=
+        [ -z "$large" ] || pack_large $large || exit
+        [ -z "$small" ] || describe $small
+    )
 }
-pack() { for each; do pack_as "pg_wal/$each" "$each" || return; done; }
+pack_large() { # the same for these, one after the other in one process
+    case $compression.$program in
+    zstd.*) end=.zst && zstd -qf --single-thread $quickly "-$level" "$@" ;;
+    lz4.*) end=.lz4 && lz4 -q "-$level" -m "$@" ;;
+    # Without a checksum of its own: the one in the line is of what is in it.
+    none.zstd) end=.zst && zstd -qf --single-thread $quickly -1 --no-check "$@" ;;
+    none.lz4) end=.lz4 && lz4 -q -1 -B4 --no-frame-crc -m "$@" ;;
+    *) return 1 ;;
+    esac || return
+    packed=
+    for each; do packed="$packed $each$end"; done
+    if [ "$compression" != none ]; then
+        describe $packed
+        return
+    fi
+    sums=$(cksum -- "$@") && set -- $(wc -c $packed) && [ $# -gt 1 ] || return
+    while read -r sum bytes stored; do
+        [ "$stored$end" = "$2" ] && echo "file $stored $bytes $sum $1 $program" >"$2.line" || return
+        shift 2
+    done <<END
+$sums
+END
+}
+describe() { # a line beside each of these files, which are sent as they are
+    sums=$(cksum -- "$@") || return
+    while read -r sum bytes stored; do
+        echo "file $stored $bytes $sum" >"$stored.line" || return
+    done <<END
+$sums
+END
+}
+link() { # the files of pg_wal in out, which is made
+    mkdir -p "$out" || return
+    for each; do
+        shift
+        set -- "$@" "$PWD/pg_wal/$each"
+    done
+    ln -s "$@" "$out/"
+}
 send_packed() { # what pack has left in out
-    for each in "$out"/*.line; do cat "$each" "${each%.line}" || return; done
-    echo commit
+    set --
+    for each in "$out"/*.line; do set -- "$@" "$each" "${each%.line}"; done
+    cat "$@" && echo commit
 }
 send() { # these files of pg_wal, as they are
     sums=$(cd pg_wal && exec cksum -- "$@") || return
@@ -100,9 +129,11 @@ receive() { # marks what the host says is durable; tells in $1 whether NAME was 
 }
 single() {
     rm -rf "$out"
+    case $path in /*) from=$path ;; *) from=$PWD/$path ;; esac
     if ! find_program; then
         :
-    elif [ "$compression$program.$path" != "none.pg_wal/$name" ] && mkdir -p "$out" && pack_as "$path" "$name"; then
+    elif [ "$compression$program.$path" != "none.pg_wal/$name" ] &&
+        mkdir -p "$out" && ln -s "$from" "$out/$name" && pack "$name"; then
         send_packed | (connect) | receive && exit 0
     elif [ "$path" = "pg_wal/$name" ]; then
         # As it is, too, where the disk with the WAL has no room to compress it.
@@ -134,20 +165,21 @@ produce() { # while one batch is sent the next one is compressed
         fi
         next_batch "$size" || break
         given="$given$batch" size=8
-        if [ "$compression$program" = none ]; then
-            send $batch || return
-        else
-            number=$((number + 1)) out=$all/$number
-            rm -rf "$all/$((number - 2))"
-            mkdir -p "$out" && share pack $batch && sent || return
-            send_packed &
-            sending=$!
-        fi
+        number=$((number + 1)) out=$all/$number
+        rm -rf "$all/$((number - 2))"
+        link $batch && share pack $batch && sent || return
+        send_packed &
+        sending=$!
     done
     sent
 }
 work() {
-    find_program && produce | (connect) | receive
+    find_program || return
+    case $compression.$program in
+    *zstd*) # its threads that only read and write cost more than they help
+        zstd -q --no-asyncio -1 -c </dev/null >/dev/null 2>&1 && quickly=--no-asyncio ;;
+    esac
+    produce | (connect) | receive
 }
 """
     + ANSWER

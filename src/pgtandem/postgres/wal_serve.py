@@ -119,7 +119,7 @@ give_tail() { # gives out how far the segment $1 was streamed, unless that is wh
 commit() { # what came is what was sent, and is durable under its names
     set +f
     other=$parts.other
-    harden || exit 1
+    expand_few && harden $few || exit 1
     while read -r line; do
         case $expected in *"
 $line
@@ -142,6 +142,7 @@ store() {
     base=$folder/.incoming/serve.$$ number=0 settling=
     trap 'rm -rf "$base"' EXIT
     trap 'exit 1' HUP INT TERM
+    find_copy
     set +f
     tidy "$folder/.incoming"
     rm -rf "$base"
@@ -151,19 +152,23 @@ store() {
         case $word in
         file)
             is_stored "$stored" && is_size "$bytes" || refuse "refused"
+            [ "$count" -lt 4 ] || write_out_few
+            arrived=$stored
             case $program in
-            '') copy "$bytes" ;;
-            lz4 | zstd)
-                is_size "$packed" || refuse "refused"
-                copy "$packed" | "$program" -dcq ;;
+            '') packed=$bytes ;;
+            lz4) arrived=$stored.lz4 lz4="$lz4 $arrived" ;;
+            zstd) arrived=$stored.zst zst="$zst $arrived" ;;
             *) refuse "refused" ;;
-            esac >"$parts/$stored" || refuse "could not write $stored"
-            expected="$expected$sum $bytes $stored
+            esac
+            is_size "$packed" || refuse "refused"
+            copy "$packed" >"$parts/$arrived" || refuse "could not write $stored"
+            count=$((count + 1)) few="$few $stored" expected="$expected$sum $bytes $stored
 " ;;
         commit)
             [ "$expected" != "
 " ] || continue
             [ -z "$settling" ] || wait "$settling" || exit 1
+            for each in $writing; do wait "$each" || refuse "could not write in $folder"; done
             commit &
             settling=$!
             begin ;;
@@ -177,7 +182,20 @@ begin() {
     number=$((number + 1))
     parts=$base/$number expected="
 "
+    count=0 few= lz4= zst= writing=
     mkdir -p "$parts" || refuse "could not write in $folder"
+}
+expand_few() { # the last that came, as they are to be stored
+    (
+        cd "$parts" || exit
+        [ -z "$lz4" ] || lz4 -dq -m --rm $lz4 || exit
+        [ -z "$zst" ] || zstd -dq --rm $zst
+    )
+}
+write_out_few() { # they are on the disk, too, while others come
+    (expand_few && cd "$parts" && exec sync $few) &
+    writing="$writing $!"
+    count=0 few= lz4= zst=
 }
 is_label() {
     case $1 in

@@ -57,7 +57,15 @@ find_folder() { # sets home: where ssh works
 
 #: What comes over a connection. Needs nothing.
 COPY = r"""
+exact=
+find_copy() { # whether dd counts bytes: then one process is enough
+    dd bs=1 count=0 iflag=fullblock,count_bytes </dev/null >/dev/null 2>&1 && exact=1
+}
 copy() { # $1 bytes from stdin, and not one more, for that would be of what follows
+    if [ -n "$exact" ]; then
+        dd bs=262144 count="$1" iflag=fullblock,count_bytes 2>/dev/null
+        return
+    fi
     [ "$1" -lt 262144 ] || dd bs=262144 count=$(($1 / 262144)) iflag=fullblock 2>/dev/null || return
     [ $(($1 % 262144)) = 0 ] || head -c $(($1 % 262144))
 }
@@ -153,8 +161,8 @@ again() { # the file $1 is to be the WAL file $2, and that is there already: the
     sync "$target" && sync_folder "$folder"
 }
 sync_folder() { sync "$1" 2>/dev/null || sync; }
-harden() { # what is in parts is on the disk afterwards; sets sums: a line of cksum for each file
-    (cd "$parts" && exec sync *) &
+harden() { # all, or these files, of parts are on the disk afterwards; sets sums: a line of cksum for each file in parts
+    (cd "$parts" && exec sync ${*:-*}) &
     syncing=$!
     sums=$(cd "$parts" && exec cksum -- *)
     set -- $?

@@ -301,6 +301,21 @@ def test_a_backlog_is_pushed_ahead_whole_and_with_checksums(link: WalLink, form:
     assert list(link.archived("h1").glob(".incoming/*")) == []
 
 
+def test_a_backlog_ends_with_an_error_where_the_last_file_differs(link: WalLink) -> None:
+    contents = {segment(number): os.urandom(MEGABYTE) for number in range(5)}
+    for name, content in contents.items():
+        link.finish(name, content)
+    link.store("h1", segment(4), b"other")
+    while len(link.ready()) > 1:
+        assert link.archive_one()
+    done = link.push(f"pg_wal/{segment(4)}", segment(4))
+    assert done.returncode == 1
+    assert "nothing was overwritten" in done.stderr
+    contents[segment(4)] = b"other"
+    assert {path.name: path.read_bytes() for path in link.archived("h1").glob("0*")} == contents
+    wait_until(lambda: not link.pushing(), "nobody waits for what does not come", 30)
+
+
 def test_a_host_that_an_older_pgtandem_has_made_sends_and_takes_wal_as_it_is(link: WalLink) -> None:
     older = SERVE_TEXT.replace("| 4.get", "").replace("1.programs)", "1.nothing)").replace("lz4 | zstd)", "none)")
     assert older.count("packed lz4") == 1, "what it answers stays as it was"

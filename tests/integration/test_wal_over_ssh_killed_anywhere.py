@@ -20,7 +20,7 @@ MEGABYTE = 1 << 20
 _COUNT = 4
 
 #: Whatever the scripts start, but for what they wait with.
-_NODE = ("cat", "cksum", "cp", "dd", "grep", "head", "lz4", "mkdir", "mv", "nproc", "rm", "ssh", "sync", "tr", "zstd")
+_NODE = ("cat", "cksum", "dd", "grep", "head", "ln", "lz4", "mkdir", "mv", "nproc", "rm", "ssh", "sync", "tr", "wc", "zstd")
 _ARCHIVE = ("cat", "cksum", "cmp", "dd", "grep", "head", "ln", "lz4", "mkdir", "mv", "rm", "sync", "tail", "zstd")
 
 

@@ -150,28 +150,34 @@ sent() { # the batch before is sent
     return "$1"
 }
 produce() { # while one batch is sent the next one is compressed
-    ready= given= sending= number=0 all=$out size=4
+    ready= under_way= sending= number=0 all=$out most=1
     while :; do
-        if [ -z "$ready" ]; then
+        choose_size
+        if ! next_batch "$size"; then
             # What was sent and is not durable yet still waits, and must not be sent twice.
             sent || return
-            for each in $given; do
-                while waits "$each"; do
-                    still_mine && echo || return
-                    sleep 0.02 || sleep 1
-                done
+            now_given=
+            for each in $under_way; do
+                ! waits "$each" || now_given="$now_given $each"
             done
-            given=
+            under_way=$now_given
+            [ -n "$under_way" ] || return 0
+            still_mine && echo || return
+            sleep 0.02 || sleep 1
+            continue
         fi
-        next_batch "$size" || break
-        given="$given$batch" size=8
-        number=$((number + 1)) out=$all/$number
-        rm -rf "$all/$((number - 2))"
+        under_way="$under_way$batch" number=$((number + 1)) out=$all/$number
+        rm -rf "$all/$((number - 2))" &
         link $batch && share pack $batch && sent || return
         send_packed &
         sending=$!
     done
-    sent
+}
+choose_size() { # small batches first and last: neither host waits long for the other
+    [ "$most" -ge 8 ] || most=$((most * 2))
+    size=$most
+    set -- $ready
+    [ $# -le 2 ] || [ $# -ge $((2 * most)) ] || size=$((($# + 1) / 2))
 }
 work() {
     find_program || return

@@ -131,15 +131,16 @@ END
     while read -r _ _ stored; do printf '\036pgtandem-wal stored %s\n' "$stored"; done <<END
 $sums
 END
+    rm -rf "$parts"
 }
 tidy() { # what killed ones have left in incoming
     for at in "$1"/serve.*; do
         kill -0 "${at##*/serve.}" 2>/dev/null || rm -rf "$at"
     done
 }
-store() {
+store() { # one process takes in what comes, and another one puts it away meanwhile
     answer
-    base=$folder/.incoming/serve.$$ number=0 settling=
+    base=$folder/.incoming/serve.$$
     trap 'rm -rf "$base"' EXIT
     trap 'exit 1' HUP INT TERM
     find_copy
@@ -147,43 +148,81 @@ store() {
     tidy "$folder/.incoming"
     rm -rf "$base"
     set -f
-    begin
+    take_in | put_away
+}
+take_in() { # files go to a folder for each batch; what they are is told to the other one
+    number=0
+    new_batch
     while read -r word stored bytes sum packed program; do
         case $word in
         file)
             is_stored "$stored" && is_size "$bytes" || refuse "refused"
-            [ "$count" -lt 4 ] || write_out_few
-            arrived=$stored
             case $program in
-            '') packed=$bytes ;;
-            lz4) arrived=$stored.lz4 lz4="$lz4 $arrived" ;;
-            zstd) arrived=$stored.zst zst="$zst $arrived" ;;
+            '') packed=$bytes arrives=$stored ;;
+            lz4) arrives=$stored.lz4 ;;
+            zstd) arrives=$stored.zst ;;
             *) refuse "refused" ;;
             esac
             is_size "$packed" || refuse "refused"
-            copy "$packed" >"$parts/$arrived" || refuse "could not write $stored"
+            copy "$packed" >"$parts/$arrives" || refuse "could not write $stored"
+            echo "file $stored $bytes $sum $program"
+            came=1 ;;
+        commit)
+            [ -n "$came" ] || continue
+            echo commit
+            new_batch ;;
+        '') echo ;; # somebody wants to know whether there is still a connection, and somebody who puts away
+        *) refuse "refused" ;;
+        esac
+    done
+    echo end
+}
+new_batch() {
+    number=$((number + 1)) came=
+    parts=$base/$number
+    # What waits to be put away must not fill the disk.
+    while [ -d "$base/$((number - 4))" ]; do
+        echo
+        sleep 0.05 || sleep 1
+    done
+    mkdir -p "$parts" || refuse "could not write in $folder"
+}
+put_away() {
+    number=0 settling=
+    begin
+    while read -r word stored bytes sum program; do
+        case $word in
+        file)
+            [ "$count" -lt 4 ] || write_out_few
+            case $program in
+            lz4) lz4="$lz4 $stored.lz4" ;;
+            zstd) zst="$zst $stored.zst" ;;
+            esac
             count=$((count + 1)) few="$few $stored" expected="$expected$sum $bytes $stored
 " ;;
         commit)
-            [ "$expected" != "
-" ] || continue
-            [ -z "$settling" ] || wait "$settling" || exit 1
+            settled || exit 1
             for each in $writing; do wait "$each" || refuse "could not write in $folder"; done
             commit &
             settling=$!
             begin ;;
-        '') ;; # somebody wants to know whether there is still a connection
-        *) refuse "refused" ;;
+        '') settled || exit 1 ;;
+        end)
+            settled
+            return ;;
         esac
     done
-    [ -z "$settling" ] || wait "$settling" || exit 1
+    settled
+    return 1
+}
+settled() { # the batch before is put away
+    [ -z "$settling" ] || wait "$settling" || return
+    settling=
 }
 begin() {
     number=$((number + 1))
-    parts=$base/$number expected="
+    parts=$base/$number count=0 few= lz4= zst= writing= expected="
 "
-    count=0 few= lz4= zst= writing=
-    mkdir -p "$parts" || refuse "could not write in $folder"
 }
 expand_few() { # the last that came, as they are to be stored
     (

@@ -20,7 +20,8 @@ MEGABYTE = 1 << 20
 _COUNT = 4
 
 #: Whatever the scripts start, but for what they wait with.
-_NODE = ("cat", "cksum", "dd", "grep", "head", "ln", "lz4", "mkdir", "mv", "nproc", "rm", "ssh", "sync", "tr", "wc", "zstd")
+_NODE = ("cat", "cksum", "dd", "grep", "head", "ln", "lz4", "mkdir", "mv", "nproc", "rm", "ssh", "sync", "tr", "wc")
+_NODE += ("zstd",)
 _ARCHIVE = ("cat", "cksum", "cmp", "dd", "grep", "head", "ln", "lz4", "mkdir", "mv", "rm", "sync", "tail", "zstd")
 
 

@@ -13,8 +13,9 @@ from support.hosts import Hosts
 
 def stumbling_text(program: str, real: str, cut: str, lines: str, notes: str, *, after: bool) -> str:
     """The script that stands in for a program: before the real one does anything or, with `after`, when it has done
-    it, the group is killed. `cut` and `lines` are the real cut and wc, `notes` the folder of what is counted."""
-    kill = f'kill -9 -- "-$({cut} -d" " -f5 /proc/$$/stat)"'
+    it, the group is killed. `cut` and `lines` are the real cut and wc, `notes` the folder of what is counted. No "--"
+    for kill: dash takes it for a process, and kills nothing."""
+    kill = f'kill -9 "-$({cut} -d" " -f5 /proc/$$/stat)"\necho {program} >>"{notes}/survived"'
     return (
         f'#!/bin/sh\necho {program} >>"{notes}/started"\nfatal=0\nread -r fatal <"{notes}/fatal"\n'
         f'if [ "$fatal" != 0 ] && [ "$({lines} -l <"{notes}/started")" = "$fatal" ]; then\n'
@@ -49,7 +50,7 @@ class Stumbling:
 
     def fell(self, number: int) -> bool:
         """Whether there was an n-th program."""
-        return len((self.notes / "started").read_text().split()) >= number
+        return _fell(self.notes, number)
 
 
 class HostStumbling:
@@ -85,4 +86,9 @@ class HostStumbling:
         (self._notes / "fatal").write_text("0\n")
 
     def fell(self, number: int) -> bool:
-        return len((self._notes / "started").read_text().split()) >= number
+        return _fell(self._notes, number)
+
+
+def _fell(notes: Path, number: int) -> bool:
+    assert not (notes / "survived").exists(), "who was to be killed was killed"
+    return len((notes / "started").read_text().split()) >= number

@@ -107,9 +107,9 @@ finish() { # the batch before gets its names, and is answered for
     under_way=
 }
 work() { # while one batch becomes durable and gets its names the next one is copied
-    number=0 under_way= size=4
-    while next_batch "$size"; do
-        new= fine= job= number=$((number + 1)) size=16
+    number=0 under_way=
+    while choose_size 16 && next_batch "$size"; do
+        new= fine= job= number=$((number + 1))
         use "$number"
         for each in $batch; do
             # What the call for it has to tell about ends the work; what comes before it goes on.

@@ -75,6 +75,14 @@ next_batch() { # sets batch: up to $1 files that wait and are not under way; fai
     ready=$*
     [ -n "$batch" ]
 }
+most=1
+choose_size() { # sets size, up to $1: the first and the last batch are small, for nothing else is done meanwhile
+    most=$((most * 2))
+    [ "$most" -le "$1" ] || most=$1
+    size=$most
+    set -- ${ready-}
+    [ $# -le 2 ] || [ $# -ge $((2 * most)) ] || size=$((($# + 1) / 2))
+}
 mark() { printf '%s\n' "$to" >"$ahead/$1"; }
 share() { # does "$1 FILES" for these files, in as many processes as there are processors, up to 4
     doing=$1 failed=0 turn=0 pids= one= two= three= four=

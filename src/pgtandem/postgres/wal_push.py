@@ -150,9 +150,9 @@ sent() { # the batch before is sent
     return "$1"
 }
 produce() { # while one batch is sent the next one is compressed
-    ready= under_way= sending= number=0 all=$out most=1
+    ready= under_way= sending= number=0 all=$out
     while :; do
-        choose_size
+        choose_size 8
         if ! next_batch "$size"; then
             # What was sent and is not durable yet still waits, and must not be sent twice.
             sent || return
@@ -172,12 +172,6 @@ produce() { # while one batch is sent the next one is compressed
         send_packed &
         sending=$!
     done
-}
-choose_size() { # small batches first and last: neither host waits long for the other
-    [ "$most" -ge 8 ] || most=$((most * 2))
-    size=$most
-    set -- $ready
-    [ $# -le 2 ] || [ $# -ge $((2 * most)) ] || size=$((($# + 1) / 2))
 }
 work() {
     find_program || return

@@ -14,8 +14,9 @@ from support.processes import alive
 from support.servers import wait_until
 from support.writer import Writer
 
+from .test_disturbed_roles import primary_of, writable
 from .test_promise import promise, sampled
-from .test_streamed import freeze_receiver, kill_receiver, pids, restored, streams, whole
+from .test_streamed import answers, freeze_receiver, kill_receiver, pids, restored, streams, whole
 
 
 def confirming(cluster: Cluster) -> None:
@@ -160,3 +161,66 @@ def test_a_receiver_that_begins_anew_has_what_comes_before(cluster: Cluster) -> 
     cluster.sql("db1", "INSERT INTO written VALUES (14)")
     cluster.kill_server("db1")
     assert restored(cluster) == list(range(15))
+
+
+def other(cluster: Cluster, node: str) -> str:
+    (found,) = (name for name in cluster.nodes if name != node)
+    return found
+
+
+def behind(cluster: Cluster, writer: Writer, old: str) -> None:
+    """The archive alone confirms for a while; then the primary is killed, and the standby is left with less."""
+    frozen = freeze_receiver(cluster, other(cluster, old))
+    writer.goes_on(100)
+    cluster.kill_server(old)
+    os.kill(frozen, signal.SIGKILL)
+    wait_until(lambda: answers(cluster, other(cluster, old)), "the standby answers again", 60)
+
+
+@pytest.mark.chaos
+def test_failovers_that_are_killed_at_any_line_lose_nothing(cluster: Cluster) -> None:
+    cluster.up()
+    lines, cut_off = 2, True
+    while cut_off:
+        old = primary_of(cluster)
+        with Writer(cluster) as writer:
+            behind(cluster, writer, old)
+            before = cluster.journal_lines()
+            running = cluster.start("failover", "--yes")
+            wait_until(
+                lambda run=running, first=before, more=lines: cluster.journal_lines() >= first + more or not run.alive,
+                f"line {lines}",
+                120,
+            )
+            cut_off = running.alive
+            running.kill()
+            assert len(writable(cluster)) <= 1
+            if lines % 4:
+                again = cluster.run("failover", "--yes")
+                assert again.exit_code == 0 or "runs as the primary" in again.err, again.said
+            else:
+                again = cluster.run("apply", "--yes")
+            assert len(writable(cluster)) == 1, again.said
+            cluster.run("rejoin", other(cluster, primary_of(cluster)), "--yes", seconds=200)
+            writer.goes_on()
+        cluster.converged()
+        writer.everything_is_on(*cluster.nodes)
+        lines += 3
+
+
+@pytest.mark.chaos
+def test_a_standby_that_cannot_get_what_was_streamed_is_not_promoted(cluster: Cluster) -> None:
+    cluster.up()
+    script = cluster.data("db2") / "pgtandem" / "restore-wal"
+    with Writer(cluster) as writer:
+        whole_script = script.read_text()
+        cluster.edit(script, lambda text: text.replace("set -u\n", "exit 1\n", 1))
+        behind(cluster, writer, "db1")
+        done = cluster.run("failover", "--yes", seconds=300)
+        assert "[PT-4041]" in done.err, done.said
+        assert "db2 does not have all that was streamed to the archive" in done.err
+        assert cluster.sql("db2", "SELECT pg_is_in_recovery()")
+        cluster.edit(script, lambda _: whole_script)
+        cluster.ok("failover", "--yes", seconds=200)
+        writer.goes_on()
+    assert {*writer.acknowledged} <= {row[0] for row in cluster.rows("db2", "SELECT id FROM written")}

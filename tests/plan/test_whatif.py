@@ -8,7 +8,7 @@ import pytest
 
 from pgtandem.model.facts import Known
 from pgtandem.model.lsn import Lsn
-from pgtandem.model.names import NodeName
+from pgtandem.model.names import STREAM_NAME, NodeName
 from pgtandem.model.observed import Observed
 from pgtandem.model.topology import Topology
 from pgtandem.plan.whatif import Becomes, Outcome, WalRate, Writes, wal_rate, what_if
@@ -301,3 +301,38 @@ def test_what_the_archive_has_by_streaming_is_not_lost() -> None:
     assert loss is not None
     assert (loss.acknowledged, loss.size_bytes, loss.seconds) == (True, 0, 0.0)
     assert "neither db2 nor the archive's stream" in loss.why
+
+
+CONFIRMS = f'{ANY_ONE}[archive]\ndirectory = "/srv/archive"\nstream = true\nsynchronous = true\n'
+
+
+def with_the_archive(look: Look) -> Observed:
+    """The archive's stream is one of those who are seen to confirm."""
+    observed = look.observed
+    primary = observed.nodes[NodeName("db1")]
+    assert primary.running is not None
+    senders = tuple(replace(sender, sync_state="quorum") for sender in primary.running.senders)
+    changed = replace(primary, server=Known(replace(primary.running, senders=senders)))
+    return replace(observed, nodes={**observed.nodes, NodeName("db1"): changed})
+
+
+def test_an_archive_that_confirms_goes_down() -> None:
+    pair = Look(PAIR, CONFIRMS)
+    outcome = what_if(pair.topology, with_the_archive(pair), (NodeName(STREAM_NAME),))
+    assert (outcome.writes, outcome.why) == (
+        Writes.GO_ON,
+        "each commit waits for 1 standby, and 1 can confirm: db2",
+    )
+    both = what_if(pair.topology, with_the_archive(pair), (NodeName("db2"), NodeName(STREAM_NAME)))
+    assert both.writes is Writes.WAIT
+
+
+def test_the_primary_goes_down_alone_or_with_an_archive_that_confirms() -> None:
+    pair = Look(PAIR, CONFIRMS)
+    alone = what_if(pair.topology, with_the_archive(pair), (NodeName("db1"),))
+    assert alone.promoted == "db2"
+    assert alone.loss is not None
+    assert not alone.loss.acknowledged
+    assert "with all that was streamed to the archive" in alone.loss.why
+    together = what_if(pair.topology, with_the_archive(pair), (NodeName("db1"), NodeName(STREAM_NAME)))
+    assert together.promoted is None

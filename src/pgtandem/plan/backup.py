@@ -74,7 +74,7 @@ def plan_backup(topology: Topology, observed: Observed, order: BackupOrder) -> P
     notes: list[str] = []
     if made is None or not made.kept:
         steps += _make(topology, observed, backups, order, source, primary, made)
-        notes += _where(topology, source, primary)
+        notes += _where(topology, source, primary, asked=order.source is not None)
         if topology.backup.keep is not None or topology.backup.keep_for_seconds is not None:
             notes.append("WAL that no backup and no standby needs any more is removed from the archive afterwards.")
     after = backups if made and made.kept else _foreseen(topology, observed, backups, order, source, made)
@@ -355,10 +355,10 @@ def _make(
     return steps
 
 
-def _where(topology: Topology, source: NodeName, primary: NodeName) -> list[str]:
+def _where(topology: Topology, source: NodeName, primary: NodeName, *, asked: bool) -> list[str]:
     assert topology.archive is not None
     notes = []
-    if source == primary and len(topology.nodes) > 1:
+    if source == primary and len(topology.nodes) > 1 and not asked:
         notes.append(f"No standby is fit for it: the backup is taken from {primary}, the primary.")
     if topology.archive.host is None:
         notes.append(f"It lies on the host of {source}, as each node's archive lies on its own host.")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from integration.test_restore import Past
 from support.clusters import Cluster, free_ports
 from support.program import Running
 from support.servers import wait_until
@@ -195,8 +196,15 @@ def test_switchover_ends_a_drill_and_a_restore_beside(trio: Cluster) -> None:
     trio.apply()
     trio.ok("backup", "--full", "--yes")
     failed = [path.read_text() for path in trio.archive.glob("*/backups/*/drill.json")]
+    primary = primary_of(trio)
+    trio.write_row("before the end", primary)
+    it = Past(trio)
+    it.mark(primary)
+    trio.write_row("the end", primary)
+    it.settle(primary)
+    ((position, _),) = it.places
     place = trio.folder / "data/beside"
-    for command in (("drill",), ("restore", "--to", "latest", "--into", str(place))):
+    for command in (("drill",), ("restore", "--to", position, "--into", str(place))):
         lines = trio.journal_lines()
         running = trio.start(*command, "--yes")
         wait_until(lambda before=lines: trio.journal_lines() >= before + 2, "it restores", 60)

@@ -225,6 +225,7 @@ PROVOKED: list[tuple[str, str, int, Differences]] = [
     ("REP33", "pair", 18, detail(file_errors=[{"file": "/x/postgresql.conf", "line": 3, "error": "syntax error"}])),
     ("SYN01", "trio", 18, settings(synchronous_standby_names='ANY 2 ("db2", "db3")')),
     ("SYN02", "trio", 18, settings(synchronous_standby_names='ANY 1 ("db2", "ghost")')),
+    ("SYN02", "streamed", 18, both(settings(synchronous_standby_names="pgtandem_archive"), server(senders=[]))),
     ("SYN03", "trio", 18, settings(synchronous_commit="local")),
     (
         "SYN03",
@@ -353,6 +354,7 @@ SILENT: list[tuple[str, str, int, Differences]] = [
     ("SYN01", "trio", 18, settings(synchronous_commit="local", synchronous_standby_names="db2")),
     ("SYN02", "trio", 18, settings(synchronous_standby_names="DB2")),
     ("SYN05", "hosts", 18, {}),
+    ("SYN05", "hosts", 18, settings(synchronous_standby_names="FIRST 1 (db3, pgtandem_archive)")),
     ("SYN06", "trio", 18, detail(waiting_commits=2, waiting_seconds=0.01)),
     ("SYN08", "trio", 18, settings("db2", recovery_min_apply_delay="60000")),
     ("STB02", "pair", 18, {"db2": {"data": "absent", "server": "absent"}}),

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from integration.test_restore import ask
+from pgtandem.postgres.archive_scripts import ARCHIVE_SCRIPT
 from support.clusters import Cluster
 from support.processes import command_lines
 from support.servers import wait_until
@@ -73,6 +74,16 @@ def _garbage(cluster: Cluster, folder: Path) -> Iterator[None]:
     yield
     assert path.read_bytes() == b"garbage" * 1000, "it was not written over"
     path.unlink()
+
+
+def _no_script(cluster: Cluster, folder: Path) -> Iterator[None]:
+    """The program that archives was removed from the primary."""
+    script = cluster.data("db1") / ARCHIVE_SCRIPT
+    script.unlink()
+    yield
+    assert not script.exists()
+    assert cluster.run("plan").exit_code == 2, "it is seen to be missing"
+    cluster.ok("apply", "--yes")
 
 
 @contextmanager
@@ -161,7 +172,9 @@ def everything_comes_back(cluster: Cluster, writer: Writer) -> None:
     cluster.converged()
 
 
-@pytest.mark.parametrize("fault", [_full, _read_only, _gone, _wrong_owner, _garbage], ids=lambda one: one.__name__[1:])
+@pytest.mark.parametrize(
+    "fault", [_full, _read_only, _gone, _wrong_owner, _garbage, _no_script], ids=lambda one: one.__name__[1:]
+)
 def test_what_the_archive_did_not_take_is_told_and_comes_when_it_does(cluster: Cluster, fault: Fault) -> None:
     with Writer(cluster) as writer:
         writer.goes_on()

@@ -7,13 +7,15 @@ import pytest
 
 from support.hosts import Hosts, why_no_hosts
 from support.program import Running
-from support.remote import BIN, RemoteCluster
+from support.remote import RemoteCluster
 from support.servers import wait_until
 
 _missing = why_no_hosts()
 pytestmark = pytest.mark.skipif(_missing is not None, reason=_missing or "")
 
-_SENT = re.compile(r"(\d+) of (\d+) bytes were sent, the rest was here with the same content")
+_SENT = re.compile(
+    r"(\d+) of (\d+) bytes were sent(?: and written into the old data)?, the rest was here with the same content"
+)
 _SMALL_WAL = {"min_wal_size": "32MB", "max_wal_size": "32MB", "shared_buffers": "16MB"}
 
 
@@ -84,7 +86,7 @@ def is_the_same(cluster: RemoteCluster) -> None:
 
 def stop(cluster: RemoteCluster, node: str) -> None:
     data = cluster.nodes[node]["data_directory"]
-    argv = [f"{BIN}/pg_ctl", "stop", "-w", "-m", "fast", "-D", data]
+    argv = [f"{cluster.programs}/pg_ctl", "stop", "-w", "-m", "fast", "-D", data]
     done = cluster.hosts.run(cluster.host_of(node), argv, user="postgres")
     assert done.returncode == 0, done.stderr
 

@@ -13,6 +13,7 @@ from pgtandem.postgres.block_programs import (
     DIGESTS,
     PATCH,
     PROBE,
+    PYTHON,
     Block,
     differing_blocks,
     parse_digests,
@@ -23,14 +24,16 @@ _HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 _END = struct.pack("!h", -1)
 
 
-def digests(folder: Path, *paths: str) -> dict[str, tuple[str, ...]]:
-    stdin = b"".join(path.encode() + b"\0" for path in paths)
-    done = subprocess.run([sys.executable, "-c", DIGESTS, folder, "0"], input=stdin, capture_output=True, check=True)
+def digests(folder: Path, *paths: str, key: str = "") -> dict[str, tuple[str, ...]]:
+    stdin = key.encode() + b"\n" + b"".join(path.encode() + b"\0" for path in paths)
+    done = subprocess.run([*PYTHON, DIGESTS, folder, "0"], input=stdin, capture_output=True, check=True)
     return parse_digests(paths, done.stdout)
 
 
-def test_this_python_is_new_enough() -> None:
-    assert subprocess.run([sys.executable, "-c", PROBE]).returncode == 0
+def keyed() -> bool:
+    done = subprocess.run([*PYTHON, PROBE], capture_output=True, text=True, check=True)
+    assert done.stdout in ("keyed\n", "\n")
+    return done.stdout == "keyed\n"
 
 
 def test_digests_are_of_the_blocks_in_order_and_none_for_what_is_not_there(tmp_path: Path) -> None:
@@ -40,6 +43,22 @@ def test_digests_are_of_the_blocks_in_order_and_none_for_what_is_not_there(tmp_p
     found = digests(tmp_path, "empty", "gone", "two and a bit")
     wanted = [hashlib.sha256(part).hexdigest()[:32] for part in (content[:BLOCK_BYTES], content[BLOCK_BYTES:], b"x")]
     assert found == {"empty": (), "gone": (), "two and a bit": tuple(wanted)}
+
+
+@pytest.mark.skipif(not keyed(), reason="there is no OpenSSL 3")
+def test_digests_with_a_key_tell_contents_lengths_and_keys_apart(tmp_path: Path) -> None:
+    contents = {"one": b"a" * BLOCK_BYTES, "same": b"a" * BLOCK_BYTES, "other": b"a" * (BLOCK_BYTES - 1) + b"b"}
+    contents |= {"shorter": b"a" * (BLOCK_BYTES - 1), "zeros": b"\0" * 20, "more zeros": b"\0" * 21}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    found = digests(tmp_path, *contents, key="85d6be7857556d337f4452fe42d506a8" * 2)
+    assert all(len(digest) == 32 for (digest,) in found.values())
+    assert found["one"] == found["same"]
+    assert len(set(found.values())) == len(contents) - 1
+    assert digests(tmp_path, "one", key="95d6be7857556d337f4452fe42d506a8" * 2)["one"] != found["one"]
+    (tmp_path / "two blocks").write_bytes(contents["one"] + contents["other"])
+    both = digests(tmp_path, "two blocks", key="85d6be7857556d337f4452fe42d506a8" * 2)["two blocks"]
+    assert both == found["one"] + found["other"]
 
 
 @pytest.mark.parametrize("output", [b"", b"00\n", b"\n\n", b"00" * 16])
@@ -102,7 +121,7 @@ def test_blocks_are_written_where_they_belong_and_files_get_their_sizes(tmp_path
     answer += _HEADER + row(b"going", 0, None) + _END
     code, out, err = patched(tmp_path, answer, {"old": 6, "new": 6, "longer": 2, "going": 1})
     assert (code, out) == (0, b"going\0"), err
-    assert err.split() == [b"2", b"5"]
+    assert err.split() == [b"5"]
     contents = {path.name: path.read_bytes() for path in data.iterdir()}
     assert contents == {"old": b"01AB45", "new": b"\0\0\0new", "longer": b"\0\0"}
     assert (data / "new").stat().st_mode & 0o777 == 0o600

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pgtandem.apply import outside
 from pgtandem.apply.context import Context
 from pgtandem.apply.copies import finish_copy, prepare_staging, tidy
-from pgtandem.apply.difference_copies import NotByDifference, copy_by_difference
+from pgtandem.apply.difference_copies import copy_by_difference
+from pgtandem.apply.differences import NotByDifference
 from pgtandem.apply.kernel_copies import NotByKernel, copy_by_kernel
 from pgtandem.apply.streamed_copies import copy_by_stream
 from pgtandem.apply.writing_out import written_out_meanwhile

@@ -15,12 +15,13 @@ from pgtandem.apply.node_files import write_node_files
 from pgtandem.errors import PgtandemError
 from pgtandem.model.names import SUPERUSER
 from pgtandem.model.observed import Marker
-from pgtandem.model.plan import Step
+from pgtandem.model.plan import Step, StepKind
 from pgtandem.observe.directory import observe_marker
-from pgtandem.observe.paths import replaced_directory, staging_directory
+from pgtandem.observe.paths import MERGE_MARK, replaced_directory, staging_directory
 from pgtandem.observe.places import FILE_ENDINGS
 from pgtandem.ports import SUPERUSER_SECRET, BuiltNode, Completed
 from pgtandem.postgres.debian import registration_directory
+from pgtandem.postgres.merge_program import MERGING
 from pgtandem.postgres.scram import verifier
 from pgtandem.postgres.versions import initdb_takes_verifier
 
@@ -70,11 +71,30 @@ async def remove_leftovers(context: Context, step: Step) -> str:
     host = context.host(step.node)
     await outside.empty(host, step.places, context.topology.postgresql)
     for path in step.names:
-        if path.endswith(FILE_ENDINGS):
+        if MERGE_MARK in posixpath.basename(path) and step.kind is StepKind.REMOVE_LEFTOVERS:
+            await _remove_unused_merge(context, step, path)
+        elif path.endswith(FILE_ENDINGS):
             await host.remove_file(path)
         else:
             await host.remove_tree(path)
     return ""
+
+
+async def _remove_unused_merge(context: Context, step: Step, path: str) -> None:
+    """Takes its name away first: a program that an ended run has left behind cannot begin to use it any more, and if
+    it has begun, it goes on. Raises PgtandemError PT-4002."""
+    host = context.host(step.node)
+    doomed = staging_directory(context.node(step.node).data_directory, context.world.workspace.token())
+    await host.rename(path, doomed)
+    if await host.list_directory(posixpath.join(doomed, MERGING)):
+        await host.rename(doomed, path)
+        raise PgtandemError(
+            "PT-4002",
+            f"{path} is in use after all",
+            why="Nothing was removed.",
+            next_step="run the same command again: it looks at the cluster anew",
+        )
+    await host.remove_tree(doomed)
 
 
 async def prepare_staging(context: Context, step: Step) -> tuple[str, str]:

@@ -41,6 +41,8 @@ EFFECTS: Mapping[StepKind, str] = {
     StepKind.REMOVE_STREAM: "streams.remove_stream",
     StepKind.BASE_BACKUP: "base_backups.base_backup",
     StepKind.REPLACE_DATA: "base_backups.replace_data",
+    StepKind.RENEW_DATA: "merged_copies.renew_data",
+    StepKind.FINISH_MERGE: "merging.finish_merge",
     StepKind.REMOVE_REPLACED: "removal.remove_replaced",
     StepKind.PROVE_REPLICATION: "databases.prove_replication",
     StepKind.REGISTER: "registrations.register",

@@ -8,7 +8,8 @@ from pgtandem.apply.copies import remove_leftovers
 from pgtandem.errors import PgtandemError
 from pgtandem.model.plan import Step
 from pgtandem.observe.paths import REPLACED_MARK, log_file, staging_directory
-from pgtandem.observe.places import places_outside
+from pgtandem.observe.places import FILE_ENDINGS, places_outside
+from pgtandem.postgres.merge_program import RECEIVED
 
 
 async def remove_data_directory(context: Context, step: Step) -> str:
@@ -36,10 +37,14 @@ async def remove_data_directory(context: Context, step: Step) -> str:
 
 
 async def remove_replaced(context: Context, step: Step) -> str:
-    """Removes this node's data directories that a new copy took the place of; by another name first, so that one that
-    is half removed is known for it."""
+    """Removes this node's data directories that a new copy took the place of, by another name first, so that one that
+    is half removed is known for it; and what was received for a copy that was written into the old data."""
     host, path = context.host(step.node), context.node(step.node).data_directory
-    for replaced in (await context.observer.node(step.node)).replaced:
+    seen = await context.observer.node(step.node)
+    for leftover in seen.leftovers:
+        if not leftover.endswith(FILE_ENDINGS) and RECEIVED in (await host.list_directory(leftover) or ()):
+            await host.remove_tree(leftover)
+    for replaced in seen.replaced:
         doomed = staging_directory(path, context.world.workspace.token())
         places = [place for place in (await places_outside(host, replaced)).values() if REPLACED_MARK in place]
         await host.rename(replaced, doomed)

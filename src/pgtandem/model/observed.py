@@ -269,7 +269,9 @@ class ObservedNode:
     server. `replaced` are data directories of this node that a new copy took the place of. `wal` is looked at only
     where a standby does not stream. `claimed` are folders outside that the leftovers had begun to fill. `blocked` says
     of folders outside, which a node without data would get, why it cannot have them. `wal_disk` is that of its
-    wal_directory, Absent where WAL lies with the data. `beyond` is what only a primary that is down has."""
+    wal_directory, Absent where WAL lies with the data. `beyond` is what only a primary that is down has.
+    `merges` are folders in which the data directory is, beside its place: a new copy was being put together with it
+    when that was cut off, and all that it needs is there."""
 
     reachable: Fact[bool] = NOT_LOOKED
     account: Fact[str] = NOT_LOOKED
@@ -292,6 +294,7 @@ class ObservedNode:
     blocked: Mapping[str, Obstacle] = field(default_factory=dict)
     wal_disk: Fact[DiskSpace] = ABSENT
     beyond: Fact[Beyond] = NOT_LOOKED
+    merges: tuple[str, ...] = ()
 
     @property
     def running(self) -> Server | None:

@@ -69,6 +69,8 @@ class StepKind(Enum):
     REMOVE_STREAM = "remove_stream"
     BASE_BACKUP = "base_backup"
     REPLACE_DATA = "replace_data"
+    RENEW_DATA = "renew_data"
+    FINISH_MERGE = "finish_merge"
     REMOVE_REPLACED = "remove_replaced"
     PROVE_REPLICATION = "prove_replication"
     REGISTER = "register"

@@ -36,6 +36,7 @@ from pgtandem.observe.beyond import observe_beyond
 from pgtandem.observe.directory import observe_directory, observe_marker, observe_postmaster
 from pgtandem.observe.hosts import observe_host
 from pgtandem.observe.layout import observe_layout
+from pgtandem.observe.merges import observe_merges
 from pgtandem.observe.parts import EVERYTHING, Part, Parts
 from pgtandem.observe.passwords import observe_passwords
 from pgtandem.observe.paths import is_leftover, is_replaced
@@ -249,7 +250,11 @@ class Observer:
                 await observe_layout(host, node, system, self.topology) if around else (ABSENT, ABSENT)
             )
             seen = isinstance(data, Known) or not around
-            leftovers = await _leftovers(host, node.data_directory) if around else ()
+            beside = await host.list_directory(posixpath.dirname(node.data_directory)) or () if around else ()
+            merges = await observe_merges(
+                host, beside, node.data_directory, self.topology.cluster, node.name, there=not isinstance(data, Absent)
+            )
+            leftovers = (*_leftovers(beside, node.data_directory), *merges.unused)
             return ObservedNode(
                 reachable=Known(True),
                 account=account,
@@ -260,7 +265,8 @@ class Observer:
                 port_holder=port_holder,
                 disk=await _disk(host, node.data_directory) if around else NOT_LOOKED,
                 wal_disk=await _disk(host, node.wal_directory) if around and node.wal_directory else ABSENT,
-                replaced=await _replaced(host, node, self.topology.cluster) if around else (),
+                replaced=(*await _replaced(host, beside, node, self.topology.cluster), *merges.abandoned),
+                merges=merges.pending,
                 leftovers=leftovers,
                 leftover_bytes=await _held(host, leftovers),
                 claimed=await claimed_places(host, leftovers),
@@ -430,10 +436,8 @@ async def _obstacle(host: Host, path: str) -> Fact[Obstacle]:
     return ABSENT if found is None else Known(found)
 
 
-async def _leftovers(host: Host, path: str) -> tuple[str, ...]:
-    parent = posixpath.dirname(path)
-    names = await host.list_directory(parent) or ()
-    return tuple(posixpath.join(parent, name) for name in names if is_leftover(name, path))
+def _leftovers(names: Sequence[str], path: str) -> tuple[str, ...]:
+    return tuple(posixpath.join(posixpath.dirname(path), name) for name in names if is_leftover(name, path))
 
 
 async def _held(host: Host, leftovers: Sequence[str]) -> int:
@@ -448,10 +452,9 @@ async def _held(host: Host, leftovers: Sequence[str]) -> int:
     return int(words[0]) * 1024 if words and words[0].isdigit() else 0
 
 
-async def _replaced(host: Host, node: Node, cluster: str) -> tuple[str, ...]:
+async def _replaced(host: Host, names: Sequence[str], node: Node, cluster: str) -> tuple[str, ...]:
     """Data directories of this node, by their marker, that a new copy took the place of."""
     parent = posixpath.dirname(node.data_directory)
-    names = await host.list_directory(parent) or ()
     paths = [posixpath.join(parent, name) for name in names if is_replaced(name, node.data_directory)]
     markers = [await observe_marker(host, path) for path in paths]
     return tuple(path for path, marker in zip(paths, markers, strict=True) if marker == Marker(cluster, node.name))

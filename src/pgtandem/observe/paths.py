@@ -4,6 +4,7 @@ import posixpath
 
 LEFTOVER_MARK = ".pgtandem-new."
 REPLACED_MARK = ".pgtandem-old."
+MERGE_MARK = ".pgtandem-merge."
 
 
 def log_file(data_directory: str) -> str:
@@ -29,6 +30,17 @@ def replaced_directory(data_directory: str, token: str) -> str:
 def is_replaced(name: str, data_directory: str) -> bool:
     """Whether a name beside a data directory is that of one which a new copy took the place of."""
     return name.startswith(posixpath.basename(data_directory) + REPLACED_MARK)
+
+
+def merge_directory(data_directory: str, token: str) -> str:
+    """What is received of a new copy that is written into the old data, from when it is whole. While the two are put
+    together the data directory lies in it."""
+    return f"{data_directory}{MERGE_MARK}{token}"
+
+
+def is_merge(name: str, data_directory: str) -> bool:
+    """Whether a name beside a data directory is that of such a folder."""
+    return name.startswith(posixpath.basename(data_directory) + MERGE_MARK)
 
 
 def diverged_directory(data_directory: str, timeline: int, since: str) -> str:

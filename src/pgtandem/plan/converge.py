@@ -23,6 +23,7 @@ from pgtandem.plan.former import former_nodes
 from pgtandem.plan.hosts import create_account, missing_programs, reachable_programs, remove_leftovers
 from pgtandem.plan.layout import register, remarks
 from pgtandem.plan.left_out import take_out
+from pgtandem.plan.merging import finish_merges
 from pgtandem.plan.order import ordered
 from pgtandem.plan.pgbouncers import point_pgbouncers
 from pgtandem.plan.primary import plan_primary, restart_primary, rewind_role_left, sync_last
@@ -50,7 +51,7 @@ def plan_converge(topology: Topology, observed: Observed) -> Plan:
     Raises PgtandemError of the PLAN family when going on would be unsafe, with every reason.
     """
     refuse_foreign(topology, observed, adopts=True)
-    first = missing_programs(topology, observed)
+    first = finish_merges(topology, observed) or missing_programs(topology, observed)
     if first is not None:
         return first
     if len(observed.primaries()) < 2:

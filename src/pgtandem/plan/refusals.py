@@ -16,6 +16,7 @@ from pgtandem.plan.certificates import tls_findings
 from pgtandem.plan.desired import Wish, neighbour_at_port
 from pgtandem.plan.layout import taken_names
 from pgtandem.plan.left_out import archive_left_out, left_out, out_of_reach
+from pgtandem.plan.merging import renews
 from pgtandem.plan.outside import outside_findings
 from pgtandem.plan.roles import claims_primary, timeline_of
 from pgtandem.plan.timelines import parted
@@ -441,7 +442,7 @@ def _disk(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
     primary, copies = wish.seen(wish.primary).running, _copies_beside(wish, name)
     if primary is None or not isinstance(node.disk, Known) or copies[:1] != (name,):
         return
-    needed = len(copies) * (primary.size_bytes * 11 // 10 + 64 * 1024 * 1024)
+    needed = sum(_needed(wish, copy, primary.size_bytes) for copy in copies)
     given_back = sum(_given_back(wish, copy) for copy in copies)
     if node.disk.value.free_bytes + given_back < needed:
         many = len(copies) > 1
@@ -451,11 +452,26 @@ def _disk(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
                 name,
                 f"the disk of {' and '.join(copies)} has {_gigabytes(node.disk.value.free_bytes)} free, "
                 f"and the {'copies need' if many else 'copy needs'} {_gigabytes(needed)}",
-                f"That is{' for each' if many else ''} the size of the databases, a tenth more for what is written "
-                "meanwhile, and some WAL.",
+                _what_is_needed(wish, copies),
                 f"make room, or name a folder on a larger disk as nodes.{name}.data_directory",
             ),
         )
+
+
+def _needed(wish: Wish, name: NodeName, size: int) -> int:
+    """What is written into old data takes room for what differs alone, which nobody knows before."""
+    return (0 if _is_renewed(wish, name) else size) + size // 10 + 64 * 1024 * 1024
+
+
+def _is_renewed(wish: Wish, name: NodeName) -> bool:
+    return not isinstance(wish.seen(name).data, Absent) and renews(wish, name)
+
+
+def _what_is_needed(wish: Wish, copies: Sequence[NodeName]) -> str:
+    if all(_is_renewed(wish, name) for name in copies):
+        return "That is for what differs from the old data, at the least a tenth of the databases, and some WAL."
+    each = " for each" if len(copies) > 1 else ""
+    return f"That is{each} the size of the databases, a tenth more for what is written meanwhile, and some WAL."
 
 
 def _given_back(wish: Wish, name: NodeName) -> int:

@@ -12,6 +12,7 @@ from pgtandem.plan.desired import Wish, delays, desired_files, streams
 from pgtandem.plan.draft import Draft, cascade_order
 from pgtandem.plan.drift import drift_of, unanswered
 from pgtandem.plan.hosts import goes_on
+from pgtandem.plan.merging import renews
 from pgtandem.plan.outside import places_to_fill
 from pgtandem.plan.packaged import service_of
 from pgtandem.plan.slots import slot
@@ -89,8 +90,10 @@ def _moves(draft: Draft, name: NodeName) -> bool:
 
 
 def _replace(draft: Draft, name: NodeName, upstream: NodeName, files: NodeFiles) -> None:
-    """Its data is of no use any more; it is kept until the new one has proven itself."""
+    """Its data is of no use any more, but for what the new copy takes from it. Where the new one is written into it, it
+    stays as it is until all that differs is there; elsewhere until the new one has proven itself."""
     gap, directory = draft.gaps[name], draft.wish.node(name).data_directory
+    renewed = renews(draft.wish, name)
     if isinstance(draft.wish.seen(name).postmaster, Known) and not draft.has(f"{name}.stop"):
         draft.add(
             Step(
@@ -109,9 +112,11 @@ def _replace(draft: Draft, name: NodeName, upstream: NodeName, files: NodeFiles)
     draft.add(
         Step(
             f"{name}.data",
-            StepKind.REPLACE_DATA,
+            StepKind.RENEW_DATA if renewed else StepKind.REPLACE_DATA,
             name,
-            f"copy {upstream} anew to {directory}; what is there is kept beside it for now",
+            f"copy {upstream} anew into {directory}; what is there stays as it is until all that differs is here"
+            if renewed
+            else f"copy {upstream} anew to {directory}; what is there is kept beside it for now",
             f"{name} can never catch up: it needs WAL segment {gap.segment}. {gap.why}",
             Risk.REPLACE,
             needs=(f"{name}.stop", *_before_a_copy(draft, name, upstream)),
@@ -121,7 +126,9 @@ def _replace(draft: Draft, name: NodeName, upstream: NodeName, files: NodeFiles)
                 Condition("answers", upstream),
             ),
             proves=(Condition("data_is_ours", name, name),),
-            undo=f"while {name} is stopped, put the directory back that stands beside {directory}",
+            undo="pgtandem apply (copies it anew)"
+            if renewed
+            else f"while {name} is stopped, put the directory back that stands beside {directory}",
             files=files,
             upstream=upstream,
             places=places_to_fill(draft.wish, name),
@@ -138,7 +145,9 @@ def _remove_replaced(draft: Draft, name: NodeName, upstream: NodeName) -> None:
             f"{name}.replaced",
             StepKind.REMOVE_REPLACED,
             name,
-            f"remove the data of {name} that the new copy took the place of",
+            f"remove what the new copy of {name} has left"
+            if name in draft.gaps and renews(draft.wish, name)
+            else f"remove the data of {name} that the new copy took the place of",
             f"The new copy streams, and {draft.wish.primary} has everything that the old one had.",
             Risk.REPLACE,
             needs=(f"{name}.proof",),

@@ -62,7 +62,7 @@ def plan_destroy(topology: Topology, observed: Observed) -> Plan:
         node = observed.nodes[name]
         forget = unregister(topology, name, node, stops)
         steps += [forget] if forget else []
-        if isinstance(node.data, Known) or node.leftovers or node.replaced:
+        if isinstance(node.data, Known) or node.leftovers or node.replaced or node.merges:
             steps.append(
                 Step(
                     f"{name}.remove",
@@ -79,7 +79,7 @@ def plan_destroy(topology: Topology, observed: Observed) -> Plan:
                     ),
                     expects=(Condition("stopped", name),),
                     proves=(Condition("data_absent", name),),
-                    names=(*node.leftovers, *node.replaced),
+                    names=(*node.leftovers, *node.replaced, *node.merges),
                     places=places_to_empty(topology, observed, name, node),
                 )
             )

@@ -1,0 +1,174 @@
+"""What differs between a node's data and its upstream's, on two hosts, and how that is fetched.
+
+Both hosts tell the digest of each block of their files; what differs is read from the upstream by SQL, as the role that
+pg_rewind also uses. It needs a Python on both hosts.
+"""
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from pgtandem.apply.context import Context
+from pgtandem.apply.file_copies import CopyFailed, Way, has_gnu_tools
+from pgtandem.model.plan import Step
+from pgtandem.ports import Host, HostFailure
+from pgtandem.postgres.base_backup import CONTROL_FILE, Tree
+from pgtandem.postgres.block_programs import (
+    DIGESTS,
+    PATCH,
+    PROBE,
+    PYTHON,
+    Block,
+    differing_blocks,
+    parse_digests,
+    render_fetch,
+)
+
+SECONDS = 24 * 3600.0
+#: More than this part of it changed: then all of it is sent, which takes less for each byte.
+_MOST_CHANGED = 0.5
+#: Reading both sides pays from this size on.
+_LEAST_BYTES = 64 * 1024 * 1024
+CONTROL_BLOCK = Block(CONTROL_FILE, 0, 8192)
+_ATTEMPTS = 5
+#: So many programs read on each side.
+_PARTS = 2
+
+
+class NotByDifference(Exception):
+    """This copy cannot be made this way, or should not; the text is why, "" where nobody needs to know. Nothing is left
+    of it."""
+
+
+async def refuse_early(context: Context, step: Step) -> str:
+    """What can be known before anything is read; returns the key for digests, "" where they have none."""
+    assert step.upstream is not None
+    here, there = context.host(step.node), context.host(step.upstream)
+    if step.places or context.topology.postgresql < 11:
+        raise NotByDifference("")
+    keyed = await asyncio.gather(*(_tools_of(host) for host in (here, there)), return_exceptions=True)
+    for found in keyed:
+        if isinstance(found, HostFailure):
+            raise NotByDifference(found.what)
+        if isinstance(found, BaseException):
+            raise found
+    if not await here.can_execute(context.program(step, "psql")):
+        raise NotByDifference("there is no psql")
+    in_recovery, _ = await (await context.session(step.upstream)).position()
+    if in_recovery:
+        raise NotByDifference("its upstream is a standby")
+    secret = context.world.workspace.new_secret()
+    return hashlib.sha256(secret.reveal().encode()).hexdigest() if all(keyed) else ""
+
+
+async def _tools_of(host: Host) -> bool:
+    """Whether it can make digests with a key. Raises NotByDifference, and HostFailure where it has no Python."""
+    python = await host.look([*PYTHON, PROBE])
+    if python.exit_code or not await has_gnu_tools(host):
+        raise NotByDifference(f"{host.name} has no Python 3, GNU coreutils and findutils")
+    return python.text.strip() == "keyed"
+
+
+def refuse_small(tree: Tree, kept: Mapping[str, int]) -> None:
+    """Where comparing does not pay, or paths cannot be asked for by SQL."""
+    if sum(kept.values()) < _LEAST_BYTES or tree.elsewhere or not all(map(_is_utf8, tree.files)):
+        raise NotByDifference("")
+
+
+def refuse_much(tree: Tree, blocks: Sequence[Block]) -> None:
+    if sum(block.size for block in blocks) > _MOST_CHANGED * tree.total_bytes:
+        raise NotByDifference("too much of it has changed")
+
+
+def progress(context: Context, step: Step, total: int) -> Callable[[int], None]:
+    done = 0
+
+    def tell(size: int) -> None:
+        nonlocal done
+        done += size
+        context.report.step_progress(step, done, total)
+
+    return tell
+
+
+async def differences(
+    context: Context, step: Step, old: str, tree: Tree, kept: Mapping[str, int], key: str
+) -> list[Block]:
+    """What has to be sent; both hosts read side by side."""
+    assert step.upstream is not None
+    paths = sorted(kept, key=lambda path: (-kept[path], path))
+    sides = ((context.host(step.upstream), context.node(step.upstream).data_directory), (context.host(step.node), old))
+    limit = context.topology.replication.copy_bytes_per_second or 0
+    answers = await asyncio.gather(
+        *(
+            _digests(host, folder, paths[part::_PARTS], limit // _PARTS, key)
+            for host, folder in sides
+            for part in range(_PARTS)
+        )
+    )
+    there: dict[str, tuple[str, ...]] = {}
+    here: dict[str, tuple[str, ...]] = {}
+    for number, answer in enumerate(answers):
+        (there if number < _PARTS else here).update(answer)
+    return list(differing_blocks(tree.files, there, here))
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+async def _digests(host: Host, folder: str, paths: list[str], limit: int, key: str) -> dict[str, tuple[str, ...]]:
+    stdin = key.encode() + b"\n" + b"".join(path.encode() + b"\0" for path in paths)
+    done = await host.run([*PYTHON, DIGESTS, folder, str(limit)], stdin=stdin, deadline_seconds=SECONDS)
+    if done.exit_code:
+        raise CopyFailed(done.complaint)
+    return parse_digests(paths, done.stdout)
+
+
+async def fetch(
+    context: Context,
+    step: Step,
+    way: Way,
+    conninfo: str,
+    blocks: list[Block],
+    sizes: Mapping[str, int],
+    tell: Callable[[int], None] = lambda _: None,
+) -> set[str]:
+    """Writes blocks of the upstream into files of the copy, and gives the files their sizes; returns which are gone."""
+    written = 0
+
+    def read(chunk: bytes) -> None:
+        nonlocal written
+        numbers = re.findall(rb"(\d+)\n", chunk)
+        if numbers and int(numbers[-1]) > written:
+            tell(int(numbers[-1]) - written)
+            written = int(numbers[-1])
+
+    sql = render_fetch(blocks).encode()
+    files = b"".join(f"{size} {path}".encode() + b"\0" for path, size in sizes.items())
+    limit = context.topology.replication.copy_bytes_per_second or 0
+    argv = [*PYTHON, PATCH, way.target, conninfo, context.program(step, "psql"), str(limit), f"{way.umask:o}"]
+    done = await way.host.run(argv, stdin=b"%d\n" % len(sql) + sql + files, deadline_seconds=SECONDS, on_output=read)
+    if done.exit_code:
+        lines = [line for line in done.stderr.decode(errors="replace").splitlines() if not line.isdigit()]
+        raise CopyFailed("\n".join(lines[-4:]) or f"It ended with exit code {done.exit_code}.")
+    return {path.decode() for path in done.stdout.split(b"\0")[:-1]}
+
+
+async def fetch_control_file(context: Context, step: Step, way: Way, conninfo: str) -> None:
+    """Last, as always; the server may write it meanwhile, so its checksum is looked at."""
+    for _ in range(_ATTEMPTS):
+        await fetch(context, step, way, conninfo, [CONTROL_BLOCK], {CONTROL_FILE: CONTROL_BLOCK.size})
+        if await control_file_is_whole(context, step, way):
+            return
+    raise CopyFailed(f"The control file of {step.upstream} could not be read whole.")
+
+
+async def control_file_is_whole(context: Context, step: Step, way: Way) -> bool:
+    shown = await way.host.run([context.program(step, "pg_controldata"), way.target])
+    return shown.exit_code == 0 and b"WARNING" not in shown.stdout + shown.stderr

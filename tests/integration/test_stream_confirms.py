@@ -224,3 +224,32 @@ def test_a_standby_that_cannot_get_what_was_streamed_is_not_promoted(cluster: Cl
         cluster.ok("failover", "--yes", seconds=200)
         writer.goes_on()
     assert {*writer.acknowledged} <= {row[0] for row in cluster.rows("db2", "SELECT id FROM written")}
+
+
+@pytest.mark.chaos
+def test_switchovers_that_are_killed_at_any_line_promise_no_less(cluster: Cluster) -> None:
+    """Back and forth, each killed a few lines later than the one before, and run again."""
+    cluster.up()
+    lines, cut_off = 2, True
+    while cut_off:
+        to = other(cluster, primary_of(cluster))
+        with Writer(cluster) as writer:
+            before = cluster.journal_lines()
+            running = cluster.start("switchover", "--to", to, "--yes")
+            wait_until(
+                lambda run=running, first=before, more=lines: cluster.journal_lines() >= first + more or not run.alive,
+                f"line {lines}",
+                120,
+            )
+            cut_off = running.alive
+            running.kill()
+            assert len(writable(cluster)) <= 1
+            cluster.ok("switchover", "--to", to, "--yes", seconds=200)
+            assert writable(cluster) == [to]
+            wanted = f'ANY 1 ("{other(cluster, to)}", "pgtandem_archive")'
+            assert cluster.setting(to, "synchronous_standby_names") == wanted
+            writer.goes_on()
+        cluster.converged()
+        writer.everything_is_on(*cluster.nodes)
+        assert writer.warnings == []
+        lines += 5

@@ -17,11 +17,11 @@ from support.wal_link import WalLink
 _reason = why_no_hosts()
 pytestmark = [pytest.mark.skipif(_reason is not None, reason=_reason or "")]
 
-#: Each file that comes takes ten seconds by the host's own clocks, while both processors had nothing to do, or all.
-_SLOW = """#!/bin/sh
+#: By the host's own clocks each file that comes takes so many seconds, and its processors have so long nothing to do.
+_CLOCKS = """#!/bin/sh
 read -r seconds _ </proc/uptime
 read -r _ _ _ _ idle _ </proc/stat
-echo "$((${seconds%.*} + 10)).00 0.00" >/srv/uptime
+echo "$((${seconds%.*} + @SECONDS@)).00 0.00" >/srv/uptime
 echo "cpu  0 0 0 $((idle + @IDLE@)) 0" >/srv/stat
 exec /srv/dd "$@"
 """
@@ -49,16 +49,18 @@ def link(hosts: Hosts) -> Iterator[WalLink]:
 
 
 @contextmanager
-def slow_way(hosts: Hosts, *, idle: int) -> Iterator[None]:
+def way(hosts: Hosts, *, seconds: int, idle: int) -> Iterator[None]:
+    """`idle` are hundredths of a second."""
     srv = hosts.srv("h2")
     shutil.copy("/usr/bin/dd", srv / "dd")
+    script = _CLOCKS.replace("@SECONDS@", str(seconds)).replace("@IDLE@", str(idle))
     with ExitStack() as stack:
         for name, text in (("uptime", "1008.08 0.00\n"), ("stat", "cpu  0 0 0 100 0\n")):
             (srv / name).write_text(text)
             (srv / name).chmod(0o666)
             hosts.run("h2", ["mount", "--bind", f"/srv/{name}", f"/proc/{name}"])
             stack.callback(hosts.run, "h2", ["umount", f"/proc/{name}"])
-        stack.enter_context(hosts.another_program("h2", "dd", _SLOW.replace("@IDLE@", str(idle))))
+        stack.enter_context(hosts.another_program("h2", "dd", script))
         yield
 
 
@@ -73,13 +75,14 @@ def comes_whole(link: WalLink) -> None:
     assert {name: fetched(link, name) for name in contents} == contents
 
 
-def test_over_a_fast_way_wal_comes_as_it_is(link: WalLink) -> None:
-    comes_whole(link)
+def test_over_a_fast_way_wal_comes_as_it_is(hosts: Hosts, link: WalLink) -> None:
+    with way(hosts, seconds=0, idle=2000):
+        comes_whole(link)
     assert asked(link) == [f"get {segment(0)} 9999"]
 
 
 def test_over_a_slow_way_wal_goes_compressed_from_the_next_segment_on(hosts: Hosts, link: WalLink) -> None:
-    with slow_way(hosts, idle=2000):
+    with way(hosts, seconds=10, idle=2000):
         comes_whole(link)
         assert asked(link) == [f"get {segment(0)} 9999", f"get {segment(1)} 9999 lz4,zstd"]
         link.store("h1", segment(100), b"x" * MEGABYTE)
@@ -89,7 +92,7 @@ def test_over_a_slow_way_wal_goes_compressed_from_the_next_segment_on(hosts: Hos
 
 
 def test_a_machine_that_is_busy_does_not_compress_too(hosts: Hosts, link: WalLink) -> None:
-    with slow_way(hosts, idle=0):
+    with way(hosts, seconds=10, idle=0):
         comes_whole(link)
     assert asked(link) == [f"get {segment(0)} 9999"]
 
@@ -102,7 +105,7 @@ def test_a_way_that_is_cut_at_the_change_to_compression_loses_nothing(hosts: Hos
     link.write("h1", "/srv/postgres/.ssh/pgtandem/shop/serve-wal", refusing)
     link.write("h1", "/srv/postgres/cut", "")
     link.write("h1", "/srv/postgres/asked", "")
-    with slow_way(hosts, idle=2000):
+    with way(hosts, seconds=10, idle=2000):
         assert fetched(link, segment(0)) == b"x" * MEGABYTE
         assert link.fetch(segment(1)).returncode == 1
         (hosts.srv("h1") / "postgres/cut").unlink()

@@ -67,7 +67,7 @@ pace() { # sets slow to "too" where what follows had better be made smaller on i
     # than 200 MB a second, twice, or once at a quarter of that, while processors had nothing to do. A busy machine, or
     # a faster way, would wait for the compression; a gigabit carries 117 MB.
     [ "$paced.$form" = yes.none ] || return 0
-    since=$tick idled=$idle fair=$((bytes / 2000000 + 1))
+    since=$tick idled=$idle fair=$((bytes / 2000000 + 2))
     now || return 0
     took=$((tick - since))
     if [ "$took" -le "$fair" ] || [ $(((idle - idled) * 2)) -lt "$took" ]; then

@@ -160,6 +160,7 @@ def applying(cluster: RemoteCluster) -> Running:
 
 
 def half_made(cluster: RemoteCluster) -> set[str]:
-    """The half-made copies that have files already."""
-    said = cluster.hosts.run("h2", ["sh", "-c", f"ls -d {cluster.base}/db2.pgtandem-new.*/PG_VERSION"]).stdout
+    """The half-made copies that have files already, and folders for what differs."""
+    paths = f"{cluster.base}/db2.pgtandem-new.*/PG_VERSION {cluster.base}/db2.pgtandem-new.*/new"
+    said = cluster.hosts.run("h2", ["sh", "-c", f"ls -d {paths}"]).stdout
     return set(said.split())

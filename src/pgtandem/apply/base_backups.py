@@ -29,12 +29,17 @@ async def replace_data(context: Context, step: Step) -> str:
     return await _copy(context, step, set_aside=True)
 
 
+async def replace_whole(context: Context, step: Step) -> str:
+    """The same where it is known that a copy of what differs cannot be, or does not pay."""
+    return await _copy(context, step, set_aside=True, compares=False)
+
+
 async def base_backup(context: Context, step: Step) -> str:
     """A base backup of the upstream, with progress. Raises PgtandemError PT-4006."""
     return await _copy(context, step, set_aside=False)
 
 
-async def _copy(context: Context, step: Step, *, set_aside: bool) -> str:
+async def _copy(context: Context, step: Step, *, set_aside: bool, compares: bool = True) -> str:
     if set_aside:
         directory = context.node(step.node).data_directory
         await outside.set_aside(context.host(step.node), directory, step.places, context.world.workspace.token())
@@ -42,7 +47,8 @@ async def _copy(context: Context, step: Step, *, set_aside: bool) -> str:
     halves = [path for path in step.names if not path.endswith(FILE_ENDINGS)]
     try:
         async with written_out_meanwhile(context.host(step.node), staging):
-            remark = await _by_the_best_way(context, step, staging, [final] if set_aside else halves)
+            old = [final] if set_aside else halves
+            remark = await _by_the_best_way(context, step, staging, old if compares else ())
         await finish_copy(context, step, staging, final, set_aside=set_aside)
     except (PgtandemError, asyncio.CancelledError) as failure:
         if not _goes_on(context, step, failure):

@@ -41,6 +41,10 @@ class NotByDifference(Exception):
     of it."""
 
 
+class NotInPlace(NotByDifference):
+    """It cannot be written into the old data, but it can be made beside it."""
+
+
 async def refuse_early(context: Context, step: Step) -> str:
     """What can be known before anything is read; returns the key for digests, "" where they have none."""
     assert step.upstream is not None

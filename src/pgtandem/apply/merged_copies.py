@@ -11,13 +11,14 @@ import re
 from collections.abc import Awaitable, Mapping
 from typing import Any
 
-from pgtandem.apply.base_backups import replace_data
+from pgtandem.apply.base_backups import replace_data, replace_whole
 from pgtandem.apply.certificates import equip
 from pgtandem.apply.context import Context
 from pgtandem.apply.copies import failed
 from pgtandem.apply.differences import (
     CONTROL_BLOCK,
     NotByDifference,
+    NotInPlace,
     control_file_is_whole,
     differences,
     fetch,
@@ -60,7 +61,9 @@ async def renew_data(context: Context, step: Step) -> str:
         remark = await _receive(context, step, side)
     except NotByDifference as reason:
         await host.remove_tree(side)
-        remark = await replace_data(context, step)
+        if isinstance(reason, NotInPlace):
+            return await replace_data(context, step)
+        remark = await replace_whole(context, step)
         return f"{remark} (not by what differs: {reason})" if str(reason) else remark
     except (PgtandemError, asyncio.CancelledError):
         await asyncio.shield(host.remove_tree(side))
@@ -141,17 +144,17 @@ def _is_whole(path: str) -> bool:
 async def _stamp(host: Host, directory: str) -> str:
     shown = await host.run([*PYTHON, STAMP, directory])
     if shown.exit_code:
-        raise NotByDifference("")
+        raise NotInPlace("")
     return shown.text.strip()
 
 
 async def _plain_files(host: Host, directory: str) -> dict[str, int]:
-    """The old files. Raises NotByDifference where something else is among them: a copy beside it needs none of that."""
+    """The old files. Raises NotInPlace where something else is among them: a copy beside it needs none of that."""
     if await host.read_link(directory) is not None:
-        raise NotByDifference("the data directory is a symbolic link")
+        raise NotInPlace("the data directory is a symbolic link")
     entries = parse_listing(await list_files(host, directory))
     if any(entry.kind not in "fd" for entry in entries.values()):
-        raise NotByDifference("there are links in the old data")
+        raise NotInPlace("there are links in the old data")
     return {path: entry.size for path, entry in entries.items() if entry.kind == "f"}
 
 

@@ -395,3 +395,25 @@ def test_what_was_begun_goes_on_though_the_cluster_did_so_too() -> None:
         assert ask(cluster, done, ROWS) == rows
         done = cluster.ok("restore", "--to", "latest", "--into", str(cluster.data("now")), "--yes")
         assert ask(cluster, done, ROWS) == it.rows
+
+
+@pytest.mark.chaos
+def test_a_drill_that_is_interrupted_leaves_no_server_behind() -> None:
+    """Ctrl-C, while the restored server recovers."""
+    with Cluster(standbys=0) as cluster:
+        cluster.up()
+        cluster.ok("backup", "--yes")
+
+        def at_work() -> bool:
+            return any("-drill" in words for words in cluster.processes().values())
+
+        def recovering() -> bool:
+            return (cluster.folder / "data/db1-drill/postmaster.pid").exists()
+
+        running = cluster.start("drill", "--yes")
+        wait_until(lambda: recovering() or not running.alive, "it recovers", 60)
+        assert running.alive
+        running.interrupt()
+        assert running.end().exit_code == 130
+        assert not at_work()
+        assert "remove what an interrupted drill left" in cluster.ok("drill", "--yes").out

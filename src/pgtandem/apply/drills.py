@@ -4,7 +4,7 @@ import posixpath
 
 from pgtandem.apply.context import Context
 from pgtandem.apply.restored_places import remove_places
-from pgtandem.apply.servers import stop
+from pgtandem.apply.servers import ends_with_its_trial, stop
 from pgtandem.errors import PgtandemError
 from pgtandem.model.backup import Drill
 from pgtandem.model.names import SUPERUSER
@@ -24,6 +24,11 @@ _HAS_AMCHECK = "SELECT count(*) FROM pg_available_extensions WHERE name = 'amche
 
 async def check_restored(context: Context, step: Step) -> str:
     """Asks it, looks at every page, and notes the result. Raises PgtandemError PT-4056 with what is wrong."""
+    async with ends_with_its_trial(context, step):
+        return await _check_restored(context, step)
+
+
+async def _check_restored(context: Context, step: Step) -> str:
     order, (query, database) = step.restore, step.names
     assert order is not None
     assert order.drill is not None

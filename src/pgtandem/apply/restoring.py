@@ -9,7 +9,7 @@ from pgtandem.apply.backup_folders import LONG_SECONDS, is_full
 from pgtandem.apply.context import Context
 from pgtandem.apply.node_files import write_node_files
 from pgtandem.apply.restored_places import claim_places, move_wal_out, remove_places, write_map
-from pgtandem.apply.servers import start_quietly, stop
+from pgtandem.apply.servers import ends_with_its_trial, start_quietly, stop
 from pgtandem.errors import PgtandemError
 from pgtandem.model.backup import Backup
 from pgtandem.model.lsn import Lsn
@@ -204,6 +204,11 @@ def _places(main: dict[str, str], directory: str) -> dict[str, str]:
 async def recover(context: Context, step: Step) -> str:
     """Starts it, and waits until it stands at its target. Says where that is. Raises PgtandemError PT-4054 where the
     archive ends before, and PT-4004."""
+    async with ends_with_its_trial(context, step):
+        return await _recover(context, step)
+
+
+async def _recover(context: Context, step: Step) -> str:
     order = step.restore
     assert order is not None
     try:

@@ -1,6 +1,9 @@
 """Starting and stopping server processes. A server is up when it answers, and down when its process has ended."""
 
+import asyncio
 import posixpath
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 from pgtandem.apply.context import Context
 from pgtandem.errors import PgtandemError
@@ -182,6 +185,18 @@ async def stop(context: Context, step: Step) -> str:
             next_step="see why the archive or a standby does not take the last WAL, and run the same command again",
         )
     return ""
+
+
+@asynccontextmanager
+async def ends_with_its_trial(context: Context, step: Step) -> AsyncIterator[None]:
+    """A server that is there for a drill only does not outlive a drill that is ended, as by Ctrl-C."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        if step.restore is not None and step.restore.drill is not None:
+            with suppress(PgtandemError):
+                await asyncio.shield(stop(context, step))
+        raise
 
 
 async def restart(context: Context, step: Step) -> str:

@@ -37,10 +37,14 @@ from pgtandem.postgres.hba import HbaLine, render_block
 from pgtandem.postgres.versions import has_standby_signal
 from pgtandem.postgres.wal_serve import MARK
 
-#: FOLDER FILE UNPACK TARGET: a compressed file that ends early is an error, though tar may not notice.
+#: FOLDER FILE UNPACK TARGET: a file that ends early is an error. Of a compressed one its program tells; tar takes one
+#: that was cut between two members for whole, and only the two empty blocks at its end tell.
 _UNPACK = """
 cd "$1" || exit 1
-if [ -z "$3" ]; then exec tar -x -f "$2" -C "$4"; fi
+if [ -z "$3" ]; then
+    tar -x -f "$2" -C "$4" && [ "$(tail -c 1024 "$2" | tr -d '\\000' | wc -c)" -eq 0 ]
+    exit
+fi
 { $3 "$2" || : >"$4.torn"; } | tar -x -f - -C "$4" || exit 1
 [ ! -e "$4.torn" ]
 """

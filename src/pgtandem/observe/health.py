@@ -325,7 +325,10 @@ def _problems(
     for name in primaries:
         server = observed.nodes[name].running
         if server and server.archiver and server.archiver.failing:
-            problems.append(f"{name} cannot archive WAL: {server.archiver.waiting_segments} segments wait")
+            waiting = server.archiver.waiting_segments
+            problems.append(
+                f"{name} cannot archive WAL: {'1 segment waits' if waiting == 1 else f'{waiting} segments wait'}"
+            )
         pending = [key for key, setting in (server.settings if server else {}).items() if setting.pending_restart]
         if pending:
             problems.append(f"{name} needs a restart for {', '.join(sorted(pending))}")

@@ -142,6 +142,8 @@ def test_where_the_copy_was_first_the_real_one_says_so_until_its_files_are_moved
             assert "ARC05" in cluster.run("doctor").out
             wait_until(lambda: told_in(cluster.log("db1"), path), "both files are named", 30)
             assert path.read_bytes() == content, "it was not written over"
+            asked = cluster.run("restore", "--to", "latest", "--into", str(cluster.folder / "data" / "asked"))
+            assert f"db1 cannot archive {name}, and the archive has one" in " ".join(asked.out.split())
     # The copy is stopped. A person moves away what it had archived.
     aside = cluster.base / "aside"
     aside.mkdir()

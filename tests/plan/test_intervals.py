@@ -3,12 +3,13 @@
 import pytest
 
 from cli.values import backup
+from doctor.looks import changed, healthy_look
 from pgtandem.errors import PgtandemError
 from pgtandem.model.archived import ArchiveContent, ArchivedWal, TimelineContent
 from pgtandem.model.backup import Backups
 from pgtandem.model.lsn import Lsn, Timeline, TimelineSwitch
 from pgtandem.model.restore import Interval, Target, TargetKind
-from pgtandem.plan.intervals import choose, intervals
+from pgtandem.plan.intervals import choose, contested, intervals
 
 SIZE = 16 * 1024 * 1024
 T0 = 1_800_000_000.0
@@ -57,6 +58,25 @@ def test_a_backup_leads_from_its_end_to_the_last_segment() -> None:
     assert (found.begin, found.end) == (lsn(2, 256), lsn(8))
     assert (found.begin_time, found.end_time) == (T0, T0 + 100)
     assert not found.hole
+
+
+@pytest.mark.parametrize(
+    ("failed", "age", "told"),
+    [
+        ("000000010000000000000005", 1.0, True),
+        ("000000010000000000000007", 1.0, True),
+        ("000000010000000000000008", 1.0, False),
+        ("000000020000000000000005", 1.0, False),
+        ("000000010000000000000005", 500.0, False),
+    ],
+)
+def test_a_segment_that_the_primary_cannot_archive_although_it_is_there_is_told(
+    failed: str, age: float, told: bool
+) -> None:
+    (found,) = intervals(full(2), wal(TimelineContent(ONE, ((2, 7),))), {})
+    archiver = {"last_failed_wal": failed, "last_failed_age_seconds": age, "last_archived_age_seconds": 100.0}
+    look = changed(healthy_look("pair"), {"db1": {"server": {"archiver": archiver}}})
+    assert contested(look.observed, found) == ((failed, "db1") if told else None)
 
 
 def test_a_hole_ends_it_and_is_named() -> None:

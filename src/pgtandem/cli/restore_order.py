@@ -13,6 +13,7 @@ from pgtandem.model.restore import Interval, RestoreOrder, Target, TargetKind
 from pgtandem.model.topology import Node, Topology
 from pgtandem.observe.restorable import Restorable
 from pgtandem.plan.desired import Wish, desired_files, restore_command
+from pgtandem.plan.intervals import contested
 from pgtandem.plan.recovery import RESTORE_FILE, recorded, same_target
 from pgtandem.plan.restored_places import refuse_shared_spaces, restored_name, restored_spaces
 from pgtandem.ports import World
@@ -70,6 +71,7 @@ async def order_restore(
         drill=drill,
         spaces=restored_spaces(chain[0], path, _spelled(target) if replaces else None),
         wal=restored_name(node.wal_directory, _spelled(target)) if replaces and node.wal_directory else None,
+        contested=contested(observed, interval),
     )
 
 

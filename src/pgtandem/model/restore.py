@@ -72,7 +72,8 @@ class RestoreOrder:
     that node's files with the settings of recovery still left out; `restore_command` is how it gets WAL. `floor` are
     settings that recovery must not have less of. `drill` is when a restore for trial was begun (seconds since 1970).
     `spaces` are the folders that its tablespaces get, by their OIDs, and `wal` the one of its pg_wal, None where that
-    is in the data directory."""
+    is in the data directory. `contested` is a segment of the archive that may be another server's, with the node that
+    cannot archive its own."""
 
     target: Target
     timeline: Timeline
@@ -90,6 +91,7 @@ class RestoreOrder:
     drill: float | None = None
     spaces: tuple[tuple[str, str], ...] = ()
     wal: str | None = None
+    contested: tuple[str, str] | None = None
 
     @property
     def places(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from pgtandem.errors import PgtandemError
 from pgtandem.model.archived import ArchivedWal
 from pgtandem.model.backup import Backup, Backups
 from pgtandem.model.lsn import Lsn, Timeline
+from pgtandem.model.observed import Observed
 from pgtandem.model.restore import Interval, Target, TargetKind
 from pgtandem.postgres.archive_content import reach
 from pgtandem.postgres.segments import segment_name
@@ -21,6 +22,19 @@ def intervals(backups: Backups, wal: ArchivedWal, written: Mapping[str, float]) 
             if backups.chain(backup) is not None and (interval := _interval(backup, wal, timeline, written)):
                 found.append(interval)
     return tuple(found)
+
+
+def contested(observed: Observed, interval: Interval) -> tuple[str, str] | None:
+    """A segment of this interval that a primary cannot archive although it is in the archive, and that primary. Where
+    another server has put it there (a copy of the primary's data that somebody started), what follows is that one's."""
+    for name in observed.primaries():
+        server = observed.nodes[name].running
+        archiver = server.archiver if server else None
+        failed = archiver.last_failed_wal if archiver and archiver.failing else None
+        same = failed is not None and failed[:8] == interval.missing[:8] and len(failed) == len(interval.missing)
+        if failed is not None and same and failed < interval.missing:
+            return failed, name
+    return None
 
 
 def _interval(backup: Backup, wal: ArchivedWal, timeline: Timeline, written: Mapping[str, float]) -> Interval | None:

@@ -184,6 +184,17 @@ def _targets_stay(node: ObservedNode, order: RestoreOrder, *, steps: list[Step])
 
 
 def _notes(order: RestoreOrder) -> tuple[str, ...]:
+    if order.contested is None:
+        return _ends(order)
+    segment, name = order.contested
+    return (
+        f"{name} cannot archive {segment}, and the archive has one: if that is another server's ({name}'s log says "
+        f"so), what comes back from there on is not what {name} wrote.",
+        *_ends(order),
+    )
+
+
+def _ends(order: RestoreOrder) -> tuple[str, ...]:
     if order.promote:
         return ("It takes writes afterwards, on a timeline of its own that nobody else knows.",)
     if order.target.kind is TargetKind.LATEST:

@@ -206,7 +206,7 @@ def _state(seen: ObservedNode, sender: Sender | None, node: Node) -> str:
     if isinstance(seen.reachable, Unknown):
         return "unreachable"
     if isinstance(seen.data, Absent):
-        return "not built"
+        return "half copied" if seen.merges else "not built"
     if isinstance(seen.data, Known) and not seen.data.value.ours:
         return "foreign data"
     if isinstance(seen.postmaster, Absent):
@@ -413,6 +413,8 @@ def _waiting_writes(topology: Topology, observed: Observed, primary: NodeName) -
 
 
 def _reason(seen: ObservedNode) -> str:
+    if seen.merges:
+        return ": its new copy is whole, and was cut off while it was put together (pgtandem apply finishes it)"
     for fact in (seen.reachable, seen.data, seen.postmaster, seen.server):
         if isinstance(fact, Unknown):
             return f". {fact.sentence}"

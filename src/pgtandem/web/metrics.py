@@ -22,7 +22,7 @@ from pgtandem.postgres.sync_names import confirmations
 ROLES = ("primary", "standby", "unknown")
 STATES = (
     *("running", "streaming", "catching up", "startup", "backup", "stopping", "delayed", "not streaming"),
-    *("starting", "stopped", "not built", "foreign data", "unreachable", "unknown"),
+    *("starting", "stopped", "not built", "half copied", "foreign data", "unreachable", "unknown"),
 )
 SYNC_STATES = ("async", "potential", "sync", "quorum")
 

@@ -38,8 +38,8 @@ def test_the_file_system_is_synced_again_and_again_while_the_copy_is_made_and_no
         host = Watched()
         await _until_twice(host, open_tmp_path)
         ended = len(host.synced)
+        host.again.clear()
         with pytest.raises(TimeoutError):
-            host.again.clear()
             await asyncio.wait_for(host.again.wait(), 1.5)
         return host.synced, ended
 

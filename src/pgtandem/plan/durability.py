@@ -164,7 +164,11 @@ def durability_in_words(topology: Topology) -> str:
     if method is Method.NONE:
         if replication.durability is Durability.OFF:
             return "a commit waits for nothing, not even the primary's own disk"
-        return "a commit waits for the primary's own disk only"
+        alone = "a commit waits for the primary's own disk only"
+        if topology.archive is not None and topology.archive.synchronous:
+            # The key alone asks for nothing, which whoever wrote it may not expect.
+            return f'{alone}: nobody has to confirm it, nor has the archive (synchronous = "none" under [replication])'
+        return alone
     if count == 1:
         whom = "the first connected standby" if method is Method.FIRST else "any one standby"
     else:

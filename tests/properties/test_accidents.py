@@ -110,6 +110,15 @@ def test_any_accidents_are_mended_or_refused(want: Wanted, accidents: list[tuple
     assert not copies or complete_copies(simulation.world, simulation.hand)
 
 
+def test_a_standby_that_was_started_as_a_primary_is_not_followed_where_others_have_more() -> None:
+    simulation, topology = standing(PAIR.with_changes(ports={"db1": 5001, "db2": 5002, "db3": 5003}))
+    ACCIDENTS["start_without_signal"](simulation, topology, topology.names[2])
+    simulation.hand.insert()
+    ACCIDENTS["remove_data_directory"](simulation, topology, topology.names[0])
+    simulation.checker.forget()
+    assert mend(simulation, topology) == "PT-3041"
+
+
 @pytest.mark.parametrize("keeps_running", [False, True])
 @pytest.mark.parametrize("major", [13, 18])
 def test_standby_whose_wal_is_nowhere_is_copied_anew(major: int, keeps_running: bool) -> None:

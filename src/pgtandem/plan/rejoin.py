@@ -158,6 +158,9 @@ def how_apart(topology: Topology, observed: Observed, primary: NodeName, name: N
         return Apart(None, f"{why}.", "both are on the same timeline")
     if how is None:
         return None
+    if isinstance(how, Parted) and how.timeline == top.timeline:
+        why = f"it has WAL up to {how.reached}, and {primary} came to {how.at} of the same timeline."
+        return Apart(None, why, "both are on the same timeline")
     since = how.at if isinstance(how, Parted) else _left(top, timeline_of(node))
     if since is None and acts and node.running is not None:
         since = _left(node.running, top.timeline)  # the one that was promoted left the other's timeline

@@ -10,8 +10,8 @@ from pgtandem.plan.roles import timeline_of
 
 @dataclass(frozen=True, slots=True)
 class Parted:
-    """A node's WAL goes beyond `at`, where the primary left `timeline`; `reached` is how far at least, None where the
-    primary never was on that timeline."""
+    """A node's WAL goes beyond `at`, where the primary left `timeline` or, on its own timeline, has come to; `reached`
+    is how far at least, None where the primary never was on that timeline."""
 
     timeline: int
     at: Lsn | None
@@ -24,8 +24,10 @@ def parted(node: ObservedNode, primary: Server) -> Parted | Unknown | None:
     The primary's history names the timelines that it came from, and where each was left.
     """
     timeline = timeline_of(node)
-    if timeline == 0 or timeline == primary.timeline:
+    if timeline == 0:
         return None
+    if timeline == primary.timeline:
+        return _ahead(node, primary)
     left = next((switch.at for switch in primary.history if switch.timeline == timeline), None)
     if left is None:
         return Parted(timeline, None, _reached(node))
@@ -40,6 +42,17 @@ def parted(node: ObservedNode, primary: Server) -> Parted | Unknown | None:
         clean = control.state == "shut down"
         return None if clean else Unknown("it was not shut down cleanly, so that it may have written more")
     return Parted(timeline, left, reached) if reached > left else None
+
+
+def _ahead(node: ObservedNode, primary: Server) -> Parted | None:
+    """A standby with WAL that the primary of the same timeline never wrote: that one was a standby itself, and was
+    started as a primary behind everybody's back, or came back from an older disk. A standby that is sent WAL may have
+    got more since the primary was looked at; this one is sent none."""
+    server, end = node.running, primary.current_lsn
+    if server is None or not server.in_recovery or server.receiver is not None or end is None:
+        return None
+    reached = _reached(node)
+    return Parted(primary.timeline, end, reached) if reached is not None and reached > end else None
 
 
 def _reached(node: ObservedNode) -> Lsn | None:

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from pgtandem.errors import CODES, PgtandemError, Problem
 from pgtandem.model.facts import Absent, Known, Unknown
-from pgtandem.model.lsn import Timeline
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import ControlData, DataDirectory, Observed, ObservedNode, Obstacle, PostmasterState
 from pgtandem.model.topology import HostAddress, Topology
@@ -19,10 +18,9 @@ from pgtandem.plan.layout import taken_names
 from pgtandem.plan.left_out import archive_left_out, left_out, out_of_reach
 from pgtandem.plan.merging import renews
 from pgtandem.plan.outside import outside_findings
-from pgtandem.plan.roles import claims_primary, timeline_of
-from pgtandem.plan.timelines import Parted, parted
+from pgtandem.plan.parting import parting_findings
+from pgtandem.plan.roles import claims_primary
 from pgtandem.postgres.places import install_hint
-from pgtandem.postgres.segments import segment_name
 from pgtandem.postgres.versions import OLDEST, untested
 from pgtandem.topology.places import host_name
 
@@ -397,7 +395,7 @@ def _existing_standby(wish: Wish, name: NodeName, node: ObservedNode, control: C
                 f"pgtandem rejoin {name}",
             ),
         )
-    yield from _parted(wish, name, node)
+    yield from parting_findings(wish, name, node)
     gap = gaps(wish).get(name)
     if gap and not gap.replaceable:
         yield (
@@ -409,41 +407,6 @@ def _existing_standby(wish: Wish, name: NodeName, node: ObservedNode, control: C
                 anew,
             ),
         )
-
-
-def _parted(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
-    """A node whose WAL went on where the primary's timeline left it cannot simply follow."""
-    primary = wish.seen(wish.primary).running
-    how = parted(node, primary) if primary is not None and timeline_of(node) <= primary.timeline else None
-    if how is None or primary is None:
-        return
-    if isinstance(how, Parted) and how.timeline == primary.timeline:
-        yield "PT-3041", _ahead(wish, name, how)
-        return
-    if isinstance(how, Unknown):
-        why = f"It last was a primary, and {how.reason}."
-    else:
-        why = f"Its WAL goes beyond {how.at}, where {wish.primary} left timeline {how.timeline}."
-    yield "PT-3041", Problem(name, f"{name} has parted from {wish.primary}", why, f"pgtandem rejoin {name}")
-
-
-def _ahead(wish: Wish, name: NodeName, how: Parted) -> Problem:
-    """Which of the two counts only a person can say. What the primary has archived since then would be replayed by
-    the other one when it is promoted, in place of its own WAL."""
-    assert how.at is not None
-    aside, control = "", wish.seen(wish.primary).control or wish.seen(name).control
-    if wish.topology.archives and control is not None:
-        size = control.wal_segment_bytes
-        first = segment_name(Timeline(how.timeline), how.at.position // size, size)
-        aside = f"move {first} and what follows it out of the archive, "
-    return Problem(
-        name,
-        f"{name} has WAL that {wish.primary} never had",
-        f"{name} has it up to {how.reached}, {wish.primary} came to {how.at} of the same timeline: {wish.primary} was "
-        "a standby that somebody started as a primary, or came back with older data. Commits may be missing on it.",
-        f"copy the data directory of {name} first. If its rows count: stop {wish.primary}, {aside}pgtandem failover "
-        f"--to {name}, then pgtandem rejoin {wish.primary} --copy; if they may be thrown away: pgtandem rejoin {name}",
-    )
 
 
 def _port(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[Finding]:

@@ -106,7 +106,7 @@ def test_raising_one_and_lowering_another_of_its_kin_at_once(four: Cluster) -> N
     four.shows_row("db4", "after the settings")
 
 
-def test_a_standby_is_added_and_nobody_else_is_restarted(four: Cluster) -> None:
+def test_a_standby_is_added_and_removed_and_nobody_else_is_restarted(four: Cluster) -> None:
     before = starts(four)
     four.write_row("before db5 was there")
     four.nodes["db5"] = {"port": free_ports(1)[0], "upstream": "db3", "address": "127.0.0.2"}
@@ -116,8 +116,7 @@ def test_a_standby_is_added_and_nobody_else_is_restarted(four: Cluster) -> None:
     assert four.sql("db5", "SELECT count(*) FROM note WHERE text = 'before db5 was there'") == 1
     assert all("127.0.0.2/32" in (four.data(name) / "pg_hba.conf").read_text() for name in four.nodes)
 
-
-def test_a_standby_is_removed_with_its_slot_and_hba_line_and_its_data_is_left(four: Cluster) -> None:
+    # It goes with its slot and its lines in pg_hba.conf, and its data is left.
     before, pid, spec = starts_but(four, "db5"), four.pid("db5"), four.nodes.pop("db5")
     four.apply()
     assert pid is not None

@@ -30,6 +30,22 @@ def test_any_topology_becomes_any_other_with_the_same_primary(before: Wanted, af
     require_right(simulation, topology)
 
 
+def test_what_is_taken_out_for_all_and_stays_for_a_standby_does_not_stop_that_one() -> None:
+    """The primary comes back to its default, which is more than the standby is to have."""
+    common = {"max_connections": "20"}
+    before = Wanted(
+        *(11, {"db1": 5001, "db2": 5002}, {}, {"db2": "1h"}, "on", "none", None, None),
+        pooled=False,
+        parameters=common,
+        of_nodes={},
+    )
+    after = before.with_changes(delays={}, synchronous="any 1", parameters={}, of_nodes={"db1": {}, "db2": common})
+    simulation = Simulation.new()
+    simulation.apply(before.topology())
+    simulation.apply(after.topology())
+    require_right(simulation, after.topology())
+
+
 @examples(30)
 @given(wanted(), wanted())
 def test_ports_are_given_anew_or_that_is_refused(before: Wanted, after: Wanted) -> None:

@@ -220,7 +220,7 @@ def _raise_to_floor(wish: Wish, name: NodeName, settings: dict[str, str]) -> Non
         if spec is None:
             continue
         default = spec.default or "0"
-        wanted, wished = int(canonical(spec, settings.get(key, default))), _wished_number(wish, wish.primary, key)
+        wanted, wished = int(canonical(spec, settings.get(key, default))), _of_the_primary(wish, key)
         now = primary.control.settings.get(key, default) if primary.control else default if wished is None else "0"
         if primary.running and key in primary.running.settings:
             now = primary.running.settings[key].value
@@ -239,6 +239,15 @@ def _wished_number(wish: Wish, name: NodeName, key: str) -> int | None:
     return None if text is None or spec is None else int(canonical(spec, text))
 
 
+def _of_the_primary(wish: Wish, key: str) -> int | None:
+    """What the primary is to have. Where the topology file says nothing any more, and the line is taken out, it comes
+    to the server's own default at its next start, which may be more than it has now."""
+    wished, spec = _wished_number(wish, wish.primary, key), setting_spec(wish.topology.postgresql, key)
+    if wished is None and spec is not None and key in settings_in_place(wish.seen(wish.primary)):
+        return int(spec.default or "0")
+    return wished
+
+
 def _set_by_hand(node: ObservedNode, key: str) -> int:
     """What ALTER SYSTEM left for the node's next start, 0 for nothing."""
     text = node.directory.auto_settings.get(key, "") if node.directory else ""
@@ -253,7 +262,7 @@ def kept_above_wish(wish: Wish, name: NodeName) -> tuple[str, ...]:
     primary, settled = wish.seen(wish.primary), desired_settings(wish, name)
     kept = []
     for key in STANDBY_FLOOR:
-        settles = _wished_number(wish, wish.primary, key)
+        settles = _of_the_primary(wish, key)
         # What the topology says of a setting takes the place of what ALTER SYSTEM said.
         by_hand = _set_by_hand(primary, key) if settles is None else 0
         if settles is None and primary.running and key not in settings_in_place(primary):

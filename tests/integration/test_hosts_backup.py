@@ -2,6 +2,7 @@
 
 import json
 import re
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,6 +75,40 @@ def test_its_key_can_fill_no_other_folder(archive_host: RemoteCluster) -> None:
         assert done.returncode != 0, words
         assert "serve-wal:" in done.stderr, words
     archive_host.ok("backup", "verify")
+
+
+def cut_between_members(path: Path, before: str) -> None:
+    """A valid, shorter tar: from a member on, all is gone, and the two empty blocks of the end follow."""
+    with tarfile.open(path) as tar:
+        at = next(member.offset for member in tar if member.name.startswith(before))
+    with path.open("r+b") as file:
+        file.truncate(at)
+        file.seek(at)
+        file.write(bytes(1024))
+
+
+@pytest.mark.chaos
+def test_a_tar_that_lost_its_last_members_is_never_restored(archive_host: RemoteCluster) -> None:
+    """It can be unpacked without a complaint, and the server that starts from it has holes."""
+    hosts, cluster = archive_host.hosts, archive_host
+    del cluster.tables["archive"]["compression"]
+    cluster.apply()
+    cluster.write_row("one")
+    cluster.ok("backup", "--yes")
+    folder = hosts.srv("h3") / made(cluster)["folder"].removeprefix("/srv/")
+    whole = (folder / "base.tar").read_bytes()
+    for before in ("pg_wal/0", "global/"):
+        cut_between_members(folder / "base.tar", before)
+        words = cluster.run("restore", "--to", "latest", "--yes").refused("PT-4055", 13)
+        assert "base.tar" in words
+        assert "when it was verified" in " ".join(words.split())
+        assert "recover" not in words
+        for host in ("h1", "h2"):
+            assert "restored" not in hosts.run(host, ["ls", "-A", str(cluster.base)]).stdout
+    cluster.run("backup", "verify").refused("PT-4053", 13)
+    (folder / "base.tar").write_bytes(whole)
+    cluster.ok("backup", "verify")
+    cluster.ok("drill", "--yes")
 
 
 @pytest.mark.chaos

@@ -5,20 +5,19 @@ import json
 import posixpath
 from dataclasses import replace
 
-from pgtandem.apply.backup_folders import LONG_SECONDS, is_full
+from pgtandem.apply.backup_folders import LONG_SECONDS
 from pgtandem.apply.context import Context
 from pgtandem.apply.node_files import write_node_files
 from pgtandem.apply.restored_places import claim_places, move_wal_out, remove_places, write_map
 from pgtandem.apply.servers import ends_with_its_trial, start_quietly, stop
+from pgtandem.apply.unpacking import bring_manifests, not_unpacked, unpack
 from pgtandem.errors import PgtandemError
-from pgtandem.model.backup import Backup
 from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import SUPERUSER
 from pgtandem.model.plan import NodeFiles, Step
 from pgtandem.model.restore import RESTORED, RestoreOrder, TargetKind
 from pgtandem.model.server import Server
 from pgtandem.observe.paths import log_file, staging_directory
-from pgtandem.observe.wal_ways import ssh_home
 from pgtandem.plan.desired import MARKER_FILE, PASSFILE
 from pgtandem.plan.recovery import (
     HEADING,
@@ -29,43 +28,15 @@ from pgtandem.plan.recovery import (
     render_order,
     restored_settings,
 )
-from pgtandem.plan.wal_sources import node_folder
 from pgtandem.ports import DatabaseUnreachable, Host
-from pgtandem.postgres.base_backups import ABOUT_FILE, MANIFEST_FILE, Tar, tars_among
+from pgtandem.postgres.base_backups import MANIFEST_FILE
 from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings, render_settings, without_settings
 from pgtandem.postgres.hba import HbaLine, render_block
 from pgtandem.postgres.versions import has_standby_signal
-from pgtandem.postgres.wal_serve import MARK
 
-#: FOLDER FILE UNPACK TARGET: a file that ends early is an error. Of a compressed one its program tells; tar takes one
-#: that was cut between two members for whole, and only the two empty blocks at its end tell.
-_UNPACK = """
-cd "$1" || exit 1
-if [ -z "$3" ]; then
-    tar -x -f "$2" -C "$4" && [ "$(tail -c 1024 "$2" | tr -d '\\000' | wc -c)" -eq 0 ]
-    exit
-fi
-{ $3 "$2" || : >"$4.torn"; } | tar -x -f - -C "$4" || exit 1
-[ ! -e "$4.torn" ]
-"""
 _ENDED_BEFORE = "before configured recovery target"
 _NOT_RESTORED = "could not restore file"
 _READ_AHEAD = "recovery_prefetch"
-#: KEY-FOLDER LABEL FILE TARGET MARK UNPACK: the same for a backup on the archive's host, by the key of a node.
-_FETCH = """
-cd "$1" || exit 1
-ssh -F ssh_config -S none -- archive "fetch $2 $3" | {
-    while IFS= read -r line; do
-        [ "$line" = "$5" ] || continue
-        [ -n "$6" ] || exec tar -x -f - -C "$4"
-        { $6 || : >"$4.torn"; } | tar -x -f - -C "$4" || exit 1
-        [ ! -e "$4.torn" ]
-        exit
-    done
-    echo "the archive's host did not give it out" >&2
-    exit 1
-}
-"""
 #: What a data directory must not bring along: signs of what the node was when it was backed up, and its secrets.
 _LEFT_OUT = (
     *("standby.signal", "recovery.signal", RECOVERY_FILE, "recovery.done", "postmaster.pid", "pgtandem/promotion.json"),
@@ -88,15 +59,15 @@ async def restore_data(context: Context, step: Step) -> str:
         folders = []
         for number, backup in enumerate(order.chain):
             folders.append(posixpath.join(staging, str(number)))
-            await _unpack(context, host, order, backup, folders[-1])
+            await unpack(context, host, order, backup, folders[-1])
         data = folders[0]
         if len(folders) > 1:
-            await _bring_manifests(context, host, order, folders)
+            await bring_manifests(context, host, order, folders)
             data = posixpath.join(staging, "data")
             argv = [context.program(step, "pg_combinebackup"), "--no-sync", "-o", data, *folders]
             done = await host.run(argv, deadline_seconds=LONG_SECONDS)
             if done.exit_code:
-                raise _failed(order, f"pg_combinebackup: {done.complaint}")
+                raise not_unpacked(order, f"pg_combinebackup: {done.complaint}")
         await _make_quiet(context, step, host, order, data)
         await write_map(host, order, data)
         await move_wal_out(host, order, data)
@@ -113,57 +84,6 @@ async def restore_data(context: Context, step: Step) -> str:
 async def _clear(host: Host, order: RestoreOrder, staging: str) -> None:
     await host.remove_tree(staging)
     await remove_places(host, order)
-
-
-async def _unpack(context: Context, host: Host, order: RestoreOrder, backup: Backup, target: str) -> None:
-    keeper = context.world.host(backup.host)
-    names = await keeper.list_directory(backup.folder) or ()
-    tars = tars_among(names)
-    if not any(tar.part == "base" for tar in tars):
-        raise _failed(order, f"{backup.folder} has no base.tar any more.")
-    await host.make_directory(target)
-    spaces = dict(order.spaces)
-    for tar in tars:
-        into = spaces.get(tar.part) if tar.part.isdigit() else posixpath.join(target, tar.prefix).rstrip("/")
-        if into is None:
-            raise _failed(order, f"{tar.name} is of a tablespace that {backup.folder}/{ABOUT_FILE} does not name.")
-        await host.make_directory(into)
-        if backup.host == order.host:
-            await _unpack_tar(host, order, backup, tar, into)
-        else:
-            await _fetch_tar(context, host, order, backup, tar, into)
-
-
-async def _bring_manifests(context: Context, host: Host, order: RestoreOrder, folders: list[str]) -> None:
-    """pg_combinebackup reads from them that the backups belong together."""
-    for backup, folder in zip(order.chain, folders, strict=True):
-        text = await context.world.host(backup.host).read_file(posixpath.join(backup.folder, MANIFEST_FILE))
-        await host.write_file(posixpath.join(folder, MANIFEST_FILE), text or b"")
-
-
-async def _unpack_tar(host: Host, order: RestoreOrder, backup: Backup, tar: Tar, into: str) -> None:
-    argv = ["sh", "-c", _UNPACK, "sh", backup.folder, tar.name, tar.unpack, into]
-    done = await host.run(argv, deadline_seconds=LONG_SECONDS)
-    if done.exit_code:
-        raise _failed(order, f"{tar.name}: {done.complaint or 'it ends early'}")
-
-
-async def _fetch_tar(context: Context, host: Host, order: RestoreOrder, backup: Backup, tar: Tar, into: str) -> None:
-    home = await ssh_home(host)
-    key = posixpath.join(home.path, node_folder(context.topology, order.like))
-    argv = ["sh", "-c", _FETCH, "sh", key, backup.label, tar.name, into, MARK, tar.unpack]
-    done = await host.run(argv, deadline_seconds=LONG_SECONDS)
-    if done.exit_code:
-        raise _failed(order, f"{tar.name}: {done.complaint or 'it did not come whole'}")
-
-
-def _failed(order: RestoreOrder, why: str) -> PgtandemError:
-    return PgtandemError(
-        "PT-4055",
-        f"could not unpack backup {order.backup.label} to {order.place}",
-        why=f"{why}\nWhat was unpacked was removed again.",
-        next_step="make room there, or name another folder: --into DIR" if is_full(why) else "pgtandem backup verify",
-    )
 
 
 async def _make_quiet(context: Context, step: Step, host: Host, order: RestoreOrder, directory: str) -> None:

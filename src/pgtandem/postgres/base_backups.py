@@ -183,6 +183,11 @@ def _parse_drill(text: str | None) -> Drill | None:
         return None
 
 
+def parse_sums(text: str) -> Mapping[str, str]:
+    """The SHA-256 of the files by their names, of what `sha256sum` printed."""
+    return {name: checksum for checksum, mark, name in (line.partition("  ") for line in text.splitlines()) if mark}
+
+
 def parse_manifest(text: str) -> Mapping[str, str]:
     """The SHA-256 of every file of a backup by its path, of a manifest with such checksums (manual, 70: Backup Manifest
     Format). Raises ValueError for a manifest that is torn, changed, or has other checksums."""

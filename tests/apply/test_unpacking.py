@@ -1,0 +1,99 @@
+"""Tars of a backup that are not what they were: none is ever taken for whole."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from pgtandem.apply.unpacking import UNPACK
+
+_NEEDED = ("sh", "cat", "cut", "gzip", "sha256sum", "tail", "tar", "tee", "tr", "wc")
+
+
+@pytest.fixture(params=["with Python", "without Python"])
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "with Python":
+        return os.environ["PATH"]
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    for name in _NEEDED:
+        (folder / name).symlink_to(shutil.which(name) or "")
+    return str(folder)
+
+
+@pytest.fixture
+def tar(tmp_path: Path) -> Path:
+    """Of three files, as pg_basebackup ends them: two empty blocks and no more."""
+    made = tmp_path / "base.tar"
+    with tarfile.open(made, "w", format=tarfile.USTAR_FORMAT) as archive:
+        for name in ("one", "two", "three"):
+            (tmp_path / name).write_text(name * 1000)
+            archive.add(tmp_path / name, name)
+        end = archive.offset
+    with made.open("r+b") as file:
+        file.truncate(end + 1024)
+    return made
+
+
+def lose_the_last_member(tar: Path, *, ended: bool) -> None:
+    with tarfile.open(tar) as archive:
+        at = archive.getmember("three").offset
+    tar.write_bytes(tar.read_bytes()[:at] + bytes(1024 if ended else 0))
+
+
+def unpacks(tar: Path, path: str, checksum: str, program: str = "") -> bool:
+    into = tar.parent / "into"
+    shutil.rmtree(into, ignore_errors=True)
+    into.mkdir()
+    argv = ["sh", "-c", f"give() {{ cat '{tar}'; }}\n{UNPACK}", "sh", checksum, program, str(into)]
+    done = subprocess.run(argv, env={"PATH": path}, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    if done.returncode == 0:
+        assert sorted(file.name for file in into.iterdir()) == ["one", "three", "two"]
+    else:
+        assert done.stderr.rstrip().endswith(("when it was verified", "to its end")), done.stderr
+    return done.returncode == 0
+
+
+def checksum_of(tar: Path) -> str:
+    return hashlib.sha256(tar.read_bytes()).hexdigest()
+
+
+def test_what_is_as_it_was_is_unpacked(tar: Path, path: str) -> None:
+    assert unpacks(tar, path, checksum_of(tar))
+    packed = tar.with_name("base.tar.gz")
+    packed.write_bytes(subprocess.run(["gzip", "-c", tar], capture_output=True, check=True).stdout)
+    assert unpacks(packed, path, checksum_of(packed), "gzip -dc")
+    assert not unpacks(packed, path, checksum_of(tar), "gzip -dc")
+
+
+def test_a_valid_shorter_tar_is_refused(tar: Path, path: str) -> None:
+    checksum = checksum_of(tar)
+    lose_the_last_member(tar, ended=True)
+    assert not unpacks(tar, path, checksum)
+
+
+def test_a_byte_that_changed_is_refused(tar: Path, path: str) -> None:
+    checksum, content = checksum_of(tar), bytearray(tar.read_bytes())
+    content[700] ^= 1
+    tar.write_bytes(content)
+    assert not unpacks(tar, path, checksum)
+
+
+def test_a_tar_that_ends_early_is_refused_though_no_checksum_was_noted(tar: Path, path: str) -> None:
+    assert unpacks(tar, path, "")
+    lose_the_last_member(tar, ended=False)
+    assert not unpacks(tar, path, "")
+
+
+def test_a_compressed_tar_that_ends_early_is_refused_though_no_checksum_was_noted(tar: Path, path: str) -> None:
+    packed = tar.with_name("base.tar.gz")
+    content = subprocess.run(["gzip", "-c", tar], capture_output=True, check=True).stdout
+    packed.write_bytes(content)
+    assert unpacks(packed, path, "", "gzip -dc")
+    packed.write_bytes(content[: len(content) // 2])
+    assert not unpacks(packed, path, "", "gzip -dc")

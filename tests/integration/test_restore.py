@@ -337,7 +337,7 @@ def _is_back(cluster: Cluster, node: str) -> None:
 
 @pytest.mark.parametrize("node", [pytest.param("db1", marks=pytest.mark.chaos), "db2"])
 def test_a_node_is_replaced_and_the_others_follow(node: str) -> None:
-    with Cluster() as cluster:
+    with Cluster(standbys=2) as cluster:
         cluster.up()
         moment = _went_wrong(cluster)
         cluster.ok("restore", "--to", moment, "--node", node, "--yes", seconds=300)
@@ -352,10 +352,10 @@ def test_a_node_is_replaced_and_the_others_follow(node: str) -> None:
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize("line", range(1, 34, 3))
+@pytest.mark.parametrize("line", range(1, 49, 4))
 def test_killed_anywhere_while_a_node_is_replaced(line: int) -> None:
     """kill -9 of pgtandem: the same command goes on, and never are there two primaries."""
-    with Cluster() as cluster:
+    with Cluster(standbys=2) as cluster:
         cluster.up()
         moment = _went_wrong(cluster)
         before = cluster.journal_lines()

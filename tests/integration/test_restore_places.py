@@ -271,6 +271,26 @@ def test_disk_full_while_a_backup_is_unpacked() -> None:
 
 @pytest.mark.chaos
 @needs_root
+def test_disk_full_while_wal_is_replayed() -> None:
+    """It goes on where it was, once there is room."""
+    with Cluster(standbys=0) as cluster:
+        cluster.up()
+        cluster.ok("backup", "--yes")
+        cluster.sql("db1", "CREATE TABLE big AS SELECT repeat('x', 1000) FROM generate_series(1, 200000)")
+        small = cluster.base / "small"
+        order = ("restore", "--to", "latest", "--into", str(small / "copy"), "--yes")
+        with mounted(cluster, small, "size=200m"):
+            words = cluster.run(*order).refused("PT-4054", 13)
+            assert "is full" in words
+            assert "make room" in words
+            assert "archive verify" not in words
+            subprocess.run(["mount", "-o", "remount,size=900m", str(small)], check=True)
+            assert "unpack" not in cluster.ok(*order).out
+            cluster.program("pg_ctl", "stop", "-m", "immediate", "-w", "-D", str(small / "copy"))
+
+
+@pytest.mark.chaos
+@needs_root
 def test_a_folder_that_a_disk_is_mounted_on_is_not_replaced_and_nothing_is_restored() -> None:
     with Cluster(standbys=0) as cluster:
         (cluster.base / "wal").mkdir()

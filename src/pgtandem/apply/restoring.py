@@ -1,6 +1,7 @@
 """Restoring: a backup unpacked, made quiet, and brought to its target by its own server."""
 
 import asyncio
+import contextlib
 import json
 import posixpath
 from dataclasses import replace
@@ -28,7 +29,7 @@ from pgtandem.plan.recovery import (
     render_order,
     restored_settings,
 )
-from pgtandem.ports import DatabaseUnreachable, Host
+from pgtandem.ports import DatabaseUnreachable, Host, HostFailure
 from pgtandem.postgres.base_backups import MANIFEST_FILE
 from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings, render_settings, without_settings
 from pgtandem.postgres.hba import HbaLine, render_block
@@ -148,6 +149,8 @@ async def _recover(context: Context, step: Step) -> str:
         said = await _said(context, step)
         if failure.code.text in ("PT-4004", "PT-4054") and any(_ENDED_BEFORE in line for line in said):
             raise _not_reached(order, said) from None
+        if full := await _full_disk(context.host(step.node), order):
+            raise _no_room(failure, order, full) from None
         raise
     lines = await _said(context, step)
     if order.target.kind is not TargetKind.LATEST and not any("recovery stopping" in line for line in lines):
@@ -205,6 +208,22 @@ async def _said(context: Context, step: Step) -> list[str]:
     words = f"recovery stopping|last completed transaction|{_ENDED_BEFORE}"
     done = await context.host(step.node).run(["grep", "-E", words, path], deadline_seconds=60)
     return done.text.splitlines()
+
+
+async def _full_disk(host: Host, order: RestoreOrder) -> str | None:
+    """The place, of those that recovery writes to, that has no room for it any more. Its log says that too, in the
+    language of the server."""
+    for place in (order.directory, *order.places):
+        with contextlib.suppress(HostFailure):
+            if (await host.disk_space(place)).free_bytes < order.backup.segment_bytes:
+                return place
+    return None
+
+
+def _no_room(failure: PgtandemError, order: RestoreOrder, place: str) -> PgtandemError:
+    room = f"make room on the disk of {place}"
+    on = "" if order.drill is not None else ", then run the same command again: it goes on from there"
+    return PgtandemError("PT-4054", f"the disk of {place} is full", why=failure.why, next_step=f"{room}{on}")
 
 
 def _not_reached(order: RestoreOrder, lines: list[str]) -> PgtandemError:

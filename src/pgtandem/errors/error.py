@@ -22,8 +22,9 @@ class Problem:
 class PgtandemError(Exception):
     """A failure with its words: what (one line, lower case), why (a sentence), next (a command when there is one).
 
-    `problems` lists several findings of one failure, each with its own words. Raises KeyError for a code that is not
-    in the table: a defect that the tests find.
+    `problems` lists several findings of one failure, each with its own words; where one finding is all, it is the error
+    itself, and `where` names its place. Raises KeyError for a code that is not in the table: a defect that the tests
+    find.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class PgtandemError(Exception):
         *,
         why: str = "",
         next_step: str = "",
+        where: str = "",
         problems: tuple[Problem, ...] = (),
     ) -> None:
         super().__init__(what)
@@ -40,7 +42,13 @@ class PgtandemError(Exception):
         self.what = what
         self.why = why
         self.next_step = next_step
+        self.where = where
         self.problems = problems
+
+    @property
+    def concerned(self) -> frozenset[str]:
+        """The places that it is about, as far as it names them."""
+        return frozenset(place for place in (self.where, *(problem.where for problem in self.problems)) if place)
 
     def __str__(self) -> str:
         return f"{self.what} [{self.code.text}]"

@@ -266,10 +266,10 @@ def _settled(topology: Topology, observed: Observed, to: NodeName) -> Plan:
 def _followers(topology: Topology, observed: Observed, to: NodeName, refusal: PgtandemError) -> tuple[Step, ...]:
     """A failover that was cut off may have left standbys behind: those that can simply follow do, whatever stands in
     the way of others. Commits may wait for them."""
-    draft, concerned = Draft(Wish(topology, observed, to)), {problem.where for problem in refusal.problems}
+    draft = Draft(Wish(topology, observed, to))
     for name in cascade_order(draft.wish)[1:]:
         server, upstream = observed.nodes[name].running, draft.wish.upstream(name)
-        if server is None or not server.in_recovery or name in concerned or upstream is None:
+        if server is None or not server.in_recovery or name in refusal.concerned or upstream is None:
             continue
         if how_apart(topology, observed, to, name) is not None or observed.nodes[upstream].running is None:
             continue

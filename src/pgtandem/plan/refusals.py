@@ -68,7 +68,7 @@ def raise_findings(findings: list[Finding], topology: Topology) -> None:
     findings = sorted(findings, key=lambda finding: finding[0])
     code, first = findings[0]
     if len(findings) == 1:
-        raise PgtandemError(code, first.what, why=first.why, next_step=first.next_step)
+        raise PgtandemError(code, first.what, why=first.why, next_step=first.next_step, where=first.where)
     raise PgtandemError(
         code,
         f"cluster {topology.cluster} cannot be planned: {len(findings)} things stand in the way",

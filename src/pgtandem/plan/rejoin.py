@@ -211,8 +211,7 @@ def _settled(topology: Topology, observed: Observed, name: NodeName) -> Plan:
     try:
         return plan_converge(topology, observed)
     except PgtandemError as refusal:
-        concerned = [problem.where for problem in refusal.problems] or [name]
-        if name in concerned:
+        if name in (refusal.concerned or {name}):
             raise
         return Plan(primary=None, notes=(f"Not everything is well: {refusal.what}.",))
 

@@ -11,7 +11,10 @@ from pgtandem.ports import Host, HostFailure
 _EMPTY_SECONDS = 3600.0
 
 #: What a server puts into pg_wal: WAL segments and their kin; and what the programs that move WAL keep there.
-_WAL = ("[0-9A-F]" * 8 + "*", "xlogtemp.*", "archive_status", "summaries", "pgtandem", "pgtandem_archived*")
+_WAL = (
+    *("[0-9A-F]" * 8 + "*", "xlogtemp.*", "archive_status", "summaries"),
+    *("pgtandem", "pgtandem_archived*", "pgtandem_aside"),
+)
 
 
 async def claim(host: Host, staging: str, places: Sequence[str]) -> None:

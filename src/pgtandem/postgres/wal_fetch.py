@@ -5,6 +5,7 @@ that, over one connection, and expands and checks them, so that the server's cal
 Why it is as it is: docs/decisions/0011-wal-over-ssh.md and 0025.
 """
 
+from pgtandem.postgres.wal_own import OWN
 from pgtandem.postgres.wal_receive import RECEIVE
 from pgtandem.postgres.wal_shell import COPY, EXPAND, FIND, IS_SEGMENT, SSH_FOLDER
 from pgtandem.postgres.wal_tail import TAIL
@@ -34,13 +35,18 @@ export LC_ALL
 umask 077
 name=$1 path=$2 archive=${3-} spool=pg_wal/pgtandem ahead=134217728
 take() { [ -f "$spool/$name" ] && mv -f "$spool/$name" "$path"; }
+take_over_own() { # the same, unless a copy of the server's own is to stay
+    [ -f "$spool/$name" ] || return
+    ! stays "$spool/$name" || exit 1
+    take
+}
 
 # After a crash of the machine a file in the spool could be hollow: what an earlier server fetched is not used. What is
 # there for this one is taken before anything else is looked at: replay waits for every call.
 run=none was=
 { read -r pid && read -r _ && read -r begun && run="$pid $begun"; } 2>/dev/null <postmaster.pid
 { IFS= read -r was; } 2>/dev/null <"$spool/run"
-if [ "$run" != none ] && [ "$was" = "$run" ]; then take && exit 0; fi
+if [ "$run" != none ] && [ "$was" = "$run" ] && [ ! -e "pg_wal/$name" ]; then take && exit 0; fi
 
 any=[0-9A-F]??????????????????????? # as a pattern: a segment
 """
@@ -50,6 +56,7 @@ any=[0-9A-F]??????????????????????? # as a pattern: a segment
     + FIND
     + COPY
     + RECEIVE
+    + OWN
     + TAIL
     + r"""
 say() { echo "${0##*/}: $1" >&2; }
@@ -90,7 +97,7 @@ is_over() { # whether the fetch that this call waits for has ended. Its own is o
 await() { # 0: taken; 1: the fetch is over; 2: a standby has better things to do than to wait for a host that is silent
     polls=0 before=
     until is_over; do
-        take && return 0
+        take_over_own && return 0
         sleep 0.02 || sleep 1
         polls=$((polls + 1))
         [ $((polls % 50)) = 0 ] || continue
@@ -111,7 +118,7 @@ await() { # 0: taken; 1: the fetch is over; 2: a standby has better things to do
         fi
         before=$size
     done
-    take
+    take_over_own
 }
 list= folder= place=
 if [ -f pgtandem/wal-hosts ]; then
@@ -145,7 +152,7 @@ elif [ "$was" != "$run" ]; then
     rm -rf "$spool"
     mkdir -p "$spool" && echo "$run" >"$spool/run" || exit 1
 fi
-take && exit 0
+take_over_own && exit 0
 
 # Who had the last one is asked first.
 last=

@@ -3,8 +3,8 @@
 What the archive's stream has brought of a segment that nobody has as a whole: docs/decisions/0036.
 """
 
-#: Needs IS_SEGMENT, FIND and find_folder; `name`, `kind`, `path`, `spool`, `list`, `mark`, `archive`, and `folder` for
-#: the archive here.
+#: Needs IS_SEGMENT, FIND, OWN and find_folder; `name`, `kind`, `path`, `spool`, `list`, `mark`, `archive`, and `folder`
+#: for the archive here.
 TAIL = r"""
 goes_further() { # whether $1, what was streamed of the segment with zeros behind it, has WAL that ours has not
     # Both are the beginning of the same WAL. Ours may have anything behind its end, and may be what a commit waited
@@ -14,6 +14,7 @@ goes_further() { # whether $1, what was streamed of the segment with zeros behin
         set -- "$1" $(cmp -l "pg_wal/$name" "$1" 2>/dev/null | head -n 1)
         [ -n "${2-}" ] || return
         from=$2
+        ! { begin_own && has_record $(($2 - 1)); } || return
         size=$(($(wc -c <"$1"))) page=$((($2 - 1) / 8192 * 8192 + 8192)) low=${name#????????}
         address=$((0x${low%????????} * 4294967296 + 0x${low#????????} * size + page))
         [ "$page" = "$size" ] ||

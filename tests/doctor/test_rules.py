@@ -142,6 +142,8 @@ PROVOKED: list[tuple[str, str, int, Differences]] = [
     ("ARC20", "pair", 18, {"archive": {"newer": [2]}}),
     ("ARC21", "streamed", 18, both(server(senders=[]), {"stream": {"running": False}})),
     ("ARC21", "streamed", 18, both(server(senders=[]), {"stream": {"complaint": "FATAL: no"}})),
+    ("ARC22", "streamed", 18, {"stream": {"keeper": {"unit": "pgtandem-archive-shop.service", "systemd": True}}}),
+    ("ARC22", "streamed", 18, {"stream": {"keeper": "unknown: Failed to connect to bus"}}),
     ("RST01", "pair", 18, settings("db2", restore_command="")),
     ("RST01", "pair", 11, {"db2": {"data": {"files": {RECOVERY_FILE: "standby_mode = 'on'\n"}}}}),
     ("RST02", "pair", 18, settings("db2", restore_command="cp /archive/%f %p || true")),

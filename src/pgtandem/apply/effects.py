@@ -39,6 +39,8 @@ EFFECTS: Mapping[StepKind, str] = {
     StepKind.START_STREAM: "streams.start_stream",
     StepKind.STOP_STREAM: "streams.stop_stream",
     StepKind.REMOVE_STREAM: "streams.remove_stream",
+    StepKind.KEEP_RECEIVER: "keepers.keep_receiver",
+    StepKind.FORGET_RECEIVER: "keepers.forget_receiver",
     StepKind.BASE_BACKUP: "base_backups.base_backup",
     StepKind.REPLACE_DATA: "base_backups.replace_data",
     StepKind.RENEW_DATA: "merged_copies.renew_data",

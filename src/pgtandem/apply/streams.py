@@ -16,7 +16,19 @@ from pgtandem.ports import Host
 from pgtandem.postgres.archive_content import wal_name
 from pgtandem.postgres.conninfo import render_passfile
 from pgtandem.postgres.segments import segment_number, segment_of
-from pgtandem.postgres.stream_scripts import LOOK_ANEW, PASSFILE, RECEIVER, SOURCE, START, STARTED, STOP, STREAMED
+from pgtandem.postgres.stream_scripts import (
+    LOOK_ANEW,
+    PASSFILE,
+    RECEIVER,
+    SOURCE,
+    START,
+    STARTED,
+    STOP,
+    STREAMED,
+    WANT,
+    WANTED,
+)
+from pgtandem.postgres.stream_unit import START_UNIT
 from pgtandem.postgres.wal_shell import EXPAND
 
 _REMOVED = re.compile(r"requested WAL segment ([0-9A-F]{24}) has already been removed")
@@ -73,6 +85,7 @@ async def start_stream(context: Context, step: Step) -> str:
     for path in (receiver, streamed):
         await host.make_directory(path)
     wanted = dict(zip(step.names[::2], step.names[1::2], strict=True))
+    wanted.pop(WANTED, None)  # written last, when it may be started by whoever is to do that
     changed = False
     for name, text in wanted.items():
         current = await host.read_file(posixpath.join(receiver, name))
@@ -91,7 +104,7 @@ async def start_stream(context: Context, step: Step) -> str:
         await host.rename(posixpath.join(streamed, name), posixpath.join(receiver, "beyond", name))
     fresh = all(name.endswith(".history") for name in await host.list_directory(streamed) or ())
     await _begin_behind_the_archive(context, step, host, folder)
-    await _run(host, START, folder, "start")
+    await _start(host, folder, step.service)
     if not changed and not aside and not await _known(context, step):
         # It may hang on a connection to a host that is gone.
         await _run(host, LOOK_ANEW, folder, "wake")
@@ -101,7 +114,7 @@ async def start_stream(context: Context, step: Step) -> str:
         await _run(host, _BEGIN_ANEW, folder, "begin anew with")
         await host.remove_file(posixpath.join(receiver, "said"))
         await _begin_behind_the_archive(context, step, host, folder)
-        await _run(host, START, folder, "start")
+        await _start(host, folder, step.service)
         streams, _ = await _streams(context, step, host, receiver)
     if not streams:
         raise await _not_streaming(host, step, receiver)
@@ -251,6 +264,16 @@ async def remove_stream(context: Context, step: Step) -> str:
     await host.remove_tree(streamed)
     await host.remove_tree(receiver)
     return ""
+
+
+async def _start(host: Host, folder: str, unit: str) -> None:
+    """By its unit; and by itself where there is none, or that comes to nothing."""
+    await _run(host, WANT, folder, "start")
+    seconds = "0"
+    if unit:
+        done = await host.run_as_login(["sh", "-c", START_UNIT, "sh", unit], deadline_seconds=60)
+        seconds = "0" if done.exit_code else "5"
+    await _run(host, START, folder, "start", seconds)
 
 
 async def place(context: Context, step: Step) -> tuple[Host, str]:

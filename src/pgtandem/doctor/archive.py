@@ -9,6 +9,7 @@ from pgtandem.doctor.rules import Seen, Severity, rule
 from pgtandem.model.facts import Known, Unknown, value_or_none
 from pgtandem.model.names import NodeName
 from pgtandem.model.server import Server
+from pgtandem.plan.keeper import not_kept
 from pgtandem.plan.stream_health import stream_health
 from pgtandem.postgres.archive_commands import find_tool, keeper_of
 
@@ -372,3 +373,19 @@ def not_streamed(look: Look) -> Iterator[Seen]:
         said = f": {health.said}" if health.said else ""
         what = "the receiver does not run" if health.state == "down" else f"the receiver gets nothing{said}"
         yield Seen(primary[0], what)
+
+
+@rule(
+    "ARC22",
+    Severity.MEDIUM,
+    "the archive's receiver does not come back with its host",
+    why="After a reboot of the archive's host no WAL is streamed until a segment is archived there, or until pgtandem "
+    "apply. Where commits wait for the archive, writes may stop until then.",
+    fix="a login as root or sudo on the archive's host for one pgtandem apply, or a line in the account's crontab",
+    by_sql=False,
+)
+def receiver_not_kept(look: Look) -> Iterator[Seen]:
+    found = not_kept(look.topology, look.observed)
+    if found is not None:
+        why, remedy = found
+        yield Seen(None, why, fix=remedy)

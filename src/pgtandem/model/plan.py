@@ -67,6 +67,8 @@ class StepKind(Enum):
     START_STREAM = "start_stream"
     STOP_STREAM = "stop_stream"
     REMOVE_STREAM = "remove_stream"
+    KEEP_RECEIVER = "keep_receiver"
+    FORGET_RECEIVER = "forget_receiver"
     BASE_BACKUP = "base_backup"
     REPLACE_DATA = "replace_data"
     RENEW_DATA = "renew_data"

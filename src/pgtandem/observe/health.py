@@ -16,6 +16,7 @@ from pgtandem.observe.flow import SlotHealth, Stages, slots, stages
 from pgtandem.observe.tls_health import tls_in_words, tls_problems
 from pgtandem.plan.between_hosts import clocks_apart
 from pgtandem.plan.durability import called
+from pgtandem.plan.keeper import keeper_remarks
 from pgtandem.plan.layout import remarks
 from pgtandem.plan.minor_versions import runs_older
 from pgtandem.plan.pgbouncer_health import PgbouncerHealth, pgbouncer_health, pgbouncer_problems
@@ -110,6 +111,7 @@ def _remarks(topology: Topology, observed: Observed) -> Iterator[str]:
         yield from remarks(topology, name, observed.nodes[name])
         if older := runs_older(observed.nodes[name]):
             yield f"{name} waits for a restart: {older} (pgtandem apply)."
+    yield from keeper_remarks(topology, observed)
 
 
 def _delayed(nodes: tuple[NodeHealth, ...]) -> Iterator[str]:

@@ -11,10 +11,11 @@ from pgtandem.model.stream import ObservedStream
 from pgtandem.model.topology import Binaries, Topology
 from pgtandem.observe.archived import archive_folder
 from pgtandem.observe.directory import passfile_ok
+from pgtandem.observe.keeper import observe_keeper
 from pgtandem.observe.receiving import look_at_stream
 from pgtandem.ports import CommandTimeout, Host, HostFailure, HostUnreachable, World
 from pgtandem.postgres.settings import SUPPORTED_MAJORS
-from pgtandem.postgres.stream_scripts import PASSFILE, RECEIVER, ROOT, RUN, STARTED
+from pgtandem.postgres.stream_scripts import PASSFILE, RECEIVER, ROOT, RUN, STARTED, WANTED
 
 _PROGRAM = "pg_receivewal"
 
@@ -37,28 +38,32 @@ async def observe_stream(
     try:
         control = next((node.control for node in seen.values() if node.control is not None), None)
         program = await _program(host, topology, seen) if archive.stream else ABSENT
-        if control is None:
-            return Known(ObservedStream(program)) if archive.stream else ABSENT
-        folder = archive_folder(archive, control.system_identifier)
+        folder = archive_folder(archive, control.system_identifier) if control is not None else ""
         receiver = posixpath.join(folder, RECEIVER)
-        if await host.list_directory(receiver) is None:
-            return Known(ObservedStream(program)) if archive.stream else ABSENT
-        names = (RUN, STARTED, ROOT)
-        texts = await asyncio.gather(*(_text(host, posixpath.join(receiver, name)) for name in (*names, PASSFILE)))
-        look = await look_at_stream(host, folder, control.wal_segment_bytes)
+        if control is None or await host.list_directory(receiver) is None:
+            if not archive.stream:
+                return ABSENT
+            return Known(ObservedStream(program, keeper=await observe_keeper(host, topology, folder), folder=folder))
+        names = (RUN, STARTED, ROOT, WANTED)
+        texts = asyncio.gather(*(_text(host, posixpath.join(receiver, name)) for name in (*names, PASSFILE)))
+        look, keeper, (*files, passfile) = await asyncio.gather(
+            look_at_stream(host, folder, control.wal_segment_bytes), observe_keeper(host, topology, folder), texts
+        )
         return Known(
             ObservedStream(
                 program,
                 True,
                 look.running,
-                dict(zip(names, texts[:-1], strict=True)),
-                passfile_ok(texts[-1], topology, password),
+                dict(zip(names, files, strict=True)),
+                passfile_ok(passfile, topology, password),
                 look.segments,
                 look.partial,
                 look.tail,
                 look.received_seconds,
                 look.complaint,
                 look.histories,
+                keeper,
+                folder,
             )
         )
     except (HostFailure, HostUnreachable, CommandTimeout) as failure:

@@ -21,6 +21,7 @@ from pgtandem.plan.draft import Draft, cascade_order
 from pgtandem.plan.durability import durability_in_words, single_failures
 from pgtandem.plan.former import former_nodes
 from pgtandem.plan.hosts import create_account, missing_programs, reachable_programs, remove_leftovers
+from pgtandem.plan.keeper import keeper_remarks
 from pgtandem.plan.layout import register, remarks
 from pgtandem.plan.left_out import take_out
 from pgtandem.plan.merging import finish_merges
@@ -100,6 +101,7 @@ def _converge(draft: Draft) -> Plan:
     take_out(draft)
     if draft.steps:
         draft.notes += [note for name in wish.topology.names for note in remarks(wish.topology, name, wish.seen(name))]
+        draft.notes += keeper_remarks(wish.topology, wish.observed)
     if confirming(wish) or draft.steps:
         draft.notes.insert(0, f"Durability: {durability_in_words(wish.topology)}.")
     if draft.steps:

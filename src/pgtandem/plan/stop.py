@@ -8,6 +8,7 @@ from pgtandem.model.names import NodeName
 from pgtandem.model.observed import Observed
 from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
 from pgtandem.model.topology import Topology
+from pgtandem.plan.keeper import forget_unit
 from pgtandem.plan.layout import unregister
 from pgtandem.plan.order import ordered
 from pgtandem.plan.outside import places_to_empty
@@ -36,6 +37,10 @@ def plan_destroy(topology: Topology, observed: Observed) -> Plan:
     _refuse_adopted(topology, observed)
     steps = _stops(topology, observed)
     stops = tuple(step.id for step in steps)
+    if isinstance(observed.stream, Known):
+        first = _order(topology, observed)[0]
+        unit = forget_unit(observed.stream.value, first, "Asked for by --destroy.", stops)
+        steps += [unit] if unit else []
     systems = tuple(sorted(set(observed.system_identifiers().values())))
     if isinstance(observed.archive, Known) and topology.archive is not None:
         there = (*observed.archive.value.systems, *observed.archive.value.elsewhere)
@@ -49,7 +54,7 @@ def plan_destroy(topology: Topology, observed: Observed) -> Plan:
                     f"remove the WAL archive of this cluster in {topology.archive.directory}{_with_backups(observed)}",
                     "Asked for by --destroy.",
                     Risk.REMOVE,
-                    needs=stops,
+                    needs=(*stops, "stream.unit.remove"),
                     names=ours,
                 )
             )

@@ -16,12 +16,13 @@ from pgtandem.model.topology import Node, Topology
 from pgtandem.plan.conditions import judge
 from pgtandem.plan.desired import Wish, settings_in_place
 from pgtandem.plan.draft import Draft
+from pgtandem.plan.keeper import UNIT_STEP, forget_unit, keep_receiver, unit_of
 from pgtandem.plan.roles import is_fenced, seen_as_standby
 from pgtandem.plan.slots import before_standbys_move
 from pgtandem.plan.tls import speaks_tls
 from pgtandem.postgres.certificates import VERIFY
 from pgtandem.postgres.conninfo import parse_conninfo, render_conninfo
-from pgtandem.postgres.stream_scripts import PASSFILE, ROOT, RUN, RUN_TEXT, STARTED, render_source
+from pgtandem.postgres.stream_scripts import PASSFILE, ROOT, RUN, RUN_TEXT, STARTED, WANTED, render_source
 from pgtandem.postgres.sync_names import listed_names
 from pgtandem.topology.places import host_name
 
@@ -59,7 +60,7 @@ def receiver_files(wish: Wish, program: str, sources: Collection[NodeName]) -> d
     verify = verify and all(speaks_tls(wish, name) for name in wish.topology.names)
     nodes = [node for node in wish.topology.nodes if node.name in sources]
     conninfo = receiver_conninfo(wish.topology, nodes, verify=verify)
-    files = {RUN: RUN_TEXT, STARTED: render_source(program, conninfo)}
+    files = {RUN: RUN_TEXT, STARTED: render_source(program, conninfo), WANTED: ""}
     return {**files, ROOT: authority.text} if verify and authority is not None else files
 
 
@@ -95,7 +96,7 @@ def plan_stream(draft: Draft) -> None:
     streams = judge(Condition("archive_streams", draft.wish.primary), draft.wish.observed) is True
     if not topology.streams_to_archive:
         if isinstance(stream, Known):
-            _end(draft)
+            _end(draft, stream.value)
         elif streams and isinstance(stream, Absent):
             raise _elsewhere(draft.wish, "the topology file does not say where any more")
         return
@@ -108,6 +109,7 @@ def plan_stream(draft: Draft) -> None:
     seen = stream.value if isinstance(stream, Known) else ObservedStream()
     if not isinstance(seen.program, Known):
         raise _no_program(topology)
+    keep_receiver(draft, seen)
     _receive(draft, seen, seen.program.value)
 
 
@@ -174,11 +176,13 @@ def _receive(draft: Draft, seen: ObservedStream, program: str) -> None:
         what, why = "start the stream of the archive anew", "It was started with other files than it should have."
     elif seen.there:
         what, why = "start the stream of the archive again", "Its receiver does not run."
-    start_stream(draft, wanted, what, why)
+    start_stream(draft, wanted, what, why, unit=unit_of(draft, seen))
 
 
-def start_stream(draft: Draft, files: Mapping[str, str], what: str, why: str, after: tuple[str, ...] = ()) -> None:
-    """The receiver runs with these files and gets WAL of the primary, once those steps are done."""
+def start_stream(
+    draft: Draft, files: Mapping[str, str], what: str, why: str, *, unit: str = "", after: tuple[str, ...] = ()
+) -> None:
+    """The receiver runs with these files and gets WAL of the primary, once those steps are done, by `unit` if any."""
     name, archive = draft.wish.primary, draft.wish.topology.archive
     assert archive is not None
     where = host_name(archive.host) if archive.host is not None and not archive.host.is_local else None
@@ -192,17 +196,18 @@ def start_stream(draft: Draft, files: Mapping[str, str], what: str, why: str, af
             Risk.CREATE,
             needs=(
                 *("archive.folder", f"{name}.start", f"{name}.files", f"{name}.restart", f"{name}.role"),
-                *(f"{name}.slot.archive", f"{name}.rotate", *after),
+                *(f"{name}.slot.archive", f"{name}.rotate", UNIT_STEP, *after),
             ),
             expects=(Condition("is_primary", name),),
             proves=(Condition("archive_streams", name),),
             undo="stream = false under [archive], and apply",
             names=tuple(word for file, text in files.items() for word in (file, text)),
+            service=unit,
         )
     )
 
 
-def _end(draft: Draft) -> None:
+def _end(draft: Draft, seen: ObservedStream) -> None:
     """Only once no commit waits for it any more."""
     name = draft.wish.primary
     draft.add(
@@ -217,6 +222,9 @@ def _end(draft: Draft) -> None:
             undo="stream = true under [archive], and apply",
         )
     )
+    forget = forget_unit(seen, name, "There is nothing left for it to start.", ("stream.stop",))
+    if forget is not None:
+        draft.add(forget)
     draft.add(
         Step(
             "stream.remove",
@@ -225,7 +233,7 @@ def _end(draft: Draft) -> None:
             "remove what was streamed, once all of it is archived",
             "The archive has it as whole segments then.",
             Risk.CREATE,
-            needs=("stream.stop", f"{name}.start", f"{name}.restart"),
+            needs=("stream.stop", "stream.unit.remove", f"{name}.start", f"{name}.restart"),
             expects=(Condition("is_primary", name),),
         )
     )

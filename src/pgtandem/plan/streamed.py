@@ -9,6 +9,7 @@ from pgtandem.model.facts import Known
 from pgtandem.model.names import NodeName
 from pgtandem.model.plan import Condition, Risk, Step, StepKind
 from pgtandem.plan.draft import Draft
+from pgtandem.plan.keeper import unit_of
 from pgtandem.plan.stream import receiver_files, safe_sources, start_stream
 
 
@@ -51,4 +52,5 @@ def stream_from_successor(draft: Draft, to: NodeName, lost: tuple[NodeName, ...]
         apart = [name for name in lost if name not in sources]
         why = f"Not of {' or '.join(apart)}, which may go on after all." if apart else "Commits may wait for that."
         files = receiver_files(draft.wish, stream.value.program.value, sources)
-        start_stream(draft, files, f"stream WAL of {to} to the archive", why, (f"{to}.promote",))
+        unit, what = unit_of(draft, stream.value), f"stream WAL of {to} to the archive"
+        start_stream(draft, files, what, why, unit=unit, after=(f"{to}.promote",))

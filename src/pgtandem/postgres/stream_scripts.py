@@ -12,14 +12,40 @@ from pgtandem.model.names import STREAM_NAME
 RECEIVER = "receiver"
 STREAMED = "streamed"
 
-RUN, SOURCE, STARTED, PASSFILE, ROOT = "run", "source", "started", "passfile", "ca.crt"
+RUN, SOURCE, STARTED, PASSFILE, ROOT, WANTED = "run", "source", "started", "passfile", "ca.crt", "wanted"
+
+#: The argument of `run` with which it waits until no other one runs: for who would start it again and again.
+STAY = "stay"
+
+_ALIVE = r"""
+alive() { # whether the process that the file $1 names lives, and is what $2 says, of this folder
+    pid=
+    { read -r pid; } 2>/dev/null <"$1" && [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null || return
+    [ ! -r "/proc/$pid/cmdline" ] || {
+        grep -q "$2" "/proc/$pid/cmdline" 2>/dev/null && [ "/proc/$pid/cwd" -ef . ]
+    }
+}
+"""
 
 #: Starts pg_receivewal again when it ends, which it does whenever a connection ends: so it looks for the primary anew,
-#: every second. It ends by itself where its slot is gone for minutes: nobody wants it, and nobody could end it.
+#: every second. It ends by itself where its slot is gone for minutes: nobody wants it, and nobody could end it. Its
+#: lock is kept by pg_receivewal too, so that there are never two, whoever starts it.
 RUN_TEXT = rf"""#!/bin/sh
-# receiver/run: receives the cluster's WAL into ../streamed as it is written. Made and started by pgtandem.
+# receiver/run: receives the cluster's WAL into ../streamed as it is written, as long as the file {WANTED} is there.
+# Made by pgtandem. May be started at any time: there is never more than one. With "{STAY}" it waits for another's end.
 umask 077
 cd "${{0%/*}}" || exit 1
+{_ALIVE}
+[ -e {WANTED} ] || exit 0
+if alive pid receiver/run && [ "$pid" != $$ ]; then
+    [ "${{1-}}" = {STAY} ] || exit 0
+else
+    ! alive child receivewal || kill -INT "$pid" # what is left of one that was killed
+fi
+if command -v flock >/dev/null; then
+    exec 9>lock
+    if [ "${{1-}}" = {STAY} ]; then flock 9; else flock -w 10 9 || exit 0; fi
+fi
 echo $$ >pid
 cp source started
 {{ IFS= read -r program && IFS= read -r conninfo; }} <started || exit 1
@@ -29,7 +55,7 @@ end() {{
     exit 0
 }}
 trap end TERM INT HUP
-mine() {{ {{ read -r pid; }} 2>/dev/null <pid && [ "$pid" = $$ ]; }}
+mine() {{ [ -e {WANTED} ] && {{ read -r pid; }} 2>/dev/null <pid && [ "$pid" = $$ ]; }}
 while mine; do
     "$program" -D ../{STREAMED} -S {STREAM_NAME} --synchronous --no-loop --no-password -d "$conninfo" \
         </dev/null 2>said &
@@ -40,27 +66,36 @@ while mine; do
     cat said >>log
     tail -n 100 log >log.new && mv log.new log
     if grep -q 'slot "{STREAM_NAME}" does not exist' said; then missed=$((missed + 1)); else missed=0; fi
-    [ "$missed" -lt 300 ] || exit 1
+    [ "$missed" -lt 300 ] || {{ rm -f {WANTED}; exit 1; }}
     sleep 1
 done
 """
 
-_ALIVE = r"""
-alive() { # whether the process that the file $1 names lives, and is what $2 says
-    pid=
-    { read -r pid; } 2>/dev/null <"$1" && [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null || return
-    [ ! -r "/proc/$pid/cmdline" ] || grep -q "$2" "/proc/$pid/cmdline" 2>/dev/null
-}
-cd "$1/receiver" || exit 1
+_THERE = f"""{_ALIVE}
+cd "$1/{RECEIVER}" || exit 1
 """
 
-#: FOLDER: starts `run` apart from whoever calls, unless it runs.
+#: FOLDER: from now on it may be started by whoever is to do that.
+WANT = (
+    _THERE
+    + rf"""
+alive pid receiver/run || rm -f said
+[ -e {WANTED} ] || : >{WANTED} || exit 1
+sync {WANTED} . 2>/dev/null || sync
+"""
+)
+
+#: FOLDER SECONDS: starts `run` apart from whoever calls, unless it runs within so many seconds.
 START = (
-    _ALIVE
+    _THERE
     + r"""
+polls=0
+until alive pid receiver/run; do
+    [ "$polls" -lt "$(($2 * 10))" ] || break
+    polls=$((polls + 1))
+    sleep 0.1 || sleep 1
+done
 alive pid receiver/run && exit 0
-! alive child receivewal || kill -INT "$pid"
-rm -f said
 if command -v setsid >/dev/null; then apart=setsid; else apart=nohup; fi
 $apart sh "$PWD/run" </dev/null >/dev/null 2>&1 &
 """
@@ -68,15 +103,19 @@ $apart sh "$PWD/run" </dev/null >/dev/null 2>&1 &
 
 #: FOLDER: ends pg_receivewal, which is started again at once and looks for the primary anew.
 LOOK_ANEW = (
-    _ALIVE
+    _THERE
     + r"""
 ! alive child receivewal || kill -INT "$pid"
 """
 )
 
-#: FOLDER: ends it, and waits for that.
+#: FOLDER: ends it, and waits for that. Nobody starts it again until somebody wants it: also not after a power failure.
 STOP = (
-    _ALIVE
+    _THERE
+    + rf"""
+rm -f {WANTED} || exit 1
+sync . 2>/dev/null || sync
+"""
     + r"""
 polls=0
 while alive pid receiver/run || alive child receivewal; do
@@ -96,7 +135,7 @@ rm -f pid child
 #: FOLDER: prints whether it runs, the seconds since WAL came last, names and sizes of what came, how far the last
 #: segment goes ("tail NAME BYTES", where its pages end that begin as those of this segment do), and what was said last.
 LOOK = (
-    _ALIVE
+    _THERE
     + r"""
 if alive pid receiver/run; then echo running; fi
 cd ../streamed 2>/dev/null || exit 0

@@ -197,6 +197,7 @@ settle() { # what is in parts, hardened, gets its names in the archive, never ov
     set -- "$parts"/*
     if [ ! -e "$1" ]; then
         unstream
+        wake
         return 0
     fi
     record || { say "could not write the checksums in $folder/checksums"; return 1; }
@@ -221,7 +222,14 @@ settle() { # what is in parts, hardened, gets its names in the archive, never ov
             return 1
         done
     done
-    sync_folder "$folder" && unstream
+    sync_folder "$folder" && unstream && wake
+}
+wake() { # the receiver of the archive's stream, which ends with its host: it is to run, and does not
+    [ -e "$folder/receiver/wanted" ] || return 0
+    { read -r pid; } 2>/dev/null <"$folder/receiver/pid" && [ "/proc/$pid/cwd" -ef "$folder/receiver" ] && return
+    if command -v setsid >/dev/null; then apart=setsid; else apart=nohup; fi
+    $apart sh "$folder/receiver/run" </dev/null >/dev/null 2>&1 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
+    return 0
 }
 unstream() { # whole segments that were also streamed go from there, once they are seen to be the same. The newest file
     # stays: the receiver goes on behind it.

@@ -3,6 +3,7 @@
 from pgtandem.model.facts import Fact, Known
 from pgtandem.model.observed import ArchiveFolder
 from pgtandem.model.plan import Condition, Risk, Step, StepKind
+from pgtandem.plan.desired import Wish
 from pgtandem.plan.draft import Draft
 from pgtandem.plan.drift import drift_of
 
@@ -18,12 +19,22 @@ def archive_folder(draft: Draft) -> None:
             StepKind.CREATE_ARCHIVE,
             name,
             f"create the WAL archive in {topology.archive.directory}",
-            "The primary keeps every finished WAL segment there.",
+            _why_anew(draft.wish),
             Risk.CREATE,
             needs=("host.account", f"{name}.data"),
             proves=(Condition("archive_ready", name),),
             undo="remove the folder named after the system identifier",
         )
+    )
+
+
+def _why_anew(wish: Wish) -> str:
+    server = wish.seen(wish.primary).running
+    if server is None or server.archiver is None or not server.archiver.archived_count:
+        return "The primary keeps every finished WAL segment there."
+    return (
+        f"{wish.primary} has archived before. If this folder was there and is gone (moved, removed, its disk not "
+        f"mounted), put it back instead: a new one begins with what {wish.primary} still has."
     )
 
 

@@ -66,6 +66,7 @@ def plan_backup(topology: Topology, observed: Observed, order: BackupOrder) -> P
     refuse_foreign(topology, observed)
     backups = backups_in_archive(topology, observed)
     primary = _primary(observed)
+    _refuse_without_folder(topology, observed, primary)
     made = backups.get(order.label)
     incremental = order.kind is BackupKind.INCREMENTAL
     parent = _parent(topology, observed, backups) if incremental else None
@@ -104,6 +105,24 @@ def backups_in_archive(topology: Topology, observed: Observed) -> Backups:
         return observed.backups.value
     why = observed.backups.sentence if isinstance(observed.backups, Unknown) else "There is no archive yet."
     raise PgtandemError("PT-3008", "could not look at the backups in the archive", why=why, next_step="pgtandem status")
+
+
+def _refuse_without_folder(topology: Topology, observed: Observed, primary: NodeName) -> None:
+    """A backup makes no archive: where its disk is not mounted, backup and WAL would go to the disk below."""
+    control, archive = observed.nodes[primary].control, observed.archive
+    assert topology.archive is not None
+    if isinstance(archive, Unknown) or control is None:
+        return
+    folders = (*archive.value.systems, *archive.value.elsewhere) if isinstance(archive, Known) else ()
+    if control.system_identifier in folders:
+        return
+    raise PgtandemError(
+        "PT-3008",
+        f"the WAL archive {topology.archive.directory} is not there, or has no folder of this cluster",
+        why="A backup needs the WAL that follows it, in the archive. If there was one, it was moved or removed, or its "
+        "disk is not mounted.",
+        next_step="put it back; or, where there is none any more: pgtandem apply   (makes a new one)",
+    )
 
 
 def _primary(observed: Observed) -> NodeName:

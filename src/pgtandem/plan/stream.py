@@ -100,8 +100,8 @@ def plan_stream(draft: Draft) -> None:
         elif streams and isinstance(stream, Absent):
             raise _elsewhere(draft.wish, "the topology file does not say where any more")
         return
-    if streams and isinstance(stream, Known) and not stream.value.there:
-        raise _elsewhere(draft.wish, "not to the archive that the topology file has")
+    if topology.archive and streams and isinstance(stream, Known) and not stream.value.there:
+        raise _elsewhere(draft.wish, f"{topology.archive.directory} is not there", moved=True)
     stream_slot(draft, draft.wish.primary)
     if isinstance(stream, Unknown):
         draft.notes.append(f"{WARNING}the receiver of the archive's stream cannot be looked at: {stream.sentence}")
@@ -239,16 +239,21 @@ def _end(draft: Draft, seen: ObservedStream) -> None:
     )
 
 
-def _elsewhere(wish: Wish, what: str) -> PgtandemError:
+def _elsewhere(wish: Wish, what: str, *, moved: bool = False) -> PgtandemError:
     """A receiver in a place that nobody can look at: it would go on for ever, and keep the slot from any other."""
     server = wish.seen(wish.primary).running
     senders = server.senders if server else ()
     whence = next((each.client_address for each in senders if each.application_name == STREAM_NAME), None)
+    why = f"Its receiver runs{f' on {whence}' if whence else ''} and has to be ended where it is."
+    next_step = "put [archive] back as it was with stream = false, then pgtandem apply; after that change it"
+    if moved:
+        why = f"That folder was moved or removed, or its disk is not mounted; or this file names another one now. {why}"
+        next_step = f"put the folder back; or, where another one is meant: {next_step}"
     return PgtandemError(
         "PT-3013",
         f"WAL of {wish.primary} is streamed to an archive, and {what}",
-        why=f"Its receiver runs{f' on {whence}' if whence else ''} and has to be ended where it is.",
-        next_step="put [archive] back as it was with stream = false, then pgtandem apply; after that change it",
+        why=why,
+        next_step=next_step,
     )
 
 

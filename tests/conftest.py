@@ -22,6 +22,7 @@ pytest.register_assert_rewrite(
     "ports.console_contract",
     "ports.database_contract",
     "ports.host_contract",
+    "ports.host_files_contract",
     "ports.workspace_contract",
 )
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from cli import values
+from cli import plans
 from cli.streams import Pipe, Terminal
 from pgtandem.cli.narrate import Narrator, progress_in_words
 from pgtandem.errors import PgtandemError
@@ -18,15 +18,15 @@ def told(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO) -> str:
     clock = iter(range(0, 1000, 20))
     monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
     monkeypatch.setattr("sys.stdout", stream)
-    copy, data, proof = values.COPY_STEP, values.DATA_STEP, values.PROOF_STEP
+    copy, data, proof = plans.COPY_STEP, plans.DATA_STEP, plans.PROOF_STEP
     narrator = Narrator()
-    narrator.round_started(values.BUILDING, 1)
+    narrator.round_started(plans.BUILDING, 1)
     narrator.step_started(copy)
     narrator.step_started(data)
     narrator.step_progress(copy, 1_500_000_000, 4_000_000_000)
     narrator.step_done(data, 0.8, "")
     narrator.step_done(copy, 61.25, "")
-    narrator.round_started(replace(values.BUILDING, steps=(proof,)), 2)
+    narrator.round_started(replace(plans.BUILDING, steps=(proof,)), 2)
     narrator.step_started(proof)
     narrator.step_done(proof, 0.1, "a row written on db1 was read on db2 after 32 ms, which is well below a second")
     narrator.step_failed(data, PgtandemError("PT-4001", "initdb failed"))

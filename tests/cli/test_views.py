@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cli import values
+from cli import plans, values
 from cli.streams import Pipe, Terminal
 from pgtandem.cli.show_archive import archive_lines
 from pgtandem.cli.show_backups import backup_lines
@@ -69,13 +69,13 @@ _OVER_SQL = replace(
 )
 
 VIEWS = {
-    "plan-building": plan(values.BUILDING),
-    "plan-building-before-the-question": plan(values.BUILDING, reasons=False),
-    "plan-restarting": plan(values.RESTARTING),
-    "plan-restarting-before-the-question": plan(values.RESTARTING, reasons=False),
-    "plan-destroying": plan(values.DESTROYING, reasons=False),
-    "plan-long-names": plan(values.LONG_PLAN, "orders-and-invoices"),
-    "plan-empty": plan(values.EMPTY),
+    "plan-building": plan(plans.BUILDING),
+    "plan-building-before-the-question": plan(plans.BUILDING, reasons=False),
+    "plan-restarting": plan(plans.RESTARTING),
+    "plan-restarting-before-the-question": plan(plans.RESTARTING, reasons=False),
+    "plan-destroying": plan(plans.DESTROYING, reasons=False),
+    "plan-long-names": plan(plans.LONG_PLAN, "orders-and-invoices"),
+    "plan-empty": plan(plans.EMPTY),
     "whatif-primary": whatif(values.WHATIF_PRIMARY),
     "whatif-standbys": whatif(values.WHATIF_STANDBYS),
     "whatif-asynchronous": whatif(values.WHATIF_ASYNCHRONOUS),
@@ -187,7 +187,7 @@ def test_a_long_name_is_never_cut() -> None:
 
 def test_before_the_question_steps_that_touch_a_server_in_use_tell_why_and_others_do_not() -> None:
     building = plain(VIEWS["plan-building-before-the-question"], 80)
-    assert all(step.why.split(";")[0] not in building for step in values.BUILDING.steps)
+    assert all(step.why.split(";")[0] not in building for step in plans.BUILDING.steps)
     restarting = plain(VIEWS["plan-restarting-before-the-question"], 80)
     assert "take effect at a start only" in restarting
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cli import values
+from cli import plans, values
 from docs.pages import page, rows, sections
 from pgtandem.cli.json_archive import archive_json
 from pgtandem.cli.json_backups import backups_json, restorable_json
@@ -37,7 +37,7 @@ POOLED = replace(
 STREAMED = Known(ObservedStream(there=True, running=True, received_seconds=3.0))
 SHAPES = {
     "status --json": status_json(POOLED, replace(values.pooled(values.HELD), stream=STREAMED)),
-    "plan --json": plan_json(values.BUILDING, "shop"),
+    "plan --json": plan_json(plans.BUILDING, "shop"),
     "doctor --json": doctor_json(*values.DIAGNOSED),
     "doctor explain --json": rules_json(list(RULES.values())),
     "whatif --json": whatif_json(values.WHATIF_PRIMARY, "shop"),

@@ -14,7 +14,7 @@ from pgtandem.adapters.hosts.ssh_master import Master
 from pgtandem.ports.host import Host
 from support.hosts import Hosts, why_no_hosts
 
-from .host_contract import finish
+from .host_scenarios import finish
 from .ssh_seat import LOGINS, Seat, logins_of
 
 

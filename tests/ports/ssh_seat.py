@@ -11,7 +11,7 @@ from pgtandem.adapters.hosts.ssh_keys import UnknownHostKey
 from pgtandem.ports.host import HostUnreachable
 from support.hosts import Hosts
 
-from .host_contract import finish
+from .host_scenarios import finish
 
 #: Who logs in: the account itself, or somebody with sudo to it.
 LOGINS = ["postgres", "alice"]

@@ -15,7 +15,7 @@ from pgtandem.ports.host import Completed, HostUnreachable
 from support.hosts import Hosts
 from support.servers import wait_until
 
-from .host_contract import becomes_true, finish
+from .host_scenarios import becomes_true, finish
 from .ssh_seat import Seat, none_of
 
 

@@ -11,7 +11,8 @@ from pgtandem.adapters.hosts.ssh import SshHost
 from pgtandem.ports.host import Host, HostFailure
 from support.hosts import Hosts
 
-from .host_contract import HostContract, becomes_true, finish
+from .host_contract import HostContract
+from .host_scenarios import becomes_true, finish
 from .ssh_seat import Seat
 
 

@@ -21,7 +21,7 @@ from pgtandem.ports.host import HostFailure
 from support.hosts import CONTROL, Hosts
 from support.servers import wait_until
 
-from .host_contract import becomes_true, finish
+from .host_scenarios import becomes_true, finish
 from .ssh_seat import Seat, failure_of, logins_of, none_of
 
 

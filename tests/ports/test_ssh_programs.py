@@ -12,7 +12,7 @@ from pgtandem.model.facts import Known
 from pgtandem.ports.host import CommandTimeout, Completed, Host, HostFailure
 from support.hosts import Hosts
 
-from .host_contract import becomes_true, finish, is_gone
+from .host_scenarios import becomes_true, finish, is_gone
 from .ssh_seat import Seat
 
 

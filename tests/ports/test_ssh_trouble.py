@@ -11,7 +11,7 @@ from pgtandem.model.facts import Known, Unknown
 from pgtandem.ports.host import HostUnreachable
 from support.hosts import CONTROL, Hosts
 
-from .host_contract import becomes_true, finish, is_gone
+from .host_scenarios import becomes_true, finish, is_gone
 from .ssh_seat import LOGINS, Seat, failure_of, none_of
 
 

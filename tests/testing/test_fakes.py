@@ -24,7 +24,9 @@ from ports.certificates_contract import CertificatesContract, ca  # noqa: F401
 from ports.clock_contract import ClockContract, Run
 from ports.console_contract import SHOP, ConsoleContract, Hold, Write
 from ports.database_contract import SessionContract
-from ports.host_contract import HostBasicsContract, HostFilesContract, finish
+from ports.host_contract import HostBasicsContract
+from ports.host_files_contract import HostFilesContract
+from ports.host_scenarios import finish
 from ports.workspace_contract import Reopen, WorkspaceContract
 
 PAIR = """

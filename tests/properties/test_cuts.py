@@ -28,7 +28,9 @@ from pgtandem.topology.load import load_topology
 from .runs import Simulation, examples
 
 HOSTS = {"db1": "10.0.0.1", "db2": "10.0.0.2", "db-3": "10.0.0.3"}
-ENDS = (CONTROL, *HOSTS)
+ARCHIVE = "archive"
+ADDRESSES = {**HOSTS, ARCHIVE: "10.0.0.9"}
+ENDS = (CONTROL, *ADDRESSES)
 COMMANDS = ("failover", "failover, dead", "apply", "rejoin", "switchover")
 #: What, to whom; and with a command what befalls the cluster at which of its calls, from 1 on (0: nothing).
 Event = tuple[str, str, int, tuple[str, str]]
@@ -36,17 +38,27 @@ NOTHING = (0, ("", ""))
 
 
 def topology_of(synchronous: str) -> Topology:
+    """Three nodes; with "+ archive" two, and an archive on a host of its own that confirms, too."""
+    synchronous, _, archive = synchronous.partition(" + ")
     nodes = "".join(
         f'[nodes.{name}]\nhost = "ssh://{address}"\nport = 5001\ndata_directory = "/srv/data/{name}"\n'
         for name, address in HOSTS.items()
+        if not archive or name != "db-3"
     )
+    if archive:
+        nodes += f'[archive]\nhost = "ssh://{ADDRESSES[ARCHIVE]}"\ndirectory = "/srv/archive"\n'
+        nodes += "stream = true\nsynchronous = true\n"
     text = f'[cluster]\nname = "shop"\npostgresql = 16\nbinaries = "system"\n{nodes}'
     return load_topology(f'{text}[replication]\nsynchronous = "{synchronous}"\n', folder="/srv/shop")
 
 
 @cache
 def _built(synchronous: str) -> bytes:
-    simulation = Simulation.new(addresses=tuple(HOSTS.values()))
+    simulation = Simulation.new(addresses=tuple(ADDRESSES.values()))
+    if "archive" in synchronous:
+        machine = simulation.world.network.machine_at(ADDRESSES[ARCHIVE])
+        assert machine is not None
+        simulation.world.network.archive_over_ssh = (machine, "/srv/archive")
     simulation.apply(topology_of(synchronous))
     for _ in range(3):
         simulation.hand.insert()
@@ -55,7 +67,7 @@ def _built(synchronous: str) -> bytes:
 
 
 def url(end: str) -> str:
-    return CONTROL if end == CONTROL else f"ssh://{HOSTS[end]}"
+    return CONTROL if end == CONTROL else f"ssh://{ADDRESSES[end]}"
 
 
 class Life:
@@ -89,6 +101,10 @@ class Life:
                 self.world.cut(url(whom), url(end))
         elif what == "heal":
             self.world.heal()
+        elif whom == ARCHIVE:
+            self._befalls_archive(what)
+        elif NodeName(whom) not in self.topology.names:
+            return
         elif what == "kill":
             self.world.kill_server(self.path(whom))
         elif what == "start":
@@ -96,6 +112,15 @@ class Life:
                 self.simulation.hand.start(self.path(whom), self.topology.postgresql)
         else:
             self.world.freeze_server(self.path(whom), what == "freeze")
+
+    def _befalls_archive(self, what: str) -> None:
+        """Its host is killed and comes back with what starts there, or hangs."""
+        if what == "kill":
+            self.world.kill_receivers()
+        elif what == "start":
+            self.world.start_receivers()
+        else:
+            self.world.freeze_receivers(what == "freeze")
 
     def goes_on(self) -> None:
         """Clients write wherever somebody accepts that; nobody tells them who is the right one."""
@@ -120,6 +145,8 @@ class Life:
         return max(storage.timeline for _, storage in self.world.storages())
 
     def _command(self, what: str, whom: str, number: int, meanwhile: tuple[str, str]) -> None:
+        if NodeName(whom) not in self.topology.names and what in ("switchover", "rejoin"):
+            return
         questions: dict[str, Question] = {
             "apply": plan_converge,
             "failover": _failover(dead=False),
@@ -204,9 +231,50 @@ def test_a_standby_that_got_more_meanwhile_keeps_the_other_from_being_promoted()
     assert primaries(life) == ["db1", "db-3"]
 
 
+SYNCHRONOUS = ("any 1", "any 2", "first 1", "any 1 + archive", "any 2 + archive", "first 1 + archive")
+
+
+def confirmed_by_the_archive_alone(life: Life) -> None:
+    """db2 hangs meanwhile."""
+    life.happens(("freeze", "db2", *NOTHING))
+    before = set(life.simulation.hand.acknowledged)
+    life.goes_on()
+    assert life.simulation.hand.acknowledged > before
+
+
+def test_who_cannot_get_what_the_archive_alone_confirmed_is_not_promoted() -> None:
+    life = Life("any 1 + archive")
+    confirmed_by_the_archive_alone(life)
+    for event in [("isolate", "db1"), ("cut", "db2 > archive"), ("thaw", "db2"), ("failover, dead", "")]:
+        life.happens((*event, *NOTHING))
+    assert primaries(life) == ["db1"]
+    life.world.network.cuts.discard((url("db2"), url(ARCHIVE)))
+    life.happens(("failover, dead", "", *NOTHING))
+    assert primaries(life) == ["db1", "db2"]
+
+
+@pytest.mark.parametrize("how", ["cut", "isolate"])
+def test_the_archive_confirms_nothing_more_to_a_primary_that_is_said_to_be_dead(how: str) -> None:
+    """What it alone had confirmed the successor has."""
+    life = Life("any 1 + archive")
+    confirmed_by_the_archive_alone(life)
+    life.happens(("cut", f"{CONTROL} > db1", *NOTHING) if how == "cut" else ("isolate", "db1", *NOTHING))
+    life.happens(("thaw", "db2", *NOTHING))
+    life.happens(("failover, dead", "", *NOTHING))
+    assert "db2" in primaries(life)
+    old = next(server for server in life.world.servers if server.title == "db1")
+    row = life.simulation.hand.insert_into(old)
+    life.world.pass_time(5)
+    life.simulation.hand.hear()
+    assert row not in life.simulation.hand.acknowledged
+    before = set(life.simulation.hand.acknowledged)
+    life.goes_on()
+    assert life.simulation.hand.acknowledged > before, "commits on the new one are confirmed"
+
+
 CUTS = st.tuples(st.just("cut"), st.sampled_from([f"{one} > {end}" for one in ENDS for end in ENDS if one != end]))
 FAILURES = CUTS | st.tuples(
-    st.sampled_from(["isolate", "heal", "kill", "start", "freeze", "thaw"]), st.sampled_from(list(HOSTS))
+    st.sampled_from(["isolate", "heal", "kill", "start", "freeze", "thaw"]), st.sampled_from([*HOSTS, ARCHIVE])
 )
 EVENTS = FAILURES.map(lambda failure: (*failure, *NOTHING)) | st.tuples(
     st.sampled_from(COMMANDS),
@@ -216,8 +284,8 @@ EVENTS = FAILURES.map(lambda failure: (*failure, *NOTHING)) | st.tuples(
 )
 
 
-@examples(40)
-@given(st.sampled_from(["any 1", "any 2", "first 1"]), st.lists(EVENTS, min_size=1, max_size=8))
+@examples(60)
+@given(st.sampled_from(SYNCHRONOUS), st.lists(EVENTS, min_size=1, max_size=8))
 def test_no_sequence_of_cuts_and_commands_makes_two_primaries_or_loses_an_acknowledged_commit(
     synchronous: str, events: list[Event]
 ) -> None:

@@ -30,7 +30,8 @@ from .topologies import OWNED, PAIR
 TRIO = PAIR.with_changes(ports={"db1": 5001, "db2": 5002, "db-3": 5003})
 CASCADE = TRIO.with_changes(upstreams={"db-3": "db2"})
 POOLED = PAIR.with_changes(pooled=True)
-CLUSTERS = {"pooled": POOLED, "trio": TRIO, "cascade": CASCADE}
+CONFIRMED = PAIR.with_changes(confirms=True)
+CLUSTERS = {"pooled": POOLED, "trio": TRIO, "cascade": CASCADE, "confirmed": CONFIRMED}
 ELEVEN = 11
 
 
@@ -109,7 +110,7 @@ def calls_of(cluster: str) -> int:
 
 
 #: Every way to go on is tried in the usual run, each on one cluster; with more examples each on every cluster.
-USUAL = [("cascade", "apply"), ("trio", "switchover"), ("pooled", "back"), ("pooled", "apply")]
+USUAL = [("cascade", "apply"), ("trio", "switchover"), ("pooled", "back"), ("confirmed", "apply")]
 ALL = [(cluster, again) for cluster in CLUSTERS for again in ("apply", "switchover", "back")]
 
 
@@ -182,6 +183,13 @@ def _befall(simulation: Simulation, topology: Topology, accident: str) -> None:
 
 
 SYNCHRONOUS = TRIO.with_changes(synchronous="any 1")
+#: Commits that wait for others: any of two standbys; one standby or the archive; of three with the archive, any two.
+WAITING = {
+    "standbys": SYNCHRONOUS,
+    "standby or archive": PAIR.with_changes(synchronous="any 1", confirms=True),
+    "two of three": TRIO.with_changes(synchronous="any 2", confirms=True),
+    "first": TRIO.with_changes(synchronous="first 1", confirms=True),
+}
 
 
 def failover(simulation: Simulation, topology: Topology) -> Question:
@@ -197,8 +205,8 @@ def failover(simulation: Simulation, topology: Topology) -> Question:
 
 
 @cache
-def _built_synchronous() -> bytes:
-    simulation, topology = Simulation.new(), SYNCHRONOUS.topology()
+def _built_synchronous(waiting: str = "standbys") -> bytes:
+    simulation, topology = Simulation.new(), WAITING[waiting].topology()
     simulation.apply(topology)
     for _ in range(3):
         simulation.hand.insert()
@@ -247,7 +255,7 @@ EVENTS = st.one_of(
         st.sampled_from(["failover", "apply", "rejoin db1", "rejoin db2", "switchover db1", "switchover db2"]),
         st.integers(1, 400),
     ),
-    st.tuples(st.just("power"), st.just("")),
+    st.tuples(st.sampled_from(["power", "kill receiver", "freeze receiver", "thaw receiver", "boot"]), st.just("")),
 )
 
 
@@ -283,18 +291,21 @@ def test_events_that_would_lose_rows_or_make_two_primaries(events: list[tuple[st
     _live_through(events)
 
 
-@examples(80)
-@given(st.lists(EVENTS, min_size=1, max_size=7))
+@examples(100)
+@given(st.sampled_from(sorted(WAITING)), st.lists(EVENTS, min_size=1, max_size=7))
 def test_no_sequence_of_failures_and_commands_makes_two_primaries_or_loses_an_acknowledged_commit(
-    events: list[tuple[str, str | int]],
+    waiting: str, events: list[tuple[str, str | int]]
 ) -> None:
-    _live_through(events)
+    _live_through(events, waiting)
 
 
-def _live_through(events: list[tuple[str, str | int]]) -> None:
-    topology = SYNCHRONOUS.topology()
-    simulation: Simulation = pickle.loads(_built_synchronous())
+def _live_through(events: list[tuple[str, str | int]], waiting: str = "standbys") -> None:
+    topology = WAITING[waiting].topology()
+    simulation: Simulation = pickle.loads(_built_synchronous(waiting))
     for what, more in events:
+        name = more if isinstance(more, str) else what.partition(" ")[2]
+        if name and NodeName(name) not in topology.names:
+            continue
         if isinstance(more, int):
             _command(simulation, topology, what, more)
         elif what == "start":
@@ -303,6 +314,12 @@ def _live_through(events: list[tuple[str, str | int]]) -> None:
                 simulation.hand.start(path, topology.postgresql)
         elif what in ("freeze", "thaw"):
             simulation.world.freeze_server(topology.node(NodeName(more)).data_directory, what == "freeze")
+        elif what == "kill receiver":
+            simulation.world.kill_receivers()
+        elif what in ("freeze receiver", "thaw receiver"):
+            simulation.world.freeze_receivers(what == "freeze receiver")
+        elif what == "boot":
+            simulation.world.start_receivers()
         else:
             _befall(simulation, topology, f"{what} {more}")
         simulation.hand.insert()

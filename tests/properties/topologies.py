@@ -44,6 +44,7 @@ class Wanted:
     durability: str = "on"
     synchronous: str = "none"
     archive: str | None = None
+    confirms: bool = False
     tls: str | None = None
     pooled: bool = False
     parameters: dict[str, str] = field(default_factory=dict)
@@ -68,6 +69,7 @@ class Wanted:
         lines += ["", "[replication]", f'durability = "{self.durability}"', f'synchronous = "{self.synchronous}"']
         if self.archive:
             lines += ["", "[archive]", f'directory = "{self.archive}"']
+            lines += ["stream = true", "synchronous = true"] if self.confirms else []
         if self.tls is not None:
             lines += ["", "[tls]", self.tls]
         if self.pooled:

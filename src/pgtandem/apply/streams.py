@@ -17,9 +17,12 @@ from pgtandem.postgres.archive_content import wal_name
 from pgtandem.postgres.conninfo import render_passfile
 from pgtandem.postgres.segments import segment_number, segment_of
 from pgtandem.postgres.stream_scripts import (
+    BEGIN_ANEW,
+    HAND_OVER,
     LOOK_ANEW,
     PASSFILE,
     RECEIVER,
+    SEED,
     SOURCE,
     START,
     STARTED,
@@ -29,53 +32,10 @@ from pgtandem.postgres.stream_scripts import (
     WANTED,
 )
 from pgtandem.postgres.stream_unit import START_UNIT
-from pgtandem.postgres.wal_shell import EXPAND
 
 _REMOVED = re.compile(r"requested WAL segment ([0-9A-F]{24}) has already been removed")
 _STREAM_SECONDS = 60.0
 _ARCHIVE_SECONDS = 120.0
-
-#: FOLDER: the receiver begins anew. Whole segments that only it has get their names in the archive; a part of one is
-#: kept where the archive does not have the whole.
-_BEGIN_ANEW = """
-cd "$1/streamed" && mkdir -p ../receiver/beyond || exit 1
-archived() { [ -e "../$1" ] || [ -e "../$1.zst" ] || [ -e "../$1.lz4" ]; }
-for name in [0-9A-F]*; do
-    case $name in
-    '[0-9A-F]*' | *.history) ;;
-    *.partial)
-        if archived "${name%.partial}"; then rm -f "$name"; else mv -f "$name" ../receiver/beyond/; fi || exit 1 ;;
-    *) archived "$name" || ln "$name" .. && rm -f "$name" || exit 1 ;;
-    esac
-done
-sync ..
-"""
-
-#: FOLDER NAME: an empty folder gets a segment that is archived, so that pg_receivewal begins with the next one. Prints
-#: "seeded" where that was done.
-_SEED = (
-    EXPAND
-    + """
-cd "$1/streamed" || exit 1
-for name in [0-9A-F]*; do
-    case $name in *.history) ;; *) [ ! -f "$name" ] || exit 0 ;; esac
-done
-for form in '' .zst .lz4; do
-    [ -f "../$2$form" ] || continue
-    expand "../$2$form" >../receiver/seed && sync ../receiver/seed && mv ../receiver/seed "$2" && echo seeded
-    exit
-done
-"""
-)
-
-#: FOLDER: what was only streamed gets its name in the archive; never over something else.
-_HAND_OVER = """
-cd "$1/streamed" || exit 1
-for name in [0-9A-F]*; do
-    [ ! -f "$name" ] || [ -e "../$name" ] || [ -e "../$name.zst" ] || [ -e "../$name.lz4" ] || ln "$name" .. || exit 1
-done
-sync ..
-"""
 
 
 async def start_stream(context: Context, step: Step) -> str:
@@ -111,7 +71,7 @@ async def start_stream(context: Context, step: Step) -> str:
     streams, gone = await _streams(context, step, host, receiver)
     if gone:
         await _run(host, STOP, folder, "end")
-        await _run(host, _BEGIN_ANEW, folder, "begin anew with")
+        await _run(host, BEGIN_ANEW, folder, "begin anew with")
         await host.remove_file(posixpath.join(receiver, "said"))
         await _begin_behind_the_archive(context, step, host, folder)
         await _start(host, folder, step.service)
@@ -137,7 +97,7 @@ async def _begin_behind_the_archive(context: Context, step: Step, host: Host, fo
         return
     if segment_number(archived, seen.control.wal_segment_bytes) is None or int(archived[:8], 16) != server.timeline:
         return
-    await _run(host, _SEED, folder, "begin with", archived)
+    await _run(host, SEED, folder, "begin with", archived)
 
 
 async def _no_hole(context: Context, step: Step, host: Host, folder: str) -> None:
@@ -260,7 +220,7 @@ async def remove_stream(context: Context, step: Step) -> str:
         # The last segment is archived as a whole now.
         for name in wanted:
             await host.remove_file(posixpath.join(streamed, f"{name}.partial"))
-        await _run(host, _HAND_OVER, folder, "remove what was received by")
+        await _run(host, HAND_OVER, folder, "remove what was received by")
     await host.remove_tree(streamed)
     await host.remove_tree(receiver)
     return ""

@@ -14,7 +14,7 @@ from pgtandem.ports import Host
 from pgtandem.postgres.wal_serve import SERVE_TEXT
 
 #: Ends the connections that ssh keeps open with a key.
-_HANG_UP = """
+HANG_UP = """
 cd "$1" || exit 0
 for i in mux-*; do [ ! -S "$i" ] || ssh -F ssh_config -O exit -- "${i#mux-}"; done
 """
@@ -57,7 +57,7 @@ async def open_wal_ways(context: Context, step: Step) -> str:
             await serving.write_file(home.authorized_keys, after)
     for name, text in client_files(sources, homes).items():
         await host.write_file(posixpath.join(folder, name), text.encode())
-    await host.run(["sh", "-c", _HANG_UP, "sh", folder], deadline_seconds=30)
+    await host.run(["sh", "-c", HANG_UP, "sh", folder], deadline_seconds=30)
     return ""
 
 
@@ -69,7 +69,7 @@ async def revoke_keys(context: Context, step: Step) -> str:
     home = await ssh_home(host)
     for made in (name.removeprefix("made:") for name in what if name.startswith("made:")):
         folder = posixpath.join(home.path, node_folder(topology, made))
-        await host.run(["sh", "-c", _HANG_UP, "sh", folder], deadline_seconds=30)
+        await host.run(["sh", "-c", HANG_UP, "sh", folder], deadline_seconds=30)
         await host.remove_tree(folder)
     before = await host.read_file(home.authorized_keys) or b""
     after = before

@@ -35,7 +35,7 @@ cat /etc/ssh/ssh_host_*_key.pub 2>/dev/null || ssh-keyscan -T 5 127.0.0.1 2>/dev
 """
 
 #: A connection of its own: one that is kept open says nothing about the keys as they are now.
-_HELLO = 'cd "$1" && exec ssh -F ssh_config -S none -- "$2" hello'
+HELLO = 'cd "$1" && exec ssh -F ssh_config -S none -- "$2" hello'
 
 
 async def ssh_home(host: Host) -> SshHome:
@@ -168,7 +168,7 @@ async def read_public_key(host: Host, folder: str) -> str:
 
 
 async def _hello(host: Host, folder: str, source: Source) -> Fact[str]:
-    done = await host.run(["sh", "-c", _HELLO, "sh", folder, source.name], deadline_seconds=30)
+    done = await host.run(["sh", "-c", HELLO, "sh", folder, source.name], deadline_seconds=30)
     _, mark, answer = done.text.partition(MARK + "\n")
     if mark and answer.strip() == "missing":
         return Unknown("the archive's folder is not there")

@@ -8,6 +8,7 @@ history files. docs/decisions/0036.
 from collections.abc import Sequence
 
 from pgtandem.model.names import STREAM_NAME
+from pgtandem.postgres.wal_shell import EXPAND
 
 RECEIVER = "receiver"
 STREAMED = "streamed"
@@ -176,6 +177,49 @@ grep -v '^pg_receivewal: not renaming' ../receiver/log ../receiver/said 2>/dev/n
 #: FILE BYTES: prints the checksum of the first so many bytes of a file; fails where it has less.
 BEGINNING = r"""
 [ -f "$1" ] && [ "$(($(wc -c <"$1")))" -ge "$2" ] && head -c "$2" "$1" | cksum
+"""
+
+
+#: FOLDER: the receiver begins anew. Whole segments that only it has get their names in the archive; a part of one is
+#: kept where the archive does not have the whole.
+BEGIN_ANEW = """
+cd "$1/streamed" && mkdir -p ../receiver/beyond || exit 1
+archived() { [ -e "../$1" ] || [ -e "../$1.zst" ] || [ -e "../$1.lz4" ]; }
+for name in [0-9A-F]*; do
+    case $name in
+    '[0-9A-F]*' | *.history) ;;
+    *.partial)
+        if archived "${name%.partial}"; then rm -f "$name"; else mv -f "$name" ../receiver/beyond/; fi || exit 1 ;;
+    *) archived "$name" || ln "$name" .. && rm -f "$name" || exit 1 ;;
+    esac
+done
+sync ..
+"""
+
+#: FOLDER NAME: an empty folder gets a segment that is archived, so that pg_receivewal begins with the next one. Prints
+#: "seeded" where that was done.
+SEED = (
+    EXPAND
+    + """
+cd "$1/streamed" || exit 1
+for name in [0-9A-F]*; do
+    case $name in *.history) ;; *) [ ! -f "$name" ] || exit 0 ;; esac
+done
+for form in '' .zst .lz4; do
+    [ -f "../$2$form" ] || continue
+    expand "../$2$form" >../receiver/seed && sync ../receiver/seed && mv ../receiver/seed "$2" && echo seeded
+    exit
+done
+"""
+)
+
+#: FOLDER: what was only streamed gets its name in the archive; never over something else.
+HAND_OVER = """
+cd "$1/streamed" || exit 1
+for name in [0-9A-F]*; do
+    [ ! -f "$name" ] || [ -e "../$name" ] || [ -e "../$name.zst" ] || [ -e "../$name.lz4" ] || ln "$name" .. || exit 1
+done
+sync ..
 """
 
 

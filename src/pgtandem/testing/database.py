@@ -19,6 +19,7 @@ from pgtandem.testing.network import CONTROL, SimMachine, SimNetwork
 from pgtandem.testing.pgbouncer import SimConsole, SimPgbouncer, open_console
 from pgtandem.testing.probe import Probe, port_call
 from pgtandem.testing.programs import MINOR
+from pgtandem.testing.receiver import SimReceiver
 from pgtandem.testing.servers import SimServer
 from pgtandem.testing.storage import SEGMENT, SimRole, SimSlot, segment_name
 
@@ -220,7 +221,7 @@ class SimSession:
     async def drop_slot(self, name: SlotName) -> None:
         server = await self._reach()
         slot = server.storage.slots.pop(name, None)
-        if slot is not None and isinstance(slot.holder, SimServer):
+        if slot is not None and isinstance(slot.holder, SimServer | SimReceiver):
             slot.holder.hang_up()
 
     @port_call(changes=True)
@@ -362,15 +363,15 @@ def _slot(server: SimServer, name: str, slot: SimSlot) -> Slot:
     return Slot(
         name=name,
         kind=slot.kind,
-        active=isinstance(holder, SimServer),
-        active_pid=holder.pid if isinstance(holder, SimServer) else None,
+        active=isinstance(holder, SimServer | SimReceiver),
+        active_pid=holder.pid if isinstance(holder, SimServer | SimReceiver) else None,
         restart_lsn=None if slot.restart_lsn is None else Lsn(slot.restart_lsn),
         wal_status=None if server.major < 13 else "lost" if slot.lost else "reserved",
         held_bytes=held,
     )
 
 
-def _sender(standby: SimServer, name: str, sync_state: str) -> Sender:
+def _sender(standby: SimServer | SimReceiver, name: str, sync_state: str) -> Sender:
     end = Lsn(standby.told)
     return Sender(
         application_name=name,

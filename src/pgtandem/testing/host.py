@@ -17,6 +17,7 @@ from pgtandem.testing.programs import PROGRAMS, Program, Running
 from pgtandem.testing.wal_files import wal_files
 
 _ANSWER_SECONDS = 10.0
+_SYSTEMS_OWN = ("tail", "head", "rmdir", "du", "id", "echo", "sh", "cp", "ssh-keygen")
 
 
 class SimHost:
@@ -257,7 +258,7 @@ class SimHost:
 
     def _program(self, name: str) -> Program | None:
         if "/" not in name:
-            return Program(name, 0) if name in ("tail", "head", "rmdir", "du", "id", "echo", "sh", "cp") else None
+            return Program(name, 0) if name in _SYSTEMS_OWN else None
         found = self.machine.files.find(name)
         usable = isinstance(found, SimFile) and isinstance(found.payload, Program)
         return found.payload if usable and isinstance(found, SimFile) and isinstance(found.payload, Program) else None

@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from pgtandem.postgres.archive_scripts import ARCHIVE_SCRIPT, SYSTEM_FILE
 from pgtandem.postgres.certificates import covers
 from pgtandem.postgres.conninfo import parse_conninfo
-from pgtandem.postgres.wal_fetch import RESTORE_SCRIPT
+from pgtandem.postgres.stream_scripts import STREAMED
+from pgtandem.postgres.wal_fetch import FETCH_SCRIPT, RESTORE_SCRIPT
+from pgtandem.postgres.wal_push import PUSH_SCRIPT
 from pgtandem.testing.certificates import SimCertificates
 from pgtandem.testing.clock import SimClock
 from pgtandem.testing.configuration import admitted, password_fits, password_for
-from pgtandem.testing.files import SimFileSystem
+from pgtandem.testing.files import SimFileSystem, SimFolder
+from pgtandem.testing.receiver import Piece, SimReceiver, pieces, streamed, wants
 from pgtandem.testing.servers import Phase, SimServer
 from pgtandem.testing.storage import SEGMENT, Record, Storage, segment_name
 
@@ -49,6 +52,10 @@ class SimNetwork:
         self.clock = clock
         self.machines: list[SimMachine] = []
         self.servers: list[SimServer] = []
+        self.receivers: list[SimReceiver] = []
+        #: Where the archive is that servers on other machines reach over ssh, and its directory there.
+        self.archive_over_ssh: tuple[SimMachine, str] | None = None
+        self.silent_seconds = SILENT_SECONDS
         self.violations: list[str] = []
         #: Pairs of machines (their urls, or CONTROL): nothing gets from the first to the second.
         self.cuts: set[tuple[str, str]] = set()
@@ -74,6 +81,8 @@ class SimNetwork:
                     self._receive(server)
             else:
                 self._archive(server)
+        for receiver in list(self.receivers):
+            receiver.go_on()
 
     # --- the way from one machine to another
 
@@ -255,20 +264,46 @@ class SimNetwork:
 
     def _restore(self, server: SimServer) -> None:
         """restore_command, as long as the archive has what comes next."""
-        command = shlex.split(server.source("restore_command"))
-        if len(command) != 5 or server.file(RESTORE_SCRIPT) is None:
+        script = RESTORE_SCRIPT if self.archive_over_ssh is None else FETCH_SCRIPT
+        found_at = self._archive_of(server, server.source("restore_command"), script)
+        if found_at is None:
             return
-        storage = server.storage
-        folder = f"{command[4]}/{(server.file(SYSTEM_FILE) or '').strip()}"
+        storage, (machine, folder) = server.storage, found_at
         while True:
-            found = server.machine.files.find(f"{folder}/{segment_name(storage.timeline, storage.end // SEGMENT)}")
+            found = machine.files.find(f"{folder}/{segment_name(storage.timeline, storage.end // SEGMENT)}")
             segment = getattr(found, "payload", None)
-            if not isinstance(segment, ArchivedSegment) or segment.first > len(storage.wal):
+            if not isinstance(segment, ArchivedSegment):
+                if not self._take_streamed(server, machine, folder):
+                    return
+                continue
+            if segment.first > len(storage.wal):
                 return
             new = segment.records[len(storage.wal) - segment.first :]
             if not new:
                 return
             storage.receive(list(new))
+
+    def _take_streamed(self, server: SimServer, machine: SimMachine, folder: str) -> bool:
+        """What was streamed of the segment that comes next; of one that is not whole only on the newest timeline."""
+        storage, place = server.storage, machine.files.find(f"{folder}/{STREAMED}")
+        if not isinstance(place, SimFolder):
+            return False
+        name = segment_name(storage.timeline, storage.end // SEGMENT)
+        newer = any(each.endswith(".history") and int(each[:8], 16) > storage.timeline for each in place.entries)
+        there = dict(pieces(place))
+        archived = getattr(machine.files.find(f"{folder}/{name}"), "payload", None)
+        piece = (
+            archived
+            if isinstance(archived, Piece)
+            else there.get(name) or (None if newer else there.get(f"{name}.partial"))
+        )
+        # It is the same segment from its beginning on, or of another history.
+        here = [record for record in storage.wal if piece and piece.number * SEGMENT < record.lsn]
+        if piece is None or any(one is not other for one, other in zip(here, piece.records, strict=False)):
+            return False
+        new = piece.records[len(here) :]
+        storage.receive(new)
+        return bool(new)
 
     # --- the archiver
 
@@ -290,29 +325,63 @@ class SimNetwork:
             storage.archived_to += 1
 
     def _archive_one(self, server: SimServer, name: str) -> bool:
-        command = shlex.split(server.value("archive_command"))
-        if len(command) < 5 or server.file(ARCHIVE_SCRIPT) is None:
+        script = ARCHIVE_SCRIPT if self.archive_over_ssh is None else PUSH_SCRIPT
+        found_at = self._archive_of(server, server.value("archive_command"), script)
+        if found_at is None:
             server.log("LOG:  archive command failed")
             return False
-        path = f"{command[4]}/{(server.file(SYSTEM_FILE) or '').strip()}/{name}"
-        content = _segment(server.storage)
+        machine, folder = found_at
+        path, content = f"{folder}/{name}", _segment(server.storage)
         try:
-            there = server.machine.files.find(path)
+            there = machine.files.find(path)
             if there is not None:
-                return getattr(there, "payload", None) == content
-            server.machine.files.write(path, b"", weight=SEGMENT).payload = content
+                return tuple(getattr(getattr(there, "payload", None), "records", ())) == content.records
+            machine.files.write(path, b"", weight=SEGMENT).payload = content
         except OSError as error:
             server.log(f"LOG:  archive command failed: {error.strerror}")
             return False
+        self._delivered(machine, folder)
         return True
+
+    def _archive_of(self, server: SimServer, command: str, script: str) -> tuple[SimMachine, str] | None:
+        """The machine and the cluster's folder there, None where the command does not get there."""
+        words = shlex.split(command)
+        if script not in words or server.file(script) is None:
+            return None
+        system = (server.file(SYSTEM_FILE) or "").strip()
+        if self.archive_over_ssh is None:
+            return server.machine, f"{words[4]}/{system}"
+        machine, directory = self.archive_over_ssh
+        return (machine, f"{directory}/{system}") if self.reaches(server.machine.url, machine.url) else None
+
+    def _delivered(self, machine: SimMachine, folder: str) -> None:
+        """Whole segments that were also streamed go from there, but for the newest; and the receiver is woken."""
+        if not wants(machine, folder):
+            return
+        place = streamed(machine, folder)
+        for name in sorted(place.entries)[:-1]:
+            if machine.files.find(f"{folder}/{name}") is not None:
+                del place.entries[name]
+        self.start_receiver(machine, folder)
+
+    # --- the receiver of the archive's stream
+
+    def receiver_of(self, machine: SimMachine, folder: str) -> SimReceiver | None:
+        return next((each for each in self.receivers if each.machine is machine and each.folder == folder), None)
+
+    def start_receiver(self, machine: SimMachine, folder: str) -> None:
+        """receiver/run, which starts only where it is wanted and no other one runs."""
+        if wants(machine, folder) and self.receiver_of(machine, folder) is None:
+            self.receivers.append(SimReceiver(self, machine, folder))
 
     # --- synchronous commit
 
-    def senders(self, server: SimServer) -> list[tuple[SimServer, str, str]]:
-        """Who streams from a server: the standby, its application_name and sync_state."""
+    def senders(self, server: SimServer) -> list[tuple[SimServer | SimReceiver, str, str]]:
+        """Who streams from a server: the standby or the receiver, its application_name and sync_state."""
+        belows: list[SimServer | SimReceiver] = [*server.downstreams, *server.receivers]
         found = [
             (below, parse_conninfo(below.source("primary_conninfo")).get("application_name", "walreceiver"))
-            for below in server.downstreams
+            for below in belows
         ]
         match = None if server.in_recovery else _SYNC_NAMES.fullmatch(server.value("synchronous_standby_names"))
         if match is None:

@@ -6,16 +6,19 @@ import posixpath
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
+from pgtandem.apply.wal_ways import HANG_UP
 from pgtandem.observe.hosts import WHAT_A_HOST_IS
-from pgtandem.observe.wal_ways import WHOSE_HOME
+from pgtandem.observe.wal_ways import HELLO, WHOSE_HOME
 from pgtandem.ports.host import Completed
 from pgtandem.postgres import scram
 from pgtandem.postgres.conninfo import parse_conninfo
 from pgtandem.postgres.versions import STANDBY_FLOOR, initdb_takes_verifier
+from pgtandem.postgres.wal_serve import MARK
 from pgtandem.testing.configuration import default_settings, password_for
 from pgtandem.testing.files import SimFile, SimFolder
 from pgtandem.testing.network import SimMachine, SimNetwork
 from pgtandem.testing.probe import Call, Moment, Probe
+from pgtandem.testing.receiving import RECEIVING
 from pgtandem.testing.servers import SimServer
 from pgtandem.testing.storage import CONTROL_FILE, SimRole, Storage, control_text
 from pgtandem.testing.wal_files import wal_files
@@ -279,11 +282,34 @@ async def _sh(running: Running) -> Completed:
     if script == WHAT_A_HOST_IS:
         return _what_a_host_is(running)
     if script == WHOSE_HOME:
-        return Completed(0, b"postgres\n/home/postgres\n/home/postgres/.ssh/authorized_keys\n")
+        key = f"ssh-ed25519 AAAA{running.machine.url.encode().hex()}"
+        return Completed(0, f"postgres\n/home/postgres\n/home/postgres/.ssh/authorized_keys\n{key}\n".encode())
+    if script == HELLO:
+        return _hello(running)
+    if script == HANG_UP:
+        return Completed(0)
+    if script in RECEIVING:
+        return RECEIVING[script](running.network, running.machine, *running.argv[4:])
     found = running.machine.files.find(running.argv[5]) if len(running.argv) > 5 else None
     if not isinstance(found, SimFile) or not isinstance(found.payload, Program):
         return Completed(127, b"", b"sh: 1: not found\n")
     return await PROGRAMS[found.payload.name](replace(running, program=found.payload, argv=running.argv[5:]))
+
+
+def _hello(running: Running) -> Completed:
+    """What serve-wal on the archive's host answers, over ssh."""
+    network, archive = running.network, running.network.archive_over_ssh
+    if archive is None or not network.reaches(running.machine.url, archive[0].url):
+        return Completed(255, b"", b"ssh: connect to host: Connection timed out\n")
+    return Completed(0, f"{MARK}\nget put\n".encode())
+
+
+async def _ssh_keygen(running: Running) -> Completed:
+    path = running.option("-f")
+    running.machine.files.write(path, b"secret")
+    public = f"ssh-ed25519 AAAA{path.encode().hex()}{running.network.new_pid()}\n"
+    running.machine.files.write(f"{path}.pub", public.encode())
+    return Completed(0)
 
 
 def _what_a_host_is(running: Running) -> Completed:
@@ -332,11 +358,12 @@ PROGRAMS: Mapping[str, Callable[[Running], Awaitable[Completed]]] = {
     "rmdir": _rmdir,
     "du": _du,
     "id": _id,
+    "ssh-keygen": _ssh_keygen,
     "echo": _echo,
 }
 
 
 def install(machine: SimMachine, folder: str, major: int) -> None:
     """Puts the programs of a major version into a folder."""
-    for name in ("postgres", "initdb", "pg_controldata", "pg_ctl", "pg_basebackup", "pg_rewind"):
+    for name in ("postgres", "initdb", "pg_controldata", "pg_ctl", "pg_basebackup", "pg_rewind", "pg_receivewal"):
         machine.files.root.put(f"{folder}/{name}".lstrip("/"), SimFile(mode=0o755, payload=Program(name, major)))

@@ -15,6 +15,7 @@ from pgtandem.testing.storage import CONTROL_FILE, SEGMENT, Storage
 
 if TYPE_CHECKING:
     from pgtandem.testing.network import SimMachine, SimNetwork
+    from pgtandem.testing.receiver import SimReceiver
 
 START_SECONDS = 0.2
 STOP_SECONDS = 0.1
@@ -312,6 +313,8 @@ class SimServer:
             storage.state = "shut down"
         for below in self.downstreams:
             self.network.flow(below)
+        for receiver in self.receivers:
+            receiver.go_on()
         self.recycle()
         self.folder.entries.pop("postmaster.pid", None)
         self._end()
@@ -323,11 +326,18 @@ class SimServer:
     def _end(self) -> None:
         for below in self.downstreams:
             below.hang_up()
+        for receiver in self.receivers:
+            receiver.hang_up()
         self.hang_up()
         for slot in self.storage.slots.values():
             slot.holder = None
         self.phase = Phase.ENDED
         self.network.servers.remove(self)
+
+    @property
+    def receivers(self) -> "list[SimReceiver]":
+        """Those of an archive's stream that get WAL from here."""
+        return [receiver for receiver in self.network.receivers if receiver.upstream is self]
 
     @property
     def downstreams(self) -> "list[SimServer]":

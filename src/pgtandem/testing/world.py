@@ -4,6 +4,7 @@ from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
 
 from pgtandem.ports import World
+from pgtandem.postgres.stream_scripts import WANTED
 from pgtandem.testing.certificates import SimCertificates
 from pgtandem.testing.clock import SimClock
 from pgtandem.testing.database import SimDatabase
@@ -115,6 +116,23 @@ class SimWorld:
         if server is not None:
             server.kill()
 
+    def kill_receivers(self) -> None:
+        """kill -9 of every receiver of an archive's stream, with what would start it again within a second."""
+        for receiver in list(self.network.receivers):
+            receiver.kill()
+
+    def freeze_receivers(self, frozen: bool = True) -> None:
+        for receiver in self.network.receivers:
+            receiver.frozen = frozen
+
+    def start_receivers(self) -> None:
+        """What systemd or cron does: every receiver that is wanted runs."""
+        for machine in self.network.machines:
+            for path, _ in machine.files.root.files():
+                folder, _, name = path.rpartition("/")
+                if name == WANTED:
+                    self.network.start_receiver(machine, f"/{folder.rpartition('/')[0]}")
+
     def freeze_server(self, path: str, frozen: bool = True) -> None:
         """SIGSTOP (or SIGCONT): it holds its port and answers nobody."""
         server = self.server(path)
@@ -134,6 +152,7 @@ class SimWorld:
         """Every server is gone at once, and with them what was never made durable."""
         for server in self.servers:
             server.kill()
+        self.kill_receivers()
         for machine in self.network.machines:
             machine.files.lose_power()
 

@@ -23,7 +23,7 @@ from support.writer import Writer
 #: Before 12 a standby has a recovery.conf, before 15 a backup is started by another function.
 EVERY_TIME = (11, 18)
 _BACKUPS = f"pg_stat_activity WHERE application_name = '{BACKUP_SESSION}'"
-_KERNEL = re.compile(r"(\d+) files by the kernel on local; each has its size")
+KERNEL = re.compile(r"(\d+) files by the kernel on local; each has its size")
 
 
 def _installation(major: int) -> Installation:
@@ -113,7 +113,7 @@ def test_standby_copied_while_everything_changes_has_every_row_and_sound_pages(o
         with Writer(cluster) as writer, churn(cluster):
             said = cluster.ok("apply", "--yes").out
             writer.goes_on()
-        assert _KERNEL.search(said), said
+        assert KERNEL.search(said), said
         cluster.converged()
         writer.everything_is_on("db2")
         assert cluster.sql("db2", "SELECT count(*) FROM big") == 20_000

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pgtandem.apply.context import Context
 from pgtandem.apply.copies import failed
 from pgtandem.apply.differences import (
+    LEAST_BYTES,
     NotByDifference,
     differences,
     fetch,
@@ -25,10 +26,14 @@ from pgtandem.apply.file_copies import CopyFailed, Pace, Way, copy_files, list_f
 from pgtandem.apply.kernel_copies import NotByKernel, require_kept_wal, write_label
 from pgtandem.apply.rewinding import rewind_source
 from pgtandem.errors import PgtandemError
-from pgtandem.model.plan import Step
+from pgtandem.model.plan import Step, StepKind
 from pgtandem.ports import Host
 from pgtandem.postgres.base_backup import Tree, file_sizes, tree_of
 from pgtandem.postgres.block_programs import Block
+
+#: A copy that was cut goes on from this size on, however little that is of it: a connection that is cut again and again
+#: must get to the end some day.
+_LEAST_OF_A_HALF = 1024 * 1024
 
 
 async def copy_by_difference(context: Context, step: Step, staging: str, candidates: Sequence[str]) -> str:
@@ -54,6 +59,10 @@ async def copy_by_difference(context: Context, step: Step, staging: str, candida
         old, kept = await _most_of(here, candidates, tree)
         way = Way(here, old, staging, tree.umask)
         blocks = await _copy_and_compare(context, step, way, tree, kept, key)
+        for half in candidates:
+            # Each cut leaves one, and the next has all that it had: there are never more than two.
+            if half != old:
+                await here.remove_tree(half)
         await _make(context, step, way, tree, blocks)
         end = await session.stop_backup()
         await write_label(way, end)
@@ -84,7 +93,8 @@ async def _copy_and_compare(
 ) -> list[Block]:
     """Copies the old files while both hosts read theirs; returns what has to be sent. While the processors compare, the
     disk writes. Where too much differs the copy is waited for all the same, and removed: nobody writes there then."""
-    refuse_small(tree, kept)
+    goes_on = step.kind is StepKind.BASE_BACKUP
+    refuse_small(tree, kept, _LEAST_OF_A_HALF if goes_on else LEAST_BYTES)
     compared = asyncio.create_task(differences(context, step, way.source, tree, kept, key))
     try:
         if context.topology.replication.copy_bytes_per_second is not None:
@@ -97,6 +107,8 @@ async def _copy_and_compare(
     finally:
         compared.cancel()
         await asyncio.wait({compared})
+    if goes_on:
+        return blocks
     try:
         refuse_much(tree, blocks)
     except NotByDifference:

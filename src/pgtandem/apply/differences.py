@@ -29,7 +29,7 @@ SECONDS = 24 * 3600.0
 #: More than this part of it changed: then all of it is sent, which takes less for each byte.
 _MOST_CHANGED = 0.5
 #: Reading both sides pays from this size on.
-_LEAST_BYTES = 64 * 1024 * 1024
+LEAST_BYTES = 64 * 1024 * 1024
 CONTROL_BLOCK = Block(CONTROL_FILE, 0, 8192)
 _ATTEMPTS = 5
 #: So many programs read on each side.
@@ -74,9 +74,9 @@ async def _tools_of(host: Host) -> bool:
     return python.text.strip() == "keyed"
 
 
-def refuse_small(tree: Tree, kept: Mapping[str, int]) -> None:
+def refuse_small(tree: Tree, kept: Mapping[str, int], least: int = LEAST_BYTES) -> None:
     """Where comparing does not pay, or paths cannot be asked for by SQL."""
-    if sum(kept.values()) < _LEAST_BYTES or tree.elsewhere or not all(map(_is_utf8, tree.files)):
+    if sum(kept.values()) < least or tree.elsewhere or not all(map(_is_utf8, tree.files)):
         raise NotByDifference("")
 
 

@@ -17,7 +17,7 @@ from pgtandem.cli.show_bench import bench_lines
 from pgtandem.cli.show_error import error_lines
 from pgtandem.cli.show_findings import explained, finding_lines
 from pgtandem.cli.show_history import history_lines
-from pgtandem.cli.show_intervals import interval_lines
+from pgtandem.cli.show_intervals import interval_lines, point_lines
 from pgtandem.cli.show_plan import plan_lines
 from pgtandem.cli.show_status import status_lines
 from pgtandem.cli.show_whatif import whatif_lines
@@ -99,6 +99,7 @@ VIEWS = {
     "backups": lambda paint, columns: backup_lines(values.PAIR, values.BACKUPS, _NOW, paint, columns),
     "backups-none": lambda paint, columns: backup_lines(values.PAIR, Backups(), _NOW, paint, columns),
     "restorable": lambda paint, columns: interval_lines("shop", values.INTERVALS, paint, columns),
+    "restore-points": lambda paint, columns: point_lines(values.POINTS, paint),
     "error": lambda paint, columns: error_lines(_REFUSED, None, paint, columns),
     "doctor-over-sql": lambda paint, columns: finding_lines(_OVER_SQL, diagnose(_OVER_SQL), paint, columns),
     "doctor-explain-all": lambda paint, columns: explained(list(RULES.values()), paint, columns),

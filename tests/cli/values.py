@@ -22,7 +22,7 @@ from pgtandem.model.observed import (
     PostmasterState,
 )
 from pgtandem.model.pooling import ObservedPgbouncer, PgbouncerConsole, PooledDatabase
-from pgtandem.model.restore import Interval
+from pgtandem.model.restore import Interval, Point, Searched
 from pgtandem.model.server import Archiver, ReplayHold, Sender, Server, Setting, Slot
 from pgtandem.model.topology import LOCAL, Archive, Method, Node, Pgbouncer, Replication, Synchronous, Topology
 from pgtandem.observe.promotions import Promotion, Promotions
@@ -351,6 +351,12 @@ BACKUPS = Backups(
 INTERVALS = (
     Interval(Timeline(1), BACKUPS.found[0], Lsn(0x4037488), Lsn(0x6000000), _NIGHT, None, SEGMENT, True),
     Interval(Timeline(2), BACKUPS.found[0], Lsn(0x6000000), Lsn(0x8000000), None, _NIGHT + 60, SEGMENT),
+)
+
+POINTS = Searched(
+    (Point("before upgrade", Lsn(0x4037500), _NIGHT + 10), Point("every day", Lsn(0x6000100))),
+    Lsn(0x4000028),
+    Lsn(0x8000000),
 )
 
 

@@ -44,7 +44,7 @@ SHAPES = {
     "history --json": history_json("shop", values.PAST, values.PROMOTIONS, values.PAST),
     "archive --json": archive_json(values.PAIR, values.ARCHIVE),
     "backup list --json": backups_json(values.PAIR, values.BACKUPS, values.BACKUPS.found[-1].ended + 60),
-    "restore --json": restorable_json(values.PAIR, values.INTERVALS),
+    "restore --json": restorable_json(values.PAIR, values.INTERVALS, values.POINTS),
     "bench --json": bench_json("shop", "db1", values.BENCH_WISHES, values.BENCH_ASYNCHRONOUS, Durability.ON),
     "uri --json": uri_json(values.PAIR, "postgresql://postgres@127.0.0.1:5432/postgres"),
     "Errors": error_json(
@@ -61,6 +61,7 @@ _TYPES = {
     "object": dict,
     "object or null": dict | None,
     "list": list,
+    "list or null": list | None,
     "list of texts": list,
 }
 

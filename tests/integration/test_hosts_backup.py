@@ -55,10 +55,12 @@ def test_it_goes_to_the_archives_host_by_the_nodes_key_and_comes_back_from_there
         there = hosts.srv(archive_host.host_of(node)) / str(beside.parent).removeprefix("/srv/")
         assert not [path.name for path in there.iterdir() if "pgtandem-backup" in path.name]
     archive_host.write_row("two")
+    archive_host.psql("db1", "SELECT pg_create_restore_point('after two')")
     archive_host.psql("db1", "SELECT pg_switch_wal()")
     archive_host.wait_for("db1", "SELECT last_archived_time > now() - interval '1 min' FROM pg_stat_archiver")
     done = archive_host.ok("drill", "--query", "SELECT count(*) FROM note", "--yes")
     assert "the query says" in done.out
+    assert "after two" in archive_host.ok("restore", "--names").out
     archive_host.converged()
 
 

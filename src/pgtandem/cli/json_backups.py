@@ -6,7 +6,7 @@ from typing import Any
 
 from pgtandem.cli.json_views import VERSION
 from pgtandem.model.backup import Backup, Backups
-from pgtandem.model.restore import Interval
+from pgtandem.model.restore import Interval, Searched
 from pgtandem.model.topology import Topology
 
 
@@ -43,7 +43,7 @@ def _backup(backup: Backup, now: float) -> dict[str, Any]:
     }
 
 
-def restorable_json(topology: Topology, found: Sequence[Interval]) -> dict[str, Any]:
+def restorable_json(topology: Topology, found: Sequence[Interval], searched: Searched | None) -> dict[str, Any]:
     return {
         "version": VERSION,
         "cluster": topology.cluster,
@@ -59,6 +59,16 @@ def restorable_json(topology: Topology, found: Sequence[Interval]) -> dict[str, 
                 "hole": each.hole,
             }
             for each in found
+        ],
+        "restore_points": None
+        if searched is None
+        else [
+            {
+                "name": point.name,
+                "lsn": str(point.lsn),
+                "time": None if point.time is None else _time(point.time),
+            }
+            for point in searched.points
         ],
     }
 

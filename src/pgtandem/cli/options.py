@@ -82,6 +82,7 @@ def _restore(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--to", metavar="TARGET", help="latest, a time, an LSN, xid:NUMBER, or name:RESTORE-POINT; without it: a list"
     )
+    sub.add_argument("--names", action="store_true", help="without --to: reads the WAL for named restore points too")
     where = sub.add_mutually_exclusive_group()
     where.add_argument("--into", metavar="DIR", help="the folder (by default beside the data of the node it is like)")
     where.add_argument(

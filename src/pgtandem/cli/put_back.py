@@ -47,8 +47,8 @@ async def _all(topology: Topology, world: World, target: Target, options: argpar
     async def said_no(question: Question, about: Topology, gives: GivesWay = GivesWay.NEVER) -> bool:
         return (await change(about, world, question, yes=options.yes, command="restore", gives=gives)).declined
 
-    await _as_before(topology, world, target, options)
-    order = await make_order(topology, world, target, options)
+    begun = await _as_before(topology, world, target, options)
+    order = await make_order(topology, world, target, options, begun_elsewhere=begun)
     node = topology.node(order.like)
     spaces = [path for _, path in order.chain[0].tablespaces]
     await refuse_mounts(world.host(node.host), [*spaces, *([node.wal_directory] if node.wal_directory else [])])
@@ -69,9 +69,10 @@ async def _all(topology: Topology, world: World, target: Target, options: argpar
     return aside
 
 
-async def _as_before(topology: Topology, world: World, target: Target, options: argparse.Namespace) -> None:
-    """A run that was cut off has chosen a timeline and a backup; by now there may be newer ones."""
-    node = topology.node(options.like)
+async def _as_before(topology: Topology, world: World, target: Target, options: argparse.Namespace) -> bool:
+    """A run that was cut off has chosen a timeline and a backup; by now there may be newer ones. Whether there was
+    such a run."""
+    node, begun = topology.node(options.like), False
     host, parent = world.host(node.host), posixpath.dirname(node.data_directory)
     for name in await host.list_directory(parent) or ():
         if name.startswith(posixpath.basename(node.data_directory)) and not name.endswith(".log"):
@@ -82,6 +83,8 @@ async def _as_before(topology: Topology, world: World, target: Target, options: 
             if here == (target.kind.value, target.text, None) and isinstance(backups, list):
                 options.backup = str(backups[-1])
                 options.timeline = timeline if isinstance(timeline, int) else options.timeline
+                begun = True
+    return begun
 
 
 async def _aside(topology: Topology, world: World, order: RestoreOrder) -> str:

@@ -76,9 +76,9 @@ async def order_restore(
 
 
 async def begun_before(world: World, order: RestoreOrder) -> tuple[Timeline, str] | None:
-    """Timeline and last backup of a restore to the same target that an earlier run began in the same folder, where they
-    are others: the same command goes on with it. One to the end of the archive that came to its own end is over, unless
-    it is to be promoted: the archive has gone on since."""
+    """Timeline and last backup of a restore to the same target that an earlier run began in the same folder, None where
+    there was none: the same command goes on with it. One to the end of the archive that came to its own end is over,
+    unless it is to be promoted: the archive has gone on since."""
     host = world.host(order.host)
 
     async def text(name: str) -> str | None:
@@ -89,8 +89,6 @@ async def begun_before(world: World, order: RestoreOrder) -> tuple[Timeline, str
     value = recorded(note) or {}
     timeline, backups = value.get("timeline"), value.get("backups")
     if not same_target(note, order) or not isinstance(timeline, int) or not isinstance(backups, list) or not backups:
-        return None
-    if (timeline, backups[-1]) == (order.timeline, order.backup.label):
         return None
     if order.target.kind is TargetKind.LATEST and not order.promote:
         settings = parse_settings(await text(SETTINGS_FILE) or "")

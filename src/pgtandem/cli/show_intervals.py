@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pgtandem.cli.moments import moment_in_words
 from pgtandem.cli.terminal import Paint
-from pgtandem.model.restore import Interval
+from pgtandem.model.restore import Interval, Searched
 
 _NUMBER = re.compile(r"\{(\d+\.?\d*)\}")
 
@@ -34,6 +34,16 @@ def interval_lines(cluster: str, found: Sequence[Interval], paint: Paint, column
                 lines += [paint.red(line) for line in _wrapped(what, columns)]
     last = "Times are this machine's; the last transactions of each stretch may be a little older."
     return [*lines, *textwrap.wrap(last, columns)]
+
+
+def point_lines(searched: Searched, paint: Paint) -> list[str]:
+    """The restore points on the newest timeline, oldest first."""
+    if not searched.points:
+        lines = [paint.bold(f"no restore point from {searched.begin} to {searched.end}")]
+    else:
+        lines = [paint.bold(f"restore points from {searched.begin} to {searched.end}")]
+    lines += [f"  {_moment(point.time)}   {point.lsn}   {point.name}" for point in searched.points]
+    return [*lines, paint.red(f"  not all of it could be read: {searched.trouble}")] if searched.trouble else lines
 
 
 def with_moments(text: str) -> str:

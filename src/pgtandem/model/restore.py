@@ -26,7 +26,8 @@ class TargetKind(Enum):
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where to stop: at the end of the archive, after the last commit before a moment (seconds since 1970), at a
-    position, after a transaction, at a named restore point. `text` is it as it is shown and told to PostgreSQL."""
+    position, after a transaction, at a named restore point. `text` is it as it is shown and told to PostgreSQL. `lsn`
+    is where it is, as far as that is known."""
 
     kind: TargetKind
     text: str
@@ -41,6 +42,27 @@ class Target:
             TargetKind.XID: f"transaction {self.text}",
             TargetKind.NAME: f'restore point "{self.text}"',
         }[self.kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A place in WAL that recovery can stop at: of a named restore point, or of the end of a transaction ("COMMIT" or
+    "ABORT" is its name). `time` is in seconds since 1970, None where that is not known."""
+
+    name: str
+    lsn: Lsn
+    time: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """What was found in WAL from one position to another, in order; `trouble` is why not all of it was read, "" where
+    it was: then nothing follows from what is not among them."""
+
+    points: tuple[Point, ...]
+    begin: Lsn
+    end: Lsn
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,13 +75,13 @@ def latest_timeline(found: tuple[Interval, ...]) -> Timeline:
 def choose(
     found: tuple[Interval, ...], target: Target, timeline: Timeline | None, label: str | None = None
 ) -> Interval:
-    """The newest backup from which the target can be reached; for a transaction or a name, whose place nobody knows,
-    the oldest one. Raises PgtandemError PT-3054 with what would be possible instead."""
+    """The newest backup from which the target can be reached; for a transaction or a name whose place is not known (it
+    has no `lsn`), the oldest one. Raises PgtandemError PT-3054 with what would be possible instead."""
     wished = timeline or latest_timeline(found)
     on_it = [each for each in found if each.timeline == wished and label in (None, each.backup.label)]
     if not on_it:
         raise _refusal(target, f"no backup leads to timeline {wished}", found)
-    if target.kind in (TargetKind.XID, TargetKind.NAME):
+    if target.kind in (TargetKind.XID, TargetKind.NAME) and target.lsn is None:
         furthest = max(each.end for each in on_it)
         return next(each for each in on_it if each.end == furthest)
     if target.kind is TargetKind.LATEST:

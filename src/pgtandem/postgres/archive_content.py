@@ -227,6 +227,25 @@ def reach(wal: ArchivedWal, start_timeline: Timeline, start: Lsn, to: Timeline) 
         number = _after(content.timeline(path[newest].timeline).runs, number, following)
 
 
+def segments_on_the_way(
+    wal: ArchivedWal, start_timeline: Timeline, start: Lsn, to: Timeline, end: Lsn
+) -> tuple[str, ...]:
+    """The names of the segments that recovery from `start` on one timeline reads to get to `end` on another, as far as
+    they are there (see `reach`)."""
+    size = wal.content.segment_bytes
+    path = (*wal.histories.get(to, ()), TimelineSwitch(to, Lsn((1 << 64) - 1)))
+    begins = next((at for at, part in enumerate(path) if part.timeline == start_timeline), 0)
+    path = path[begins:]
+    lefts = [segment_of(part.at, size) for part in path]
+    firsts = [0, *lefts[:-1]]
+    names = []
+    for number in range(segment_of(start, size), (end.position - 1) // size + 1):
+        parts = [at for at in range(len(path)) if firsts[at] <= number <= lefts[at]]
+        there = [at for at in parts if _has(wal.content.timeline(path[at].timeline).runs, number)]
+        names.append(segment_name(path[max(there or parts)].timeline, number, size))
+    return tuple(names)
+
+
 def _tail(content: ArchiveContent, timeline: Timeline, number: int) -> Lsn | None:
     tail = content.tail
     return tail.end if tail is not None and (tail.timeline, tail.number) == (timeline, number) else None

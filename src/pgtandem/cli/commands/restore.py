@@ -16,13 +16,15 @@ from pgtandem.cli.invocation import spelled
 from pgtandem.cli.json_backups import restorable_json
 from pgtandem.cli.named import named_backup, named_node
 from pgtandem.cli.restore_order import begun_before, order_restore
-from pgtandem.cli.show_intervals import interval_lines, with_moments
+from pgtandem.cli.searching import find_target, search
+from pgtandem.cli.show_intervals import interval_lines, point_lines, with_moments
 from pgtandem.cli.targets import read_target, target_in_words
 from pgtandem.cli.terminal import Paint, width
 from pgtandem.cli.workbench import in_world, read_topology, topology_path
 from pgtandem.errors import PgtandemError
+from pgtandem.model.facts import ABSENT, Fact, Known, Unknown
 from pgtandem.model.lsn import Timeline
-from pgtandem.model.restore import RESTORED, RestoreOrder, Target
+from pgtandem.model.restore import RESTORED, Interval, RestoreOrder, Searched, Target, TargetKind
 from pgtandem.model.topology import Topology
 from pgtandem.observe.cluster import Observer
 from pgtandem.observe.restorable import Restorable, observe_restorable
@@ -38,6 +40,8 @@ def run(options: argparse.Namespace) -> int:
     if options.to is None:
         _check_shown(options)
         return _show(path, topology, options)
+    if options.names:
+        raise PgtandemError("PT-1006", "--names shows what can be restored, so --to has no use there")
     if options.json:
         raise PgtandemError("PT-1006", "--json shows what can be restored, so --to has no use there")
     target = read_target(options.to, time.time())
@@ -75,20 +79,24 @@ def _check_shown(options: argparse.Namespace) -> None:
             )
 
 
-async def make_order(topology: Topology, world: World, target: Target, options: argparse.Namespace) -> RestoreOrder:
+async def make_order(
+    topology: Topology, world: World, target: Target, options: argparse.Namespace, *, begun_elsewhere: bool = False
+) -> RestoreOrder:
+    """The whole order for what was asked for. A name or a transaction is looked for in WAL first, unless a restore to
+    it was begun already (`begun_elsewhere`: in another folder than the order says)."""
     restorable = await observe_restorable(topology, world)
     if options.backup:
         named_backup(restorable.backups, options.backup)
     observed = await Observer(topology, world).cluster()
 
-    async def order(timeline: Timeline | None, backup: str | None) -> RestoreOrder:
+    async def order(target: Target, timeline: Timeline | None, backup: str | None) -> tuple[Interval, RestoreOrder]:
         try:
             interval = choose(restorable.intervals, target, timeline, backup)
         except PgtandemError as refusal:
             refusal.what = refusal.what.replace(str(target), target_in_words(target))
             refusal.why = with_moments(refusal.why)
             raise
-        return await order_restore(
+        return interval, await order_restore(
             topology,
             world,
             observed,
@@ -102,26 +110,46 @@ async def make_order(topology: Topology, world: World, target: Target, options: 
             replaces=options.node is not None,
         )
 
-    found = await order(options.timeline, options.backup)
-    if options.timeline is None and options.backup is None and (begun := await begun_before(world, found)):
+    interval, found = await order(target, options.timeline, options.backup)
+    begun = await begun_before(world, found)
+    if begun and options.timeline is None and options.backup is None:
         # By now there may be a newer backup, or a newer timeline.
         with contextlib.suppress(PgtandemError):
-            return await order(*begun)
-    return found
+            return (await order(target, *begun))[1]
+    if begun or begun_elsewhere or target.kind not in (TargetKind.NAME, TargetKind.XID):
+        return found
+    placed = await find_target(topology, world, observed, restorable, interval, found)
+    if placed.lsn is None:
+        return found
+    # The choice is another one now: the newest backup before it.
+    return (await order(placed, options.timeline, options.backup))[1]
 
 
 def _show(path: str, topology: Topology, options: argparse.Namespace) -> int:
-    async def work(world: World) -> Restorable:
-        return await observe_restorable(topology, world)
+    async def work(world: World) -> tuple[Restorable, Fact[Searched]]:
+        restorable = await observe_restorable(topology, world)
+        if not options.names or not restorable.intervals:
+            return restorable, ABSENT
+        observed = await Observer(topology, world).cluster()
+        nothing = Target(TargetKind.NAME, "")
+        interval = choose(restorable.intervals, nothing, None)
+        order = await order_restore(topology, world, observed, restorable, interval, nothing)
+        what = "restore points"
+        return restorable, await search(topology, world, observed, restorable, interval, order, what, data=options.json)
 
-    restorable = in_world(path, topology, work, options)
+    restorable, found = in_world(path, topology, work, options)
+    points = found.value if isinstance(found, Known) else None
     if options.json:
-        print(json.dumps(restorable_json(topology, restorable.intervals), indent=2))
+        print(json.dumps(restorable_json(topology, restorable.intervals, points), indent=2))
     else:
-        columns = min(width(sys.stdout), 100)
-        print("\n".join(interval_lines(topology.cluster, restorable.intervals, Paint(sys.stdout), columns)))
+        paint, columns = Paint(sys.stdout), min(width(sys.stdout), 100)
+        print("\n".join(interval_lines(topology.cluster, restorable.intervals, paint, columns)))
+        if points is not None:
+            print("\n".join(point_lines(points, paint)))
         following = 'pgtandem restore --to "TIME"' if restorable.intervals else "pgtandem backup"
         print(spelled(f"next:  {following}", path))
+    if isinstance(found, Unknown):
+        raise PgtandemError("PT-3008", "could not read the restore points from WAL", why=found.sentence)
     return 0 if restorable.intervals else 2
 
 

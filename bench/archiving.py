@@ -78,6 +78,10 @@ class Backlog:
         status = self.data / "pg_wal" / "archive_status"
         for path in [*status.iterdir(), *(self.data / "pg_wal").glob("0000000100000000*")]:
             path.unlink()
+        # The server's own segments are no part of it: who archives ahead would have done them as well.
+        for path in (self.data / "pg_wal").glob("0000000100000001*"):
+            (status / f"{path.name}.done").touch()
+            self._own(status / f"{path.name}.done")
         for number in range(1, segments + 1):
             os.link(self.contents[number % len(self.contents)], self.data / "pg_wal" / f"{1:08X}{0:08X}{number:08X}")
             ready = status / f"{1:08X}{0:08X}{number:08X}.ready"

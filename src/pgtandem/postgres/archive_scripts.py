@@ -40,37 +40,40 @@ trap 'exit 1' HUP INT TERM
     + STORE
     + WORKER
     + r"""
-copy_as() { # copies the file $1, which is the WAL file $2, to parts as it is to be stored, under the name stored
-    stored=$2
-    case $2.$compression in
-    *.history.* | *.backup.*) cp "$1" "$parts/$2" ;;
-    *.zstd) stored=$2.zst && zstd -q --single-thread "-$level" -o "$parts/$stored" "$1" ;;
-    *.lz4) stored=$2.lz4 && lz4 -q "-$level" "$1" "$parts/$stored" ;;
-    *) cp "$1" "$parts/$2" ;;
+name_as() { # sets stored: the name under which the WAL file $1 is stored
+    stored=$1
+    case $1.$compression in
+    *.history.* | *.backup.*) ;;
+    *.zstd) stored=$1.zst ;;
+    *.lz4) stored=$1.lz4 ;;
     esac
 }
-copy_few() { # the same for these files of pg_wal; adds their names to copied
-    if [ "$compression" = none ]; then
-        (cd pg_wal && exec cp "$@" "$parts/") || return
-        copied="$copied $*"
-        return
-    fi
-    for each; do
-        copy_as "pg_wal/$each" "$each" || return
-        copied="$copied $stored"
-    done
+copy_as() { # copies the file $1, which is the WAL file $2, to parts as it is to be stored
+    name_as "$2"
+    case $stored in
+    *.zst) zstd -q --single-thread "-$level" -o "$parts/$stored" "$1" ;;
+    *.lz4) lz4 -q "-$level" "$1" "$parts/$stored" ;;
+    *) cp "$1" "$parts/$stored" ;;
+    esac
 }
-copy() { # these files of pg_wal, durable in parts and summed up in sums_file: some are written out while others come
-    all= pending=
+copy() { # these files of pg_wal, to parts
+    if [ "$compression" = none ]; then
+        cd pg_wal && exec cp "$@" "$parts/"
+        exit
+    fi
+    for each; do copy_as "pg_wal/$each" "$each" || return; done
+}
+write_out() { # begins to make these files durable in parts and to sum them up; sets jobs: whom to wait for
+    all= jobs=
     while [ $# -gt 0 ]; do
-        copied=
-        copy_few "$1" ${2-} ${3-} ${4-} || return
-        (cd "$parts" && exec sync $copied) &
-        pending="$pending $!" all="$all$copied"
+        few=
+        for each in "$1" ${2-} ${3-} ${4-}; do name_as "$each" && few="$few $stored"; done
+        (cd "$parts" && exec sync $few) &
+        jobs="$jobs $!" all=$all$few
         if [ $# -gt 4 ]; then shift 4; else shift $#; fi
     done
-    (cd "$parts" && exec cksum -- $all) >>"$sums_file" || return
-    for each in $pending; do wait "$each" || return; done
+    (cd "$parts" && exec cksum -- $all) >"$sums_file" &
+    jobs="$jobs $!"
 }
 use() { # what the $1st batch is copied to, a file to compare with, and one with the lines of cksum
     parts=$mine.$1.$$ other=$mine.$1-other.$$ sums_file=$mine.$1-sums.$$
@@ -82,6 +85,8 @@ make_parts() { # an empty folder of our own; what killed ones have left goes
         *) [ ! -e "$at" ] || find "$at" -prune -mmin +1440 -exec rm -rf {} + ;;
         esac
     done
+    # Another process may have had our number in this run.
+    [ ! -e "$parts" ] || rm -rf "$parts"
     mkdir -p "$parts"
 }
 single() {
@@ -93,40 +98,67 @@ single() {
     make_parts && copy_as "$path" "$name" && harden && settle && exit 0
     exit 1
 }
-finish() { # the batch before gets its names, and is answered for
-    [ -n "$under_way" ] || return 0
-    if [ -n "$copying" ]; then
-        wait "$copying" || return
-        use "$((number - 1))"
-        # The server's call may have been faster: a file that does not wait any more may be another one already.
-        for each in $copied_new; do waits "$each" || return; done
-        sums=$(cat "$sums_file") && settle || return
-        rm -rf "$parts" "$sums_file"
-    fi
-    for each in $under_way; do mark "$each"; done
-    under_way=
+durable() { # waits until the $1st batch is durable and summed up
+    eval "jobs=\${jobs_$1-} jobs_$1="
+    for each in $jobs; do wait "$each" || return; done
 }
-work() { # while one batch becomes durable and gets its names the next one is copied
-    number=0 under_way=
-    while choose_size 16 && next_batch "$size"; do
-        new= fine= job= number=$((number + 1))
-        use "$number"
+finish() { # the $1st batch gets its names, and is answered for
+    durable "$1" || return
+    eval "files=\${files_$1-} new=\${new_$1-}"
+    unset "files_$1" "new_$1" "jobs_$1"
+    if [ -n "$new" ]; then
+        use "$1"
+        # The server's call may have been faster: a file that does not wait any more may be another one already.
+        for each in $new; do waits "$each" || return; done
+        sums=$(cat "$sums_file") && settle || return
+    fi
+    for each in $files; do mark "$each"; done
+    [ -z "$new" ] || rm -rf "$parts" "$sums_file"
+}
+more() { # sets batch: the next files, which are not under way
+    under_way=
+    for each in 0 1 2; do eval "under_way=\$under_way\${files_$((number - each))-}"; done
+    choose_size 12 && next_batch "$size"
+}
+in_turn() { # one batch is copied, the two before are written out, and the one before those gets its names
+    while more; do
+        files= new=
         for each in $batch; do
             # What the call for it has to tell about ends the work; what comes before it goes on.
             if there "$each"; then again "pg_wal/$each" || break; else new="$new $each"; fi
-            fine="$fine $each"
+            files="$files $each"
         done
+        number=$((number + 1))
+        eval "files_$number=\$files new_$number=\$new"
+        complete=
+        [ "$files" = "$batch" ] && complete=1
         if [ -n "$new" ]; then
+            use "$number"
             make_parts || return
             share copy $new &
-            job=$!
+            copying=$!
         fi
-        finish || return
-        under_way=$fine copied_new=$new copying=$job
-        [ "$fine" = "$batch" ] || break
+        finish $((number - 3)) || return
+        eval "new=\$new_$number"
+        if [ -n "$new" ]; then
+            use "$number"
+            wait "$copying" || { unset "files_$number" "new_$number"; break; }
+            # The older one first: written out together, both would be done at the same time, and the disk at rest then.
+            durable $((number - 2)) || return
+            write_out $new
+            eval "jobs_$number=\$jobs"
+        fi
+        [ -n "$complete" ] || break
     done
-    number=$((number + 1))
-    finish
+    for each in 2 1 0; do finish $((number - each)) || return; done
+}
+work() {
+    number=3
+    in_turn
+    set -- $?
+    # Nobody writes there any more when our folders go.
+    wait
+    return "$1"
 }
 """
     + ANSWER

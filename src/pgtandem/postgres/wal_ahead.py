@@ -48,12 +48,12 @@ is_new() { # not what the server was told: should it ask again, the call for it 
     [ ! -e "$ahead/$1" ] || { [ -s "$ahead/$1" ] && ! marked "$1"; }
 }
 find_ready() { # sets ready: the first that wait, in the server's order; forgets what the server was told
-    ready= gone= count=0
+    ready= gone= count=0 cut=
     for at in pg_wal/archive_status/*.ready; do
         at=${at##*/} at=${at%.ready}
         is_new "$at" && is_wal_file "$at" && [ -f "pg_wal/$at" ] || continue
         ready="$ready $at" count=$((count + 1))
-        [ "$count" -lt 128 ] || break
+        [ "$count" -lt 128 ] || { cut=1; break; }
     done
     for at in "$ahead"/[0-9A-F]*; do
         [ -e "pg_wal/archive_status/${at##*/}.ready" ] || [ ! -e "$at" ] || gone="$gone $at"
@@ -76,12 +76,13 @@ next_batch() { # sets batch: up to $1 files that wait and are not under way; fai
     [ -n "$batch" ]
 }
 most=1
+cut=
 choose_size() { # sets size, up to $1: the first and the last batch are small, for nothing else is done meanwhile
     most=$((most * 2))
     [ "$most" -le "$1" ] || most=$1
     size=$most
     set -- ${ready-}
-    [ $# -le 2 ] || [ $# -ge $((2 * most)) ] || size=$((($# + 1) / 2))
+    [ -n "$cut" ] || [ $# -le 2 ] || [ $# -ge $((2 * most)) ] || size=$((($# + 1) / 2))
 }
 mark() { printf '%s\n' "$to" >"$ahead/$1"; }
 share() { # does "$1 FILES" for these files, in as many processes as there are processors, up to 4

@@ -100,7 +100,9 @@ single() {
 }
 durable() { # waits until the $1st batch is durable and summed up
     eval "jobs=\${jobs_$1-} jobs_$1="
-    for each in $jobs; do wait "$each" || return; done
+    set -- 0
+    for each in $jobs; do wait "$each" || set -- 1; done
+    return "$1"
 }
 finish() { # the $1st batch gets its names, and is answered for
     durable "$1" || return
@@ -153,12 +155,12 @@ in_turn() { # one batch is copied, the two before are written out, and the one b
     for each in 2 1 0; do finish $((number - each)) || return; done
 }
 work() {
-    number=3
-    in_turn
-    set -- $?
-    # Nobody writes there any more when our folders go.
-    wait
-    return "$1"
+    number=3 copying=
+    in_turn && return
+    # What was begun writes into folders that go now.
+    [ -z "$copying" ] || wait "$copying"
+    for each in 2 1 0; do durable $((number - each)); done
+    return 1
 }
 """
     + ANSWER

@@ -29,9 +29,6 @@ from support.wal_link import ARCHIVE, SYSTEM, WalLink
 PROGRAMS = Path("/usr/lib/postgresql/15/bin")
 SEGMENTS = int(os.environ.get("PGTANDEM_BENCH_SEGMENTS", "100"))
 
-#: One scp for each segment is so slow that its pairs have fewer.
-FEW = 20
-
 #: What of streaming, and of replay alone, catching up from the archive is to reach: their time over ours.
 TARGET = 1 / 0.9
 
@@ -201,11 +198,7 @@ def catching_up(pairs: int) -> list[Outcome]:
                       target=TARGET),
             run_pairs("catching up here; replay alone", behind.from_archive_here, behind.by_replay_alone, pairs=pairs,
                       target=TARGET),
+            run_pairs("catching up over SSH; scp each", behind.from_archive_over_ssh, behind.by_scp, pairs=pairs,
+                      target=1 / 4),
         ]  # fmt: skip
-    with _behind(FEW) as behind:
-        outcomes.append(
-            run_pairs(
-                "catching up over SSH; scp each", behind.from_archive_over_ssh, behind.by_scp, pairs=pairs, target=1 / 4
-            )
-        )
     return outcomes

@@ -16,8 +16,8 @@ room() { # waits until less than what may be ahead is there; not for ever: the s
     while mine || return 1; do
         set -- "$1" "$spool"/$any
         [ -e "$2" ] && [ $((($# - 1) * $1)) -ge "$ahead" ] || return 0
-        [ "$polls" -lt 400 ] || return 1
-        sleep 0.05 || sleep 1
+        [ "$polls" -lt 200 ] || return 1
+        sleep 0.1 || sleep 1
         polls=$((polls + 1))
     done
 }
@@ -28,7 +28,7 @@ header() { # sets word, bytes, next, form and sums of the next file that the sou
         read -r word bytes next form sums
     elif find_wal "$expected"; then
         from=$target
-        describe "$expected" || return
+        describe "$expected" recorded || return
         word=$expected bytes=$size sums=${known:--}
     elif [ -x "$folder" ]; then
         word=absent
@@ -46,10 +46,7 @@ content() { # writes out what the file that the header is of holds
     fi
 }
 sound() { # whether what came is what was archived
-    # The server syncs what it takes, and waits for that: here nobody waits.
-    sync "$spool/data.$token" 2>/dev/null &
     set -- $(cksum <"$spool/data.$token")
-    wait "$!"
     came_bytes=$2
     if [ "$form" = none ]; then
         [ "$2" = "$bytes" ] || return
@@ -57,6 +54,12 @@ sound() { # whether what came is what was archived
     fi
     # Of the compressed forms, expanding has checked the content.
     ! is_segment "$word" || { [ "$2" -ge 1048576 ] && [ $(($2 % 1048576)) = 0 ]; }
+}
+write_out() { # these files of the spool. The server syncs what it takes, and replay waits for that: here nobody waits.
+    # What it has taken before is not there any more.
+    [ -z "$syncing" ] || wait "$syncing"
+    (cd "$spool" && exec sync -- "$@") 2>/dev/null &
+    syncing=$! unsynced=
 }
 now() { # sets tick and idle, hundredths of a second: since the machine started, and how long its processors had nothing
     # to do; fails where that is not told
@@ -94,7 +97,7 @@ receive() { # 0: the file came, and perhaps others; 1: it is not there; 2: no an
     receive_files
 }
 receive_files() {
-    expected=$name came=2 came_bytes= slow=0 paced=no
+    expected=$name came=2 came_bytes= slow=0 paced=no unsynced= syncing=
     [ "$host" = . ] || [ -z "$packed" ] || [ -n "$asked" ] || paced=yes
     while header; do
         case $word in
@@ -118,12 +121,14 @@ receive_files() {
         if is_segment "$next"; then expected=$next; : >"$spool/$next.wanted"; else expected=; fi
         mv -f "$spool/data.$token" "$spool/$word" && came=0
         rm -f "$spool/$word.wanted"
+        if [ -n "$unsynced" ]; then write_out "$unsynced" "$word"; else unsynced=$word; fi
         [ "$count" != 1 ] && [ -n "$expected" ] || break
         if [ "$slow.$came" = too.0 ]; then
             echo "$expected" >"$spool/next.$token" && came=4
             break
         fi
     done
+    [ -z "$unsynced" ] || write_out "$unsynced"
     rm -f "$spool/data.$token"
     [ "$came" != 0 ] || [ -z "$expected" ] || ! mine || rm -f "$spool/$expected.wanted"
     return "$came"

@@ -123,17 +123,23 @@ following() { # sets next: the segment after $1, which is stored as $2 in $3 byt
     per=$((4294967296 / $3)) high=$((high * (4294967296 / $3) + low))
     next=$(printf '%.8s%08X%08X' "$1" $((high / per)) $((high % per)))
 }
-describe() { # sets line: what is stored as target of the WAL file $1, its bytes, the next one, its form, its checksums
+describe() { # sets line: what is stored as target of the WAL file $1, its bytes, the next one, its form, its checksums.
+    # Where $2 is "recorded" the bytes are what the one line says: who reads all of it sees whether it is so.
     at=$target
-    size=$(($(wc -c <"$at"))) || return
     case $at in *.zst) form=zstd ;; *.lz4) form=lz4 ;; *) form=none ;; esac
     group_of "$1"
-    known=
+    known= size=
     while read -r sum bytes stored; do
-        [ -z "$stored" ] || known="$known,$sum:$bytes"
+        [ -z "$stored" ] || known="$known,$sum:$bytes" size=$bytes
     done <<END
 $(grep " ${at##*/}\$" "$folder/checksums/$group" 2>/dev/null)
 END
+    case ${2-}$known in
+    recorded,*,*) size= ;;
+    recorded,*) ;;
+    *) size= ;;
+    esac
+    [ -n "$size" ] || size=$(($(wc -c <"$at"))) || return
     following "$1" "$at" "$size"
     line="$1 $size $next $form ${known:--}"
 }

@@ -192,12 +192,17 @@ def test_killed_at_every_line_of_the_journal(pair: RemoteCluster) -> None:
 def test_disk_that_fills_up_leaves_the_old_data_as_it_is(hosts: Hosts) -> None:
     with RemoteCluster(hosts, parameters=_SMALL_WAL) as cluster:
         small = f"{cluster.base}/small"
-        for argv in (["mkdir", "-p", small], ["mount", "-t", "tmpfs", "-o", "size=420m", "tmpfs", small]):
+        for argv in (["mkdir", "-p", small], ["mount", "-t", "tmpfs", "-o", "size=800m", "tmpfs", small]):
             assert hosts.run("h2", argv).returncode == 0
         hosts.run("h2", ["sh", "-c", f"mkdir {small}/in && chown -R postgres {cluster.base}"])
         try:
             cluster.nodes["db2"]["data_directory"] = f"{small}/in/db2"
             fill(cluster)
+            still = "SELECT g AS id, repeat(md5(g::text), 30) AS text FROM generate_series(1, 170000) g"
+            cluster.psql("db1", f"CREATE TABLE still AS {still}")
+            cluster.psql("db1", "VACUUM FREEZE still")
+            cluster.write_row("still")
+            cluster.shows_row("db2", "still")
             leave_behind(cluster)
             cluster.psql("db1", "UPDATE big SET text = 'more' WHERE id % 3 = 0")
             cluster.psql("db1", "CREATE TABLE more AS SELECT g, repeat('x', 1000) FROM generate_series(1, 20000) g")
@@ -206,18 +211,53 @@ def test_disk_that_fills_up_leaves_the_old_data_as_it_is(hosts: Hosts) -> None:
             digest = f"cd {data} && find . -type f | sort | xargs sha256sum | sha256sum"
             before = hosts.run("h2", ["sh", "-c", digest]).stdout
             free = hosts.run("h2", ["sh", "-c", f"df -k --output=avail {small} | tail -1"]).stdout.strip()
-            left = 90 * 1024  # enough for the plan, and not for what differs
+            left = 112 * 1024  # enough for the plan, and not for what differs
             ballast = max(int(free) - left, 0)
             hosts.run("h2", ["sh", "-c", f"head -c {ballast}k /dev/zero > {small}/ballast"])
             done = cluster.run("apply", "--yes")
             assert done.exit_code != 0, done.said
             assert "No space left" in done.err, done.said
+            assert "pg_basebackup" not in done.err, done.said
             assert hosts.run("h2", ["sh", "-c", digest]).stdout == before
             assert hosts.run("h2", ["ls", "-A", f"{small}/in"]).stdout.split() == ["db2", "db2.log"]
             hosts.run("h2", ["rm", f"{small}/ballast"])
             cluster.apply()
             cluster.converged()
             assert cluster.psql("db2", "SELECT count(*) FROM more") == "20000"
+        finally:
+            cluster.run("down", "--yes")
+            hosts.run("h2", ["umount", "-l", small])
+
+
+def test_a_whole_copy_asks_for_its_room_before_it_begins(hosts: Hosts) -> None:
+    """The plan asked for a tenth of it; that more than half has changed shows only when both sides were read."""
+    with RemoteCluster(hosts, parameters=_SMALL_WAL) as cluster:
+        small = f"{cluster.base}/small"
+        for argv in (["mkdir", "-p", small], ["mount", "-t", "tmpfs", "-o", "size=900m", "tmpfs", small]):
+            assert hosts.run("h2", argv).returncode == 0
+        hosts.run("h2", ["sh", "-c", f"mkdir {small}/in && chown -R postgres {cluster.base}"])
+        try:
+            cluster.nodes["db2"]["data_directory"] = f"{small}/in/db2"
+            fill(cluster)
+            leave_behind(cluster)
+            cluster.psql("db1", "UPDATE big SET text = repeat('y', 900)")
+            cluster.psql("db1", "CHECKPOINT")
+            free = hosts.run("h2", ["sh", "-c", f"df -k --output=avail {small} | tail -1"]).stdout.strip()
+            hosts.run("h2", ["sh", "-c", f"head -c {int(free) - 150 * 1024}k /dev/zero > {small}/ballast"])
+            digest = f"cd {small}/in/db2 && find . -type f | sort | xargs sha256sum | sha256sum"
+            before = hosts.run("h2", ["sh", "-c", digest]).stdout
+            done = cluster.run("apply", "--yes")
+            words = " ".join(done.err.split())
+            assert "[PT-3009]" in done.err, done.said
+            assert "too much of it has changed" in words
+            assert "was not touched" in words
+            assert "No space left" not in done.said
+            assert hosts.run("h2", ["sh", "-c", digest]).stdout == before
+            assert hosts.run("h2", ["ls", "-A", f"{small}/in"]).stdout.split() == ["db2", "db2.log"]
+            hosts.run("h2", ["rm", f"{small}/ballast"])
+            said = " ".join(cluster.apply().out.split())
+            assert "(not by what differs: too much of it has changed)" in said, said
+            cluster.converged()
         finally:
             cluster.run("down", "--yes")
             hosts.run("h2", ["umount", "-l", small])

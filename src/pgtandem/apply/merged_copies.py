@@ -37,7 +37,9 @@ from pgtandem.errors import PgtandemError
 from pgtandem.model.lsn import Timeline
 from pgtandem.model.plan import Step
 from pgtandem.model.value import dataclass
+from pgtandem.model.words import size_in_words
 from pgtandem.observe.paths import staging_directory
+from pgtandem.plan.merging import room_for_copy
 from pgtandem.ports import BackupEnd, BackupStart, Host, Session
 from pgtandem.postgres.base_backup import CONTROL_FILE, LABEL_FILE, Tree, file_sizes, parse_listing, tree_of
 from pgtandem.postgres.block_programs import PYTHON, Block
@@ -61,6 +63,7 @@ async def renew_data(context: Context, step: Step) -> str:
         remark = await _receive(context, step, side)
     except NotByDifference as reason:
         await host.remove_tree(side)
+        await _require_room(context, step, reason)
         if isinstance(reason, NotInPlace):
             return await replace_data(context, step)
         remark = await replace_whole(context, step)
@@ -70,6 +73,24 @@ async def renew_data(context: Context, step: Step) -> str:
         raise
     await begin_merge(context, step, side)
     return remark
+
+
+async def _require_room(context: Context, step: Step, reason: NotByDifference) -> None:
+    """A whole copy beside the old data needs more than the plan has asked for. Raises PgtandemError PT-3009."""
+    assert step.upstream is not None
+    final = context.node(step.node).data_directory
+    server = await (await context.session(step.upstream)).observe(None)
+    needed = room_for_copy(server.size_bytes, whole=True)
+    free = (await context.host(step.node).disk_space(final)).free_bytes
+    if free < needed:
+        because = f" ({reason})" if str(reason) else ""
+        raise PgtandemError(
+            "PT-3009",
+            f"the disk of {step.node} has {size_in_words(free)} free, and a whole copy needs {size_in_words(needed)}",
+            why=f"It cannot be written into the old data{because}, so all of it has to stand beside that for a while. "
+            "The old data was not touched.",
+            next_step=f"make room, or name a folder on a larger disk as nodes.{step.node}.data_directory",
+        )
 
 
 async def _receive(context: Context, step: Step, side: str) -> str:

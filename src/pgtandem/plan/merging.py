@@ -11,6 +11,12 @@ from pgtandem.plan.outside import places_to_fill
 _FETCHES_BY_ROLE = 11
 
 
+def room_for_copy(size_bytes: int, *, whole: bool) -> int:
+    """What a copy of databases of this size needs: a tenth more for what is written meanwhile, and some WAL. What is
+    written into old data takes room for what differs alone, which nobody knows before: at the least that tenth."""
+    return (size_bytes if whole else 0) + size_bytes // 10 + 64 * 1024 * 1024
+
+
 def renews(wish: Wish, name: NodeName) -> bool:
     """Whether a standby that is copied anew is written into its old data, as far as the plan can tell: only where that
     data has nothing that the primary lacks (`catching_up.py`). On one host the kernel copies all in less time."""

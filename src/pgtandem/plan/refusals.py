@@ -16,7 +16,7 @@ from pgtandem.plan.certificates import tls_findings
 from pgtandem.plan.desired import Wish, neighbour_at_port
 from pgtandem.plan.layout import taken_names
 from pgtandem.plan.left_out import archive_left_out, left_out, out_of_reach
-from pgtandem.plan.merging import renews
+from pgtandem.plan.merging import renews, room_for_copy
 from pgtandem.plan.outside import outside_findings
 from pgtandem.plan.parting import parting_findings
 from pgtandem.plan.roles import claims_primary
@@ -429,7 +429,7 @@ def _disk(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
     primary, copies = wish.seen(wish.primary).running, _copies_beside(wish, name)
     if primary is None or not isinstance(node.disk, Known) or copies[:1] != (name,):
         return
-    needed = sum(_needed(wish, copy, primary.size_bytes) for copy in copies)
+    needed = sum(room_for_copy(primary.size_bytes, whole=not _is_renewed(wish, copy)) for copy in copies)
     given_back = sum(_given_back(wish, copy) for copy in copies)
     if node.disk.value.free_bytes + given_back < needed:
         many = len(copies) > 1
@@ -443,11 +443,6 @@ def _disk(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
                 f"make room, or name a folder on a larger disk as nodes.{name}.data_directory",
             ),
         )
-
-
-def _needed(wish: Wish, name: NodeName, size: int) -> int:
-    """What is written into old data takes room for what differs alone, which nobody knows before."""
-    return (0 if _is_renewed(wish, name) else size) + size // 10 + 64 * 1024 * 1024
 
 
 def _is_renewed(wish: Wish, name: NodeName) -> bool:

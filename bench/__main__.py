@@ -20,6 +20,7 @@ _PAIRS = {
     "start-up": 40,
     "status": 30,
     "switchover": 12,
+    "confirmed-switchover": 5,
     "wal-between-hosts": 5,
     "pooled": 12,
     "failover": 10,

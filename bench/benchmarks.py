@@ -14,7 +14,7 @@ from bench.machine import PGTANDEM, timed
 from bench.many_hosts import many_hosts
 from bench.pairs import Outcome, run_pairs
 from bench.pooled import pooled_switchover
-from bench.switchover import switchover
+from bench.switchover import confirmed_switchover, switchover
 from bench.wal_between_hosts import wal_between_hosts
 
 #: From nothing to streaming may take at most this many times what a plain shell script takes.
@@ -81,6 +81,7 @@ BENCHMARKS: Mapping[str, Callable[[int], list[Outcome]]] = {
     "start-up": start_up,
     "status": status,
     "switchover": switchover,
+    "confirmed-switchover": confirmed_switchover,
     "pooled": pooled_switchover,
     "failover": failover,
     "many-hosts": many_hosts,

@@ -45,10 +45,33 @@ def switchover(pairs: int) -> list[Outcome]:
     return [outcome]
 
 
+def confirmed_switchover(pairs: int) -> list[Outcome]:
+    """The same where every commit waits for the standby or the archive, and where it waits for both."""
+    return [_confirmed(count, pairs) for count in (1, 2)]
+
+
+def _confirmed(count: int, pairs: int) -> Outcome:
+    with running_cluster(1, "--synchronous", "any 1") as (folder, ports):
+        file = folder / "pgtandem.toml"
+        text = re.sub(r"(?m)^\[archive\]$", "[archive]\nstream = true\nsynchronous = true", file.read_text())
+        file.write_text(text.replace('synchronous = "any 1"', f'synchronous = "any {count}"'))
+        timed([PGTANDEM, "apply", "--yes"], cwd=folder)
+        cluster = ConfirmedPair(folder, ports)
+        return run_pairs(
+            f"write gap of a switchover, {count} of standby and archive",
+            lambda: gap(cluster, cluster.by_pgtandem),
+            lambda: gap(cluster, cluster.by_bare_steps),
+            pairs=pairs,
+            target=GAP_TARGET,
+        )
+
+
 class Pair:
-    """The two nodes of a running cluster. `may_fail` says whether its clients may see errors."""
+    """The two nodes of a running cluster. `may_fail` says whether its clients may see errors. `slots` are further ones
+    that the successor is to have."""
 
     may_fail = True
+    slots: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, ports: list[int]) -> None:
         self.folder = folder
@@ -85,6 +108,8 @@ class Pair:
         data = self.folder / "data" / old
         with self.connect(new) as standby:
             standby.execute(f"SELECT pg_create_physical_replication_slot('pgtandem_{old}', true)".encode())
+            for slot in self.slots:
+                standby.execute(f"SELECT pg_create_physical_replication_slot('{slot}', true)".encode())
             with self.connect(old) as primary:
                 primary.execute("CHECKPOINT")
             (data / "standby.signal").touch()
@@ -130,6 +155,12 @@ class Pair:
             options = {"user": self.account, "group": self.account, "extra_groups": []}
         done = subprocess.run(argv, cwd=self.folder, capture_output=True, text=True, check=True, **options)
         return str(done.stdout).strip()
+
+
+class ConfirmedPair(Pair):
+    """Whose archive confirms commits too: its receiver looks for the new primary by itself, whoever changes it."""
+
+    slots = ("pgtandem_archive",)
 
 
 def gap(cluster: Pair, change: Callable[[], None]) -> float:

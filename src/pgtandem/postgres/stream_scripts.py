@@ -29,8 +29,9 @@ alive() { # whether the process that the file $1 names lives, and is what $2 say
 """
 
 #: Starts pg_receivewal again when it ends, which it does whenever a connection ends: so it looks for the primary anew,
-#: every second. It ends by itself where its slot is gone for minutes: nobody wants it, and nobody could end it. Its
-#: lock is kept by pg_receivewal too, so that there are never two, whoever starts it.
+#: ten times a second at first (after a role change commits may wait for it), and then every second. It ends by itself
+#: where its slot is gone for minutes: nobody wants it, and nobody could end it. Its lock is kept by pg_receivewal too,
+#: so that there are never two, whoever starts it.
 RUN_TEXT = rf"""#!/bin/sh
 # receiver/run: receives the cluster's WAL into ../streamed as it is written, as long as the file {WANTED} is there.
 # Made by pgtandem. May be started at any time: there is never more than one. With "{STAY}" it waits for another's end.
@@ -50,7 +51,7 @@ fi
 echo $$ >pid
 cp source started
 {{ IFS= read -r program && IFS= read -r conninfo; }} <started || exit 1
-child= missed=0
+child= missed=0 tries=0
 end() {{
     [ -z "$child" ] || {{ kill -INT "$child"; wait "$child"; }} 2>/dev/null
     exit 0
@@ -58,6 +59,7 @@ end() {{
 trap end TERM INT HUP
 mine() {{ [ -e {WANTED} ] && {{ read -r pid; }} 2>/dev/null <pid && [ "$pid" = $$ ]; }}
 while mine; do
+    began=$(date +%s)
     "$program" -D ../{STREAMED} -S {STREAM_NAME} --synchronous --no-loop --no-password -d "$conninfo" \
         </dev/null 2>said &
     child=$!
@@ -68,7 +70,9 @@ while mine; do
     tail -n 100 log >log.new && mv log.new log
     if grep -q 'slot "{STREAM_NAME}" does not exist' said; then missed=$((missed + 1)); else missed=0; fi
     [ "$missed" -lt 300 ] || {{ rm -f {WANTED}; exit 1; }}
-    sleep 1
+    [ "$(date +%s)" -le $((began + 1)) ] || tries=0
+    tries=$((tries + 1))
+    if [ "$tries" -le 50 ]; then sleep 0.1 2>/dev/null || sleep 1; else sleep 1; fi
 done
 """
 

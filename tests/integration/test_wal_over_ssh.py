@@ -316,6 +316,30 @@ def test_a_backlog_ends_with_an_error_where_the_last_file_differs(link: WalLink)
     wait_until(lambda: not link.pushing(), "nobody waits for what does not come", 30)
 
 
+def sent_by_hand(name: str, content: bytes, meant: bytes, *, packed: bool) -> bytes:
+    """What a node sends for a segment, with the checksum of what was meant."""
+    sum_, size = subprocess.run(["cksum"], input=meant, capture_output=True, check=True).stdout.decode().split()
+    body = subprocess.run(["lz4", "-qc"], input=content, capture_output=True, check=True).stdout if packed else content
+    return f"file {name} {size} {sum_}{f' {len(body)} lz4' if packed else ''}\n".encode() + body
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["as it is", "compressed on its way"])
+def test_nothing_of_a_batch_gets_a_name_where_one_file_did_not_come_as_it_was_sent(link: WalLink, packed: bool) -> None:
+    contents = [os.urandom(MEGABYTE) for _ in range(8)]
+    names = [segment(number) for number in range(8)]
+    for damaged in range(1, 8, 3):
+        meant = [*contents[:damaged], os.urandom(MEGABYTE), *contents[damaged + 1 :]]
+        files = [
+            sent_by_hand(name, content, whole, packed=packed)
+            for name, content, whole in zip(names, contents, meant, strict=True)
+        ]
+        link.write("h3", f"{link.folder}/stdin", b"".join([files[0], b"commit\n", *files[1:], b"commit\n"]))
+        done = link.ask("h1", "store", stdin="stdin")
+        assert f"{names[damaged]} did not come as it was sent" in done.stderr
+        assert [line for line in done.stdout.splitlines() if "stored" in line] == [f"pgtandem-wal stored {names[0]}"]
+        assert [path.name for path in link.archived("h1").glob("0*")] == [names[0]]
+
+
 def test_a_host_that_an_older_pgtandem_has_made_sends_and_takes_wal_as_it_is(link: WalLink) -> None:
     older = SERVE_TEXT.replace("| 4.get", "").replace("1.programs)", "1.nothing)").replace("lz4 | zstd)", "none)")
     assert older.count("packed lz4") == 1, "what it answers stays as it was"

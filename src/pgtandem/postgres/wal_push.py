@@ -152,7 +152,7 @@ sent() { # the batch before is sent
 produce() { # while one batch is sent the next one is compressed
     ready= under_way= sending= number=0 all=$out
     while :; do
-        choose_size 8
+        choose_size 12
         if ! next_batch "$size"; then
             # What was sent and is not durable yet still waits, and must not be sent twice.
             sent || return
@@ -167,8 +167,8 @@ produce() { # while one batch is sent the next one is compressed
             continue
         fi
         under_way="$under_way$batch" number=$((number + 1)) out=$all/$number
-        rm -rf "$all/$((number - 2))" &
         link $batch && share pack $batch && sent || return
+        rm -rf "$all/$((number - 1))" &
         send_packed &
         sending=$!
     done

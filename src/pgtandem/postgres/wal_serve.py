@@ -116,22 +116,28 @@ give_tail() { # gives out how far the segment $1 was streamed, unless that is wh
     *) cat "$target" ;;
     esac
 }
-commit() { # what came is what was sent, and is durable under its names
+commit() { # what came, and is on the disk, is what was sent, and is durable under its names
     set +f
-    other=$parts.other
-    expand_few && harden $few || exit 1
-    while read -r line; do
-        case $expected in *"
+    other=$parts.other sums=
+    for at in "$parts".sums.*; do
+        while read -r line; do
+            case $expected in *"
 $line
 "*) ;; *) refuse "${line##* } did not come as it was sent" ;; esac
-    done <<END
-$sums
-END
+            sums="$sums${sums:+
+}$line"
+        done <"$at" || exit 1
+    done
+    for at in "$parts"/*; do
+        case "$sums
+" in *" ${at##*/}
+"*) ;; *) refuse "${at##*/} was not summed up" ;; esac
+    done
     settle || exit 1
     while read -r _ _ stored; do printf '\036pgtandem-wal stored %s\n' "$stored"; done <<END
 $sums
 END
-    rm -rf "$parts"
+    rm -rf "$parts" "$parts".sums.*
 }
 tidy() { # what killed ones have left in incoming
     for at in "$1"/serve.*; do
@@ -201,6 +207,7 @@ put_away() {
             count=$((count + 1)) few="$few $stored" expected="$expected$sum $bytes $stored
 " ;;
         commit)
+            [ "$count" = 0 ] || write_out_few
             settled || exit 1
             for each in $writing; do wait "$each" || refuse "could not write in $folder"; done
             commit &
@@ -221,7 +228,7 @@ settled() { # the batch before is put away
 }
 begin() {
     number=$((number + 1))
-    parts=$base/$number count=0 few= lz4= zst= writing= expected="
+    parts=$base/$number count=0 few= lz4= zst= writing= groups=0 expected="
 "
 }
 expand_few() { # the last that came, as they are to be stored
@@ -231,8 +238,13 @@ expand_few() { # the last that came, as they are to be stored
         [ -z "$zst" ] || zstd -dq --rm $zst
     )
 }
-write_out_few() { # they are on the disk, too, while others come
-    (expand_few && cd "$parts" && exec sync $few) &
+write_out_few() { # they are on the disk, too, and summed up, while others come and those before get their names
+    groups=$((groups + 1))
+    (
+        expand_few && cd "$parts" || exit
+        cksum -- $few >"$parts.sums.$groups" &
+        sync $few && wait "$!"
+    ) &
     writing="$writing $!"
     count=0 few= lz4= zst=
 }

@@ -167,8 +167,8 @@ again() { # the file $1 is to be the WAL file $2, and that is there already: the
     sync "$target" && sync_folder "$folder"
 }
 sync_folder() { sync "$1" 2>/dev/null || sync; }
-harden() { # all, or these files, of parts are on the disk afterwards; sets sums: a line of cksum for each file in parts
-    (cd "$parts" && exec sync ${*:-*}) &
+harden() { # all of parts is on the disk afterwards; sets sums: a line of cksum for each file in parts
+    (cd "$parts" && exec sync *) &
     syncing=$!
     sums=$(cd "$parts" && exec cksum -- *)
     set -- $?

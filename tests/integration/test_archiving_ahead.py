@@ -169,6 +169,39 @@ def test_other_content_stops_archiving_there_and_says_so(one: Archiving) -> None
     assert segment(4) not in one.stored(), "nothing is archived behind it"
 
 
+@pytest.mark.parametrize(
+    "program", ["sync", *(pytest.param(name, marks=pytest.mark.chaos) for name in ("cp", "cksum", "zstd"))]
+)
+def test_where_a_program_fails_for_one_segment_nothing_behind_it_has_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    """Several batches are under way then, each at another step."""
+    one, bad = Archiving(tmp_path, *(("zstd", "1") if program == "zstd" else ())), 10
+    (tmp_path / "programs").mkdir()
+    failing = tmp_path / "programs" / program
+    really = shutil.which(program)
+    failing.write_text(f'#!/bin/sh\ncase "$*" in *{segment(bad)}*) sleep 0.1; exit 1 ;; esac\nexec {really} "$@"\n')
+    failing.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'programs'}:{os.environ['PATH']}")
+    one.finish(*names(range(22)))
+    suffix = ".zst" if one.form else ""
+    try:
+        assert one.archive_all() == names(range(bad))
+        wait_until(lambda: not one.working(), "the worker ends")
+        assert one.stored() == [name + suffix for name in names(range(bad))]
+        assert one.call(segment(bad)).returncode == 1
+        assert one.stored() == [name + suffix for name in names(range(bad))]
+        failing.unlink()
+        assert one.archive_all() == names(range(bad, 22))
+        assert {name: one.content(name + suffix) for name in names(range(22))} == {
+            name: one.wal(name).read_bytes() for name in names(range(22))
+        }
+        assert one.check() == ""
+        assert not list((one.archive / ".incoming").iterdir())
+    finally:
+        one.end()
+
+
 def test_two_primaries_never_overwrite_each_others_segments(tmp_path: Path) -> None:
     first, second = Archiving(tmp_path / "a"), Archiving(tmp_path / "b", "zstd", "1")
     shutil.rmtree(second.archive.parent)

@@ -100,14 +100,15 @@ single() {
 }
 durable() { # waits until the $1st batch is durable and summed up
     eval "jobs=\${jobs_$1-} jobs_$1="
-    set -- 0
-    for each in $jobs; do wait "$each" || set -- 1; done
-    return "$1"
+    for each in $jobs; do wait "$each" || broken=${broken:-$1}; done
+    whole "$1"
 }
-finish() { # the $1st batch gets its names, and is answered for
-    durable "$1" || return
+whole() { # whether neither the $1st batch nor one before it is broken
+    [ -z "$broken" ] || [ "$1" -lt "$broken" ]
+}
+give_names() { # to the $1st batch, which was copied and handed on, and answers for it
+    eval "[ -z \"\${copying_$1-}\" ]" && durable "$1" || return
     eval "files=\${files_$1-} new=\${new_$1-}"
-    unset "files_$1" "new_$1" "jobs_$1"
     if [ -n "$new" ]; then
         use "$1"
         # The server's call may have been faster: a file that does not wait any more may be another one already.
@@ -115,11 +116,26 @@ finish() { # the $1st batch gets its names, and is answered for
         sums=$(cat "$sums_file") && settle || return
     fi
     for each in $files; do mark "$each"; done
+    unset "files_$1" "new_$1" "jobs_$1" "copying_$1"
     [ -z "$new" ] || rm -rf "$parts" "$sums_file"
+}
+finish() { # what is broken gets no names, nor what comes behind it
+    give_names "$1" || broken=${broken:-$1}
+    whole "$1"
+}
+hand_on() { # the $1st batch, once it is copied, begins to be written out
+    eval "copying=\${copying_$1-} copying_$1="
+    [ -n "$copying" ] || return 0
+    wait "$copying" || broken=${broken:-$1}
+    # The older one first: written out together, both would be done at the same time, and the disk at rest then.
+    durable $(($1 - 2)) && whole "$1" || return
+    use "$1"
+    eval "write_out \$new_$1"
+    eval "jobs_$1=\$jobs"
 }
 more() { # sets batch: the next files, which are not under way
     under_way=
-    for each in 0 1 2; do eval "under_way=\$under_way\${files_$((number - each))-}"; done
+    for each in 0 1 2 3; do eval "under_way=\$under_way\${files_$((number - each))-}"; done
     choose_size 12 && next_batch "$size"
 }
 in_turn() { # one batch is copied, the two before are written out, and the one before those gets its names
@@ -131,36 +147,29 @@ in_turn() { # one batch is copied, the two before are written out, and the one b
             files="$files $each"
         done
         number=$((number + 1))
-        eval "files_$number=\$files new_$number=\$new"
-        complete=
-        [ "$files" = "$batch" ] && complete=1
         if [ -n "$new" ]; then
             use "$number"
             make_parts || return
             share copy $new &
-            copying=$!
+            eval "copying_$number=$!"
         fi
-        finish $((number - 3)) || return
-        eval "new=\$new_$number"
-        if [ -n "$new" ]; then
-            use "$number"
-            wait "$copying" || { unset "files_$number" "new_$number"; break; }
-            # The older one first: written out together, both would be done at the same time, and the disk at rest then.
-            durable $((number - 2)) || return
-            write_out $new
-            eval "jobs_$number=\$jobs"
-        fi
-        [ -n "$complete" ] || break
+        eval "files_$number=\$files new_$number=\$new"
+        finish $((number - 3 - later)) && hand_on $((number - later)) || return
+        eval "[ \"\$files_$number\" = \"\$batch\" ]" || break
     done
-    for each in 2 1 0; do finish $((number - each)) || return; done
+    hand_on "$number"
 }
 work() {
-    number=3 copying=
-    in_turn && return
+    number=5 broken= later=0
+    # Where copying takes processors, none of them waits at the end of a batch for the others.
+    [ "$compression" = none ] || later=1
+    in_turn
+    for each in 4 3 2 1 0; do finish $((number - each)); done
     # What was begun writes into folders that go now.
-    [ -z "$copying" ] || wait "$copying"
-    for each in 2 1 0; do durable $((number - each)); done
-    return 1
+    for each in 1 0; do
+        eval "copying=\${copying_$((number - each))-}"
+        [ -z "$copying" ] || wait "$copying"
+    done
 }
 """
     + ANSWER

@@ -36,9 +36,8 @@ done
 """
 _SCP_KEPT = """
 kept="-o ControlMaster=auto -o ControlPath=/tmp/scp-mux -o ControlPersist=60"
-for at in pg_wal/archive_status/*.ready; do
-    name=${at##*/} name=${name%.ready}
-    scp -q $kept @OPTIONS@ "pg_wal/$name" @HOST@:in/ || exit 1
+for at in pg_wal/0*; do
+    scp -q $kept @OPTIONS@ "$at" @HOST@:in/ || exit 1
 done
 """
 _FETCH = """
@@ -74,8 +73,7 @@ class Way:
         self.options = (
             "-i ../key -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
         )
-        for folder in ("in", "plain"):
-            hosts.run("h2", ["mkdir", "-p", f"/srv/postgres/{folder}"], user="postgres")
+        hosts.run("h2", ["mkdir", "-p", "/srv/postgres/plain"], user="postgres")
         for name in self.names[:FETCHED]:
             content = (self.link.data / "pg_wal" / name).read_bytes()
             self.link.write("h2", f"/srv/postgres/plain/{name}", content)
@@ -89,8 +87,14 @@ class Way:
         return self._timed(_PUSH.replace("@FORM@", " ".join(form)))
 
     def scp_kept(self) -> float:
-        self._ready()
-        return self._timed(_SCP_KEPT)
+        """Nothing is ready meanwhile: the worker of the last push would begin anew beside it. What it leaves, which
+        nobody has synced, goes before anything else is timed."""
+        self._clear_status()
+        self.hosts.run("h2", ["mkdir", "/srv/postgres/in"], user="postgres")
+        try:
+            return self._timed(_SCP_KEPT)
+        finally:
+            shutil.rmtree(self.hosts.srv("h2") / "postgres/in")
 
     def fetch(self) -> float:
         shutil.rmtree(self.link.data / "pg_wal/pgtandem", ignore_errors=True)
@@ -99,9 +103,12 @@ class Way:
     def scp_each(self) -> float:
         return self._timed(_SCP_EACH)
 
-    def _ready(self) -> None:
+    def _clear_status(self) -> None:
         for path in (self.link.data / "pg_wal/archive_status").iterdir():
             path.unlink()
+
+    def _ready(self) -> None:
+        self._clear_status()
         for name in self.names:
             self.link.write("h1", f"/srv/postgres/data/pg_wal/archive_status/{name}.ready", "")
 

@@ -1,6 +1,7 @@
 """What a restore drill finds: an index whose order is wrong, a page that changed, a query that fails; and what it says
 where nothing is wrong."""
 
+import hashlib
 import json
 import tarfile
 from collections.abc import Iterator
@@ -93,6 +94,12 @@ def test_a_page_that_changed_in_the_backup_fails_the_drill(major: int) -> None:
         with base.open("r+b") as file:
             file.seek(at)
             file.write(b"y")
+        # What is not as it was when it was verified is not even unpacked; a page that was wrong by then is.
+        assert "when it was verified" in " ".join(cluster.run("drill", "--yes").refused("PT-4055", 13).split())
+        sums = base.with_name("SHA256SUMS")
+        lines = [line for line in sums.read_text().splitlines() if not line.endswith("  base.tar")]
+        digest = hashlib.sha256(base.read_bytes()).hexdigest()
+        sums.write_text("\n".join([*lines, f"{digest}  base.tar"]) + "\n")
         refused = cluster.run("drill", "--yes").refused("PT-4056", 13)
         # Where contrib is, pg_amcheck reads every page before.
         assert "pg_checksums" in refused or "page verification failed" in refused

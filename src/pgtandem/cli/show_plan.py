@@ -32,21 +32,19 @@ def plan_lines(plan: Plan, cluster: str, paint: Paint, columns: int, *, reasons:
     if plan.empty:
         said = [f"{paint.green('converged')}: cluster {cluster} is what the topology file says; nothing to do"]
         warnings = [note for note in plan.notes if note.startswith(WARNING)]
-        return said + [line for note in warnings for line in textwrap.wrap(note, columns, subsequent_indent="  ")]
+        return said + [line for note in warnings for line in _note(note, columns)]
     count = len(plan.steps)
     summary = f"Plan for cluster {cluster}: {count} step{'s' if count > 1 else ''}{_in_short(plan)}"
-    lines = [paint.bold(line) for line in textwrap.wrap(summary, columns, subsequent_indent="  ")]
+    lines = [paint.bold(line) for line in _note(summary, columns)]
     wide = names_width(plan.steps)
     for number, step in enumerate(plan.steps, 1):
         lines += _step_lines(number, step, wide, paint, columns, reasons or step.risk in _TOUCHES)
     lines += candidate_lines(plan.candidates, paint, columns)
     for note in plan.notes:
-        lines += textwrap.wrap(note, columns, subsequent_indent="  ")
+        lines += _note(note, columns)
     if plan.look_again:
-        lines += textwrap.wrap(
-            "Some facts can only be seen after these steps: what they show is planned and shown then.",
-            columns,
-            subsequent_indent="  ",
+        lines += _note(
+            "Some facts can only be seen after these steps: what they show is planned and shown then.", columns
         )
     if plan.consequences:
         together = any(row.several for row in plan.consequences)
@@ -54,6 +52,10 @@ def plan_lines(plan: Plan, cluster: str, paint: Paint, columns: int, *, reasons:
         for row in plan.consequences:
             lines += _consequence_lines(row, columns)
     return lines
+
+
+def _note(text: str, columns: int) -> list[str]:
+    return textwrap.wrap(text, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def names_width(steps: tuple[Step, ...]) -> int:

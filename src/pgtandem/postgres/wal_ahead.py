@@ -122,11 +122,12 @@ alive() { # whether the worker lives; it may be dead and not reaped, and another
     [ ! -r "/proc/$worker/cmdline" ] || grep -q pgtandem/ "/proc/$worker/cmdline" 2>/dev/null
 }
 await() { # until it is archived, or nobody works on it any more
-    polls=0
+    polls=0 pause=0.01
     while kill -0 "$worker" 2>/dev/null; do
         ! told || exit 0
-        sleep 0.04 || sleep 1
+        sleep $pause || sleep 1
         polls=$((polls + 1))
+        [ "$polls" -lt 10 ] || pause=0.04
         [ $((polls % 25)) != 0 ] || alive || break
     done
     ! told || exit 0

@@ -26,6 +26,7 @@ from support.installations import Installation, installations
 from support.processes import alive, children, command_lines
 from support.program import PROGRAM, Done, Running
 from support.servers import server_account, wait_until
+from support.shared_memory import forget_shared_memory
 
 HOST = "127.0.0.1"
 REPLICATION_ROLE = "pgtandem_replication"
@@ -447,6 +448,7 @@ class Cluster:
             return not left
 
         wait_until(nobody_left, f"everything in {self.base} has ended")
+        forget_shared_memory(self.base)
         shutil.rmtree(self.base, ignore_errors=True)
 
 

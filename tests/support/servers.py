@@ -23,6 +23,7 @@ from typing import Any
 import psycopg
 
 from support.installations import Installation, client_programs
+from support.shared_memory import forget_shared_memory
 
 SUPERUSER = "postgres"
 PASSWORD = "superuser-of-the-tests"
@@ -230,6 +231,7 @@ class RealServer:
         if self.alive:
             self.thaw()
             self._end(signal.SIGQUIT, 10)
+        forget_shared_memory(self.base)
         shutil.rmtree(self.base, ignore_errors=True)
 
     def _end(self, number: signal.Signals, seconds: float) -> None:

@@ -13,6 +13,7 @@ _GAP_WIDE, _GAP_HIGH = 120, 20
 _WELL = ("running", "streaming", "delayed")
 #: Characters that fit in a box.
 _FITS, _FITS_NAME = 34, 24
+_NARROW, _WIDE = " .,:;'!|/()[]-ijltfr", "mwMW@%…—"
 
 
 def drawing(topology: Topology, health: ClusterHealth) -> Element:
@@ -87,7 +88,7 @@ def _box(topology: Topology, node: NodeHealth, x: int, y: int) -> list[Element]:
             el(
                 "text",
                 {"x": x + 12, "y": y + down, "class": style or None},
-                _short(text, fits),
+                shortened(text, fits),
                 el("title", None, text),
             )
             for down, style, text, fits in lines
@@ -142,10 +143,24 @@ def _archive(topology: Topology, health: ClusterHealth, start: tuple[int, int], 
             {"x": start[0] + 12, "y": y + 20, "class": "state"},
             "! WAL archive, failing" if failing else "WAL archive",
         ),
-        el("text", {"x": start[0] + 12, "y": y + 37}, _short(text, _FITS), el("title", None, text)),
+        el("text", {"x": start[0] + 12, "y": y + 37}, shortened(text, _FITS), el("title", None, text)),
     ]
 
 
-def _short(text: str, fits: int) -> str:
-    """The text as far as it fits; all of it is in the title and in the table."""
-    return text if len(text) <= fits else text[: fits - 1] + "…"
+def shortened(text: str, fits: int) -> str:
+    """The text as far as it fits; all of it is in the title and in the table. A page has no font of its own, so widths
+    are those of a wide one."""
+    if sum(map(_wide, text)) <= fits:
+        return text
+    room, kept = fits - _wide("…"), ""
+    for letter in text:
+        room -= _wide(letter)
+        if room < 0:
+            break
+        kept += letter
+    return f"{kept}…"
+
+
+def _wide(letter: str) -> float:
+    """In letters of the width that the boxes are reckoned in, 6 px at a size of 12."""
+    return 0.7 if letter in _NARROW else 1.8 if letter in _WIDE else 1.15

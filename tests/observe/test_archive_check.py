@@ -32,9 +32,9 @@ def archiving(open_tmp_path: Path) -> Archiving:
     made.finish(*names(range(4096, 4100)))
     made.finish("00000002.history", content=b"1\t0/5000000\tbecause\n")
     made.archive_all()
+    made.end()
     for path in [made.archive / "checksums", *made.archive.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)
-    made.end()
     return made
 
 

@@ -5,11 +5,12 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pgtandem.postgres.archive_scripts import ARCHIVE_SCRIPT, ARCHIVE_TEXT, SYSTEM_FILE, archive_command
 from pgtandem.postgres.wal_fetch import RESTORE_SCRIPT, RESTORE_TEXT, SPOOL
+from support.servers import wait_until
 
 MEGABYTE = 1 << 20
 SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]
@@ -139,11 +140,15 @@ class Archiving:
 
     def end(self) -> None:
         """Ends what is still running for this data directory."""
-        for pid in self._processes(""):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+
+        def nobody_left() -> bool:
+            left = self._processes("")
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            return not left
+
+        wait_until(nobody_left, "what archives has ended")
 
 
 def names(numbers: Sequence[int]) -> list[str]:

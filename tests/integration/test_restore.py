@@ -154,7 +154,7 @@ def test_a_name_or_a_transaction_that_is_not_there_is_refused_at_once_with_the_n
     words = " ".join(past.cluster.run("restore", "--to", "name:befor-six", "--yes").refused("PT-3054", 12).split())
     assert 'cannot restore to restore point "befor-six"' in words
     assert 'There is "before six" (0/' in words
-    assert 'restore --to "name:before six"' in words
+    assert "restore --to 'name:before six'" in words
     words = " ".join(past.cluster.run("restore", "--to", "xid:4000000", "--yes").refused("PT-3054", 12).split())
     assert "No transaction 4000000 ends between" in words
     assert restored(past.cluster) == []

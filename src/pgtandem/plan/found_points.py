@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from dataclasses import replace
+from shlex import quote
 
 from pgtandem.errors import PgtandemError
 from pgtandem.model.restore import Interval, Point, Searched, Target, TargetKind
@@ -37,7 +38,10 @@ def target_with_place(target: Target, searched: Searched, interval: Interval) ->
     else:
         why = f"No restore point of this name is {where}. {_there_are(target.text, searched.points)}"
         near = difflib.get_close_matches(target.text, _names(searched.points), 1)
-        next_step = f'pgtandem restore --to "name:{near[0]}"' if near else "pgtandem restore --names   (shows them all)"
+        next_step = "pgtandem restore --names   (shows them all)"
+        if near:
+            # A name is whatever somebody gave it, and this line is there to be copied into a shell.
+            next_step = f"pgtandem restore --to {quote(f'name:{near[0]}')}"
     raise PgtandemError("PT-3054", f"cannot restore to {target}", why=why, next_step=next_step)
 
 

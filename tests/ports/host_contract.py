@@ -60,6 +60,24 @@ class HostProgramsContract:
 
         finish(scenario())
 
+    def test_folder_that_a_program_still_fills_is_removed(self, host: Host, place: str) -> None:
+        """As tar does, or a base backup, when the pgtandem that started it was killed: it goes on for a while."""
+        fills = 'cd "$1" && n=0 && while mkdir $n && : >$n/file; do n=$((n + 1)); done 2>/dev/null'
+
+        async def scenario() -> None:
+            await host.make_directory(f"{place}/tree")
+            filling = asyncio.create_task(host.run(["sh", "-c", fills, "sh", f"{place}/tree"]))
+
+            async def has_begun() -> bool:
+                return len(await host.list_directory(f"{place}/tree") or ()) > 20
+
+            assert await becomes_true(has_begun)
+            await host.remove_tree(f"{place}/tree")
+            assert await host.list_directory(place) == ()
+            await filling
+
+        finish(scenario())
+
     def test_program_runs_as_who_logged_in(self, host: Host, login: str) -> None:
         """`login` is a fixture of each adapter's: who pgtandem is on the host."""
         done = finish(host.run_as_login(["sh", "-c", "id -un; exit 3"]))

@@ -75,7 +75,10 @@ async def empty(host: Host, places: Sequence[str], major: int) -> None:
         names = await host.list_directory(place)
         if names is None:
             continue
-        chosen = [word for pattern in (*_WAL, f"PG_{major}_*") for word in ("-o", "-name", pattern)][1:]
+        for name in names:
+            if name.startswith(f"PG_{major}_"):
+                await host.remove_tree(posixpath.join(place, name))  # a program of an ended run may be filling it still
+        chosen = [word for pattern in _WAL for word in ("-o", "-name", pattern)][1:]
         argv = ["find", place, "-mindepth", "1", "-maxdepth", "1", "(", *chosen, ")", "-exec", "rm", "-rf", "{}", "+"]
         done = await host.run(argv, deadline_seconds=_EMPTY_SECONDS)
         if done.exit_code:

@@ -19,6 +19,7 @@ from pgtandem.adapters.hosts.account import Account, acting_as
 from pgtandem.adapters.hosts.paths import absolute, shown
 from pgtandem.adapters.hosts.reach import find_obstacle
 from pgtandem.adapters.hosts.relay import Relays
+from pgtandem.adapters.hosts.removing import removed_while_filled
 from pgtandem.model.facts import ABSENT, Absent, Fact, Known, Unknown
 from pgtandem.model.observed import DiskSpace, Obstacle
 from pgtandem.ports.host import CommandTimeout, Completed, HostFailure
@@ -238,9 +239,14 @@ class LocalHost:
     async def _remove_folder(self, what: str, path: str) -> None:
         account = self._account_to_change(what)
         options = ["--one-file-system"] if sys.platform == "linux" else []
-        completed = await self.run(["rm", "-rf", *options, "--", path], deadline_seconds=_DISK_SECONDS)
-        if completed.exit_code != 0 and options and _not_understood(completed):
-            completed = await self.run(["rm", "-rf", "--", path], deadline_seconds=_DISK_SECONDS)
+
+        async def remove() -> Completed:
+            completed = await self.run(["rm", "-rf", *options, "--", path], deadline_seconds=_DISK_SECONDS)
+            if completed.exit_code != 0 and options and _not_understood(completed):
+                completed = await self.run(["rm", "-rf", "--", path], deadline_seconds=_DISK_SECONDS)
+            return completed
+
+        completed = await removed_while_filled(remove)
         with self._failing(what, account):
             if completed.exit_code != 0:
                 with acting_as(account):

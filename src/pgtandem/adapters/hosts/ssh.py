@@ -16,6 +16,7 @@ from pgtandem.adapters.hosts import programs, ssh_errors, ssh_ports, ssh_scripts
 from pgtandem.adapters.hosts.paths import absolute, shown
 from pgtandem.adapters.hosts.processes import DeadlinePassed
 from pgtandem.adapters.hosts.reach import WALK, obstacle
+from pgtandem.adapters.hosts.removing import removed_while_filled
 from pgtandem.adapters.hosts.ssh_address import SshCommand, parse_ssh_url
 from pgtandem.adapters.hosts.ssh_connection import SshConnection
 from pgtandem.adapters.hosts.ssh_kept import KeptLogins
@@ -244,7 +245,9 @@ class SshHost:
             answer = await self._ask("removing a folder", "removable", path)
         if not self._there(what, answer):
             return
-        removed = await self._run_either(["rm", "-rf", "--one-file-system", "--", path], ["rm", "-rf", "--", path])
+        removed = await removed_while_filled(
+            lambda: self._run_either(["rm", "-rf", "--one-file-system", "--", path], ["rm", "-rf", "--", path])
+        )
         if removed.exit_code != 0:
             raise self._failure(what, _said(removed))
         self._require(what, await self._ask("removing a folder", "removed", path))

@@ -190,9 +190,18 @@ def _lag(node: ObservedNode, sender: Sender | None, top: Server, limits: Limits)
     behind = max(top.current_lsn - server.replay_lsn, 0)
     yield _holds("lag", f"{behind} bytes", f"at most {limits.lag_bytes} bytes", behind <= limits.lag_bytes,
                  "wait until it has caught up, or --max-lag-bytes")  # fmt: skip
-    seconds = 0.0 if behind == 0 else sender.replay_lag_seconds or 0.0
+    seconds = 0.0 if behind == 0 else _late_seconds(server, sender)
     yield _holds("replay lag", f"{seconds:.1f} s", f"at most {limits.lag_seconds:g} s", seconds <= limits.lag_seconds,
                  "wait until it has caught up, or --max-lag-seconds")  # fmt: skip
+
+
+def _late_seconds(server: Server, sender: Sender) -> float:
+    """How late a standby is that lacks something. What it has replayed it tells only with its next word, and on a quiet
+    cluster that comes wal_receiver_status_interval (10 s) later: all that time the primary takes for its lag. So what
+    the standby says itself counts where that is less; where it has replayed all that it has, what is on its way."""
+    if server.replay_age_seconds == 0:
+        return sender.flush_lag_seconds or 0.0
+    return min((at for at in (sender.replay_lag_seconds, server.replay_age_seconds) if at is not None), default=0.0)
 
 
 def _settings(topology: Topology, observed: Observed, name: NodeName) -> Iterator[Check]:

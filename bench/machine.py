@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import pwd
+import random
 import shutil
 import socket
 import subprocess
@@ -16,6 +17,9 @@ from typing import Any
 
 #: Without what would make Python compile every module of ours anew at every start: no installed program runs like that.
 _ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+#: What this process was given: whoever asked for it may not listen there yet.
+_given: set[int] = set()
 
 PGTANDEM = str(Path(sys.executable).with_name("pgtandem"))
 
@@ -58,10 +62,14 @@ def fresh_folder() -> Iterator[Path]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, one after the other, below those that the kernel gives to clients."""
-    for first in range(17000, 30000, count):
+    """Ports that nobody listens on, one after the other, below those that the kernel gives to clients and those that
+    tests take. Not the first ones that are free: others who ask before somebody listens there would get them too."""
+    firsts = list(range(10000, 15000, count))
+    random.shuffle(firsts)
+    for first in firsts:
         ports = list(range(first, first + count))
-        if all(_is_free(port) for port in ports):
+        if not _given.intersection(ports) and all(_is_free(port) for port in ports):
+            _given.update(ports)
             return ports
     raise BenchmarkFailed("there are no free ports")
 

@@ -1,11 +1,17 @@
 """The benchmarks' own arithmetic, and that the script which pgtandem is measured against really builds a pair."""
 
 import itertools
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from bench.clusters import time_plain
+from bench.machine import free_ports
 from bench.pairs import Outcome, Spread, run_pairs
 from bench.table import table_lines
+
+import bench
 
 
 def test_ratio_is_the_median_of_the_pairs_and_not_the_ratio_of_the_medians() -> None:
@@ -43,6 +49,18 @@ def test_halves_of_a_pair_alternate_and_the_warm_up_does_not_count() -> None:
 def test_runs_that_are_no_pairs_are_refused(ours: tuple[float, ...], other: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="no pairs"):
         Outcome("x", ours, other)
+
+
+def test_ports_are_given_once_though_nobody_listens_there_yet() -> None:
+    """And not the same to two benchmarks that begin at once, as it was: one of the two pairs could not start."""
+    ports = [port for _ in range(20) for port in free_ports(8)]
+    assert len(set(ports)) == len(ports)
+    asking = [sys.executable, "-c", "from bench.machine import free_ports; print(*free_ports(8))"]
+    others = {
+        subprocess.run(asking, cwd=Path(bench.__file__).parents[1], capture_output=True, text=True, check=True).stdout
+        for _ in range(3)
+    }
+    assert len(others) > 1
 
 
 @pytest.mark.real

@@ -16,6 +16,7 @@ def pair() -> Iterator[Cluster]:
         cluster.topology["archive"] |= {"compression": "zstd"}
         cluster.write()
         cluster.up()
+        cluster.ok("backup", "--yes")
         yield cluster
 
 
@@ -36,7 +37,6 @@ def stored(cluster: Cluster, name: str) -> Path:
 
 
 def test_a_whole_archive_is_shown_with_what_can_be_restored_from_it(pair: Cluster) -> None:
-    pair.ok("backup", "--yes")
     names = finish(pair, 3)
     done = pair.run("archive", "verify")
     assert done.exit_code == 0, done.out

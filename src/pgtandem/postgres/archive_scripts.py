@@ -31,7 +31,10 @@ say() { echo "archive-wal: $1" >&2; }
 read -r system <pgtandem/system_identifier || { say "no system identifier"; exit 1; }
 folder=$archive/$system
 [ -d "$folder" ] || { say "the archive $folder is not there"; exit 1; }
-incoming=$folder/.incoming mine=$folder/.incoming/${run:-once}
+# Servers in containers may have the same process number and start, and so may what they call.
+token=
+{ read -r token; } 2>/dev/null </proc/sys/kernel/random/uuid
+incoming=$folder/.incoming mine=$folder/.incoming/${run:-once}.${token:-0}
 trap 'rm -rf "$mine".*.$$' EXIT
 trap 'exit 1' HUP INT TERM
 """
@@ -87,7 +90,9 @@ make_parts() { # an empty folder of our own; what killed ones have left goes
     done
     # Another process may have had our number in this run.
     [ ! -e "$parts" ] || rm -rf "$parts"
-    mkdir -p "$parts"
+    # Never the archive's own folder: its disk may have gone since we looked.
+    [ -d "$incoming" ] || mkdir "$incoming" || [ -d "$incoming" ] || return
+    mkdir "$parts"
 }
 single() {
     use 0
@@ -185,9 +190,11 @@ def archive_command(directory: str, form: Sequence[str] = ()) -> str:
     """`form` is the compression and its level, where there is one.
 
     The server has a shell for the command anyway, and that one reads the script: a second one took 2 ms of processor
-    time for each segment. Where the script is missing the shell ends with an exit code that the server counts.
+    time for each segment. Where the script is missing the shell ends with an exit code that the server counts; and one
+    that is empty or cut off, which does not come to an end of its own, must not be taken for success.
     """
-    return " ".join(('set -- "%p" "%f"', _escape_percent(shlex.quote(directory)), *form, f"&& . {ARCHIVE_SCRIPT}"))
+    words = ('set -- "%p" "%f"', _escape_percent(shlex.quote(directory)), *form, f"&& . {ARCHIVE_SCRIPT}; exit 1")
+    return " ".join(words)
 
 
 def restore_command(directory: str) -> str:

@@ -19,6 +19,7 @@ AHEAD = "pg_wal/pgtandem_archived"
 BEGIN = rf"""set -u
 LC_ALL=C
 export LC_ALL
+unset CDPATH # cd would go elsewhere with it
 umask 077
 path=$1 name=$2 run=
 {{ read -r pid && read -r _ && read -r begun && run=$pid.$begun; }} 2>/dev/null <postmaster.pid
@@ -132,8 +133,17 @@ await() { # until it is archived, or nobody works on it any more
     done
     ! told || exit 0
 }
+is_own() { # whether the archive's folder is that of this server's data, and not of what had these files before it
+    own= system=
+    { read -r system; } 2>/dev/null <pgtandem/system_identifier
+    own=$(od -An -tu8 -N 8 global/pg_control 2>/dev/null)
+    [ -z "$own" ] || [ "${own##* }" = "$system" ] && return
+    say "the data here is of system identifier${own}, and the archive is that of $system: pgtandem plan tells more"
+    return 1
+}
 if [ -n "$run" ]; then
     if [ ! -d "$ahead" ]; then
+        is_own || exit 1
         # Where the disk with the WAL is full there is no worker, and the call does its file: that is what makes room.
         rm -rf "${ahead%/*}"
         mkdir -p "$ahead"

@@ -32,6 +32,7 @@ FETCH_TEXT = (
 set -u
 LC_ALL=C
 export LC_ALL
+unset CDPATH
 umask 077
 name=$1 path=$2 archive=${3-} spool=pg_wal/pgtandem ahead=134217728
 take() { [ -f "$spool/$name" ] && mv -f "$spool/$name" "$path"; }

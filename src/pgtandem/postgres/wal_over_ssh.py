@@ -19,7 +19,7 @@ FETCH_COMMAND = f'sh {FETCH_SCRIPT} "%f" "%p"'
 
 def push_command(form: Sequence[str] = ()) -> str:
     """`form` is the compression and its level, where there is one; the server's own shell reads it, as archive-wal."""
-    return " ".join(('set -- "%p" "%f"', *form, f"&& . {PUSH_SCRIPT}"))
+    return " ".join(('set -- "%p" "%f"', *form, f"&& . {PUSH_SCRIPT}; exit 1"))
 
 
 def render_hosts(place: str, hosts: Sequence[str]) -> str:

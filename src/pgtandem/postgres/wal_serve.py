@@ -154,6 +154,9 @@ store() { # one process takes in what comes, and another one puts it away meanwh
     tidy "$folder/.incoming"
     rm -rf "$base"
     set -f
+    # Never the archive's own folder: its disk may go at any time.
+    [ -d "$folder/.incoming" ] || mkdir "$folder/.incoming" || [ -d "$folder/.incoming" ] || exit 1
+    mkdir "$base" || refuse "could not write in $folder"
     take_in | put_away
 }
 take_in() { # files go to a folder for each batch; what they are is told to the other one
@@ -191,7 +194,7 @@ new_batch() {
         echo
         sleep 0.05 || sleep 1
     done
-    mkdir -p "$parts" || refuse "could not write in $folder"
+    mkdir "$parts" || refuse "could not write in $folder"
 }
 put_away() {
     number=0 settling=

@@ -154,7 +154,9 @@ STORE = (
 same() { # whether two files, each in whichever form, have the same content
     cmp -s "$1" "$2" && return
     case $1$2 in *.zst* | *.lz4*) ;; *) return 1 ;; esac
-    mkdir -p "${other%/*}" && expand "$1" >"$other" && expand "$2" | cmp -s - "$other"
+    [ -d "${other%/*}" ] || mkdir "${other%/*}" || return
+    # What cannot be expanded to its end could not be restored, whatever comes before that.
+    expand "$1" >"$other" && { expand "$2" || echo "not to its end"; } | cmp -s - "$other"
     set -- $?
     rm -f "$other"
     return "$1"
@@ -195,29 +197,38 @@ plain_of() { # sets plain: the WAL file that is stored as $1
     plain=${1##*/}
     plain=${plain%.zst} plain=${plain%.lz4}
 }
-settle() { # what is in parts, hardened, gets its names in the archive, never over something else
-    for part in "$parts"/*; do
-        plain_of "$part"
-        ! there "$plain" || { again "$part" && rm -f "$part"; } || return
-    done
-    set -- "$parts"/*
-    if [ ! -e "$1" ]; then
+settle() { # what sums says is in parts, hardened, gets its names in the archive, never over something else
+    left=
+    while read -r _ _ stored; do
+        part=$parts/$stored
+        if [ ! -f "$part" ]; then
+            # The disk went away, or somebody tidied up: that is not what is there already.
+            say "$part is gone before it got its name"
+            return 1
+        fi
+        plain_of "$stored"
+        if there "$plain"; then again "$part" && rm -f "$part" || return; else left="$left $stored"; fi
+    done <<END
+$sums
+END
+    if [ -z "$left" ]; then
         unstream
         wake
         return 0
     fi
     record || { say "could not write the checksums in $folder/checksums"; return 1; }
     (cd "$folder/checksums" && exec sync $touched .) || { say "could not sync $folder"; return 1; }
-    ln "$parts"/* "$folder/" 2>/dev/null
-    for part in "$parts"/*; do
-        stored=${part##*/}
+    (cd "$parts" && exec ln $left "$folder/") 2>/dev/null
+    for stored in $left; do
+        part=$parts/$stored
         if [ ! "$part" -ef "$folder/$stored" ]; then
             # Somebody else was faster, or links are not to be had here.
             if [ -e "$folder/$stored" ]; then
                 target=$folder/$stored
                 again "$part" || return
-            else
-                mv "$part" "$folder/$stored" || return
+            elif ! mv -n "$part" "$folder/$stored" || [ -e "$part" ]; then
+                say "could not give $stored its name in $folder"
+                return 1
             fi
         fi
         plain_of "$stored"

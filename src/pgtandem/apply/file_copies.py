@@ -7,6 +7,7 @@ all. Files that vanish meanwhile are no failure: who copies a living data direct
 import asyncio
 import re
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from pgtandem.model.value import dataclass
@@ -15,6 +16,8 @@ from pgtandem.postgres.base_backup import LISTING_FORMAT
 
 WORKERS = 4
 _BATCH_FILES, _BATCH_BYTES = 400, 64 * 1024 * 1024
+#: From so many files on a program is busy with making them, and not with their bytes.
+_MANY_FILES = 50
 _SECONDS = 24 * 3600.0
 _MEGABYTE = 1024 * 1024
 
@@ -106,14 +109,21 @@ async def make_folders(way: Way, folders: Sequence[str]) -> None:
 async def copy_files(
     way: Way, files: Mapping[str, int], pace: Pace, tell: Callable[[int], None] = lambda _: None
 ) -> None:
-    """Copies files with their modes; `tell` gets the bytes of each part that is done. Raises CopyFailed."""
+    """Copies files with their modes; `tell` gets the bytes of each part that is done. Raises CopyFailed.
+
+    Who makes many files in one folder waits for a processor, and for everybody else who does: more of these programs
+    than processors only get into each other's way. Those that copy bytes wait for the disk.
+    """
+    parts = batches(files, pace.bytes_per_second)
+    makers = asyncio.Semaphore(await _processors(way.host) if _holds_many(parts) else WORKERS)
 
     async def copy(batch: Batch) -> None:
-        await pace.let_pass(batch.size)
-        _require(await way.host.run(_argv(way, batch), deadline_seconds=_SECONDS))
+        async with makers if _holds_many([batch]) else nullcontext():
+            await pace.let_pass(batch.size)
+            _require(await way.host.run(_argv(way, batch), deadline_seconds=_SECONDS))
         tell(batch.size)
 
-    await _side_by_side(copy(batch) for batch in batches(files, pace.bytes_per_second))
+    await _side_by_side(copy(batch) for batch in parts)
 
 
 def batches(files: Mapping[str, int], bytes_per_second: int | None = None) -> list[Batch]:
@@ -152,6 +162,15 @@ def _argv(way: Way, batch: Batch) -> list[str]:
         return ["sh", "-c", _COPY, "sh", umask, way.source, way.target, *batch.paths]
     source, target = (f"{folder}/{batch.paths[0]}" for folder in (way.source, way.target))
     return ["sh", "-c", _COPY_PIECE, "sh", umask, source, target, str(batch.first), str(batch.count or "")]
+
+
+def _holds_many(parts: Sequence[Batch]) -> bool:
+    return any(len(batch.paths) >= _MANY_FILES for batch in parts)
+
+
+async def _processors(host: Host) -> int:
+    shown = await host.look(["sh", "-c", "nproc"])
+    return int(shown.text) if shown.exit_code == 0 and shown.text.strip().isdigit() else WORKERS
 
 
 async def _side_by_side(jobs: Iterator[Coroutine[Any, Any, None]]) -> None:

@@ -109,6 +109,27 @@ def test_a_primary_that_lives_after_all_is_confirmed_nothing_more_by_the_archive
     cluster.wait_for("db1", "SELECT array_agg(id) @> '{101}' AND NOT array_agg(id) @> '{100}' FROM kept")
 
 
+def test_a_standby_that_hangs_on_a_new_connection_to_the_lost_host_asks_the_archive(cluster: RemoteCluster) -> None:
+    """It noticed that the primary is gone, and connects anew to a host that answers nothing. pg_stat_wal_receiver tells
+    of no such process."""
+    hosts = cluster.hosts
+    cluster.tables["parameters"] = {"wal_receiver_timeout": "2s"}
+    cluster.apply()
+    cluster.psql("db1", "CREATE TABLE kept (id int)")
+    cluster.wait_for("db2", "SELECT to_regclass('kept') IS NOT NULL")
+    for other in (CONTROL, "h2"):
+        hosts.block("h1", other)
+    assert all(insert(cluster, number) for number in range(10)), "the archive confirms"
+    connecting = "EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'walreceiver')"
+    cluster.wait_for("db2", f"SELECT {connecting} AND NOT EXISTS (SELECT FROM pg_stat_wal_receiver)")
+    cluster.ok("failover", "--to", "db2", "--the-primary-is-dead", "--yes", seconds=200)
+    assert cluster.psql("db2", "SELECT count(*) FROM kept") == "10"
+    for other in (CONTROL, "h2"):
+        hosts.unblock(other)
+    cluster.ok("rejoin", "db1", "--yes", seconds=200)
+    cluster.converged()
+
+
 def test_where_the_archive_cannot_be_asked_nobody_is_promoted_but_by_name(cluster: RemoteCluster) -> None:
     hosts = cluster.hosts
     cluster.write_row("everybody has it")

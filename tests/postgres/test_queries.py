@@ -69,6 +69,7 @@ def document(**changes: object) -> dict[str, object]:
         "slots": None,
         "senders": None,
         "receiver": None,
+        "receiver_pid": None,
         "archiver": None,
     }
     return {**empty, **changes}

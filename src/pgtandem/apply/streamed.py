@@ -72,9 +72,10 @@ async def confirm_streamed(context: Context, step: Step) -> str:
             wanted = lacking(files, server, at, size)
             if wanted is not None and all([await has(one) for one in wanted]):
                 return True
-            if server.receiver is not None and server.receiver.pid and (not asked or now - woken >= _WAKE_SECONDS):
-                # It may hang on a host that is gone; without it the standby asks the archive at once.
-                await here.run(["kill", "-TERM", str(server.receiver.pid)], deadline_seconds=10)
+            if server.receiver_pid and (not asked or now - woken >= _WAKE_SECONDS):
+                # It may hang on a host that is gone, also in connecting to it anew, which connect_timeout does not end
+                # (two minutes until the kernel does). Without it the standby asks the archive at once.
+                await here.run(["kill", "-TERM", str(server.receiver_pid)], deadline_seconds=10)
                 asked, woken = True, now
         return None if now - moved < _PATIENCE_SECONDS else False
 

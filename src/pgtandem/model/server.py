@@ -83,14 +83,13 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """The row of pg_stat_wal_receiver, as a standby sees its upstream; `pid` is its process on the standby's host."""
+    """The row of pg_stat_wal_receiver, as a standby sees its upstream."""
 
     status: str
     sender_host: str | None
     sender_port: int | None
     slot: str | None
     received_timeline: Timeline | None
-    pid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +132,8 @@ class Server:
     are the locales of its databases whose order of texts comes from the C library. `oldest_lsn` is where the WAL begins
     that it still has. `history` are the timelines that a primary's own one came from, oldest first. `redo_lsn` is where
     the last checkpoint began, and `redo_age_seconds` how long ago. `summarized` is where its summaries of WAL begin,
-    timeline by timeline; None where it makes none."""
+    timeline by timeline; None where it makes none. `receiver_pid` is the process on a standby that receives WAL, or
+    connects to do so: then there is no `receiver` yet."""
 
     version_number: int
     system_identifier: str
@@ -156,6 +156,7 @@ class Server:
     slots: Mapping[str, Slot] = field(default_factory=dict)
     senders: tuple[Sender, ...] = ()
     receiver: Receiver | None = None
+    receiver_pid: int | None = None
     archiver: Archiver | None = None
     proof_token: str | None = None
     history: tuple[TimelineSwitch, ...] = ()

@@ -177,9 +177,13 @@ def _receiver(major: int) -> str:
     port = "sender_port" if has_sender_host(major) else in_conninfo.format("port") + "::int"
     return f"""
 SELECT json_build_object('status', status, 'sender_host', {host}, 'sender_port', {port},
-                         'slot', slot_name, 'received_timeline', received_tli, 'pid', pid)
+                         'slot', slot_name, 'received_timeline', received_tli)
 FROM pg_stat_wal_receiver LIMIT 1
 """
+
+
+# While it connects, pg_stat_wal_receiver has no row for it.
+_RECEIVER_PID = "SELECT max(pid) FROM pg_stat_activity WHERE backend_type = 'walreceiver'"
 
 
 # The file's time is in whole seconds, rounded down: a file that was there before the start is never taken for a newer
@@ -251,6 +255,7 @@ SELECT json_build_object(
     'libc_locales', ({_libc_locales(major)}),
     'hba', ({_HBA}), 'roles', ({_ROLES}), 'slots', ({_slots(major)}), 'senders', ({_SENDERS}),
     'receiver', CASE WHEN here.in_recovery THEN ({_receiver(major)}) END,
+    'receiver_pid', ({_RECEIVER_PID}),
     'archiver', CASE WHEN current_setting('archive_mode') <> 'off' THEN ({_ARCHIVER}) END,
     'history', CASE WHEN NOT here.in_recovery THEN pg_read_file(
         'pg_wal/' || substr(pg_walfile_name(here.current_lsn), 1, 8) || '.history', 0, 1000000, true) END,

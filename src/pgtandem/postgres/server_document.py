@@ -49,6 +49,7 @@ def parse_server(
         slots={row["name"]: _slot(row) for row in document["slots"] or ()},
         senders=tuple(_sender(row) for row in document["senders"] or ()),
         receiver=_receiver(document["receiver"]) if document["receiver"] else None,
+        receiver_pid=document["receiver_pid"],
         archiver=_archiver(document["archiver"]) if document["archiver"] else None,
         proof_token=proof_token,
         history=parse_history(document.get("history") or ""),
@@ -179,7 +180,6 @@ def _receiver(row: Document) -> Receiver:
         sender_port=row["sender_port"],
         slot=row["slot"],
         received_timeline=None if timeline is None else Timeline(timeline),
-        pid=row["pid"],
     )
 
 

@@ -61,8 +61,8 @@ def test_replay_that_stands_still_is_named(pair: Cluster) -> None:
 def test_a_query_that_holds_replay_up_is_named_and_the_lag_is_not_older_than_what_is_missing(pair: Cluster) -> None:
     pair.sql("db1", "CREATE TABLE readers AS SELECT 1 AS x")
     pair.wait_for("db2", "SELECT to_regclass('readers') IS NOT NULL")
-    pair.sql("db1", "CHECKPOINT")
     began = time.monotonic()
+    pair.sql("db1", "CHECKPOINT")
     with pair.connect("db2", application_name="reports", autocommit=False) as reader:
         reader.execute("SELECT * FROM readers")
         pair.sql("db1", "DROP TABLE readers")
@@ -90,8 +90,8 @@ def test_how_long_a_slot_has_room_at_the_rate_of_wal(pair: Cluster) -> None:
 
 
 def test_a_standby_that_gets_nothing_any_more_is_as_late_as_its_last_row(pair: Cluster) -> None:
-    pair.shows_row("db2", _row(pair))
     began = time.monotonic()
+    pair.shows_row("db2", _row(pair))
     pair.sql("db1", "CREATE ROLE nobody; ALTER ROLE pgtandem_replication NOLOGIN")
     try:
         pair.sql("db1", "SELECT pg_terminate_backend(pid) FROM pg_stat_replication")

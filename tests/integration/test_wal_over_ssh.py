@@ -167,9 +167,9 @@ def test_a_promotion_does_not_end_because_a_host_is_down(link: WalLink) -> None:
     link.hosts.block("h3", "h2")
     assert link.fetch("00000002.history").returncode == 1
     link.write("h3", "/srv/postgres/data/pg_wal/00000002.history", "1\t0/3000000\tno recovery target specified\n")
-    began = time.monotonic()
-    assert link.fetch("00000002.history").returncode == 1
-    assert time.monotonic() - began < 1, "the server has it"
+    with link.unreachable() as asked:
+        assert link.fetch("00000002.history").returncode == 1
+        assert asked() == "", "the server has it"
 
 
 @pytest.mark.parametrize("how", ["standby.signal", "recovery.conf"])
@@ -182,7 +182,7 @@ def test_a_standby_does_not_wait_for_a_silent_host(link: WalLink, how: str) -> N
     link.hosts.block("h3", "h2")
     began = time.monotonic()
     assert link.fetch(segment(0)).returncode == 1
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10, "ssh waits for five seconds for each of the two"
     link.hosts.unblock("h1")
     link.hosts.unblock("h2")
     link.store("h2", segment(0), b"x" * MEGABYTE)
@@ -195,19 +195,24 @@ def test_a_standby_waits_for_a_silent_host_at_its_first_question_only(link: WalL
     link.hosts.block("h3", "h2")
     for asked_for in (segment(0), "00000002.history"):  # h1 is silent, then h2
         assert link.fetch(asked_for).returncode == 1
-    began = time.monotonic()
-    for number in range(3, 6):
-        assert link.fetch(f"0000000{number}.history").returncode == 1
-    assert time.monotonic() - began < 3, "each host's silence takes a second at least"
+    wait_until(lambda: not link.fetching(), "nobody is asked any more", 60)
+    link.was_silent("h1", "h2")
+    with link.unreachable() as asked:
+        for number in range(3, 6):
+            assert link.fetch(f"0000000{number}.history").returncode == 1
+        assert asked() == ""
 
 
 def test_a_host_that_failed_is_left_alone_for_a_while(link: WalLink) -> None:
     link.hosts.block("h3", "h1")
     link.store("h2", segment(0), b"x" * MEGABYTE)
     wait_until(lambda: link.fetch(segment(0)).returncode == 0, "the other one is asked", 60)
-    began = time.monotonic()
-    assert link.fetch(segment(7)).returncode == 1
-    assert time.monotonic() - began < 3
+    wait_until(lambda: not link.fetching(), "nobody is asked any more", 60)
+    link.was_silent("h1")
+    with link.unreachable() as asked:
+        assert link.fetch(segment(7)).returncode == 1
+        assert "h2" in asked()
+        assert "h1" not in asked()
 
 
 def test_cut_off_in_the_middle_of_a_segment_nothing_of_it_is_used(link: WalLink) -> None:

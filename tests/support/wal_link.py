@@ -1,8 +1,9 @@
 """A node's way to the WAL of other test hosts, made as pgtandem makes it: key, host keys, forced command, scripts."""
 
+import contextlib
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pgtandem.openssh.authorized_keys import Grant, with_grant
@@ -69,6 +70,13 @@ class WalLink:
         """The server has seen that WAL comes slowly from there, before it has fetched anything else."""
         self.in_data(f"mkdir {SPOOL} && echo '4711 1700000000' >{SPOOL}/run && echo slow >{SPOOL}/way.{source}")
 
+    def was_silent(self, *sources: str) -> None:
+        """The node has noted that they failed; from now on it leaves them alone for fifteen seconds."""
+        for source in sources:
+            note = self.data / SPOOL / f"resting.{source}"
+            assert note.exists(), source
+            self.in_data(f"date +%s >{SPOOL}/{note.name}")
+
     def push(self, path: str, name: str, *form: str) -> "subprocess.CompletedProcess[str]":
         return self.in_data(f"timeout 60 sh {PUSH_SCRIPT} {path} {name} {' '.join(form)}")
 
@@ -108,6 +116,16 @@ class WalLink:
 
     def fetching(self) -> bool:
         return bool(self.hosts.processes(self.node, "pgtandem/fetch-wal"))
+
+    @contextlib.contextmanager
+    def unreachable(self) -> Iterator[Callable[[], str]]:
+        """ssh on the node reaches nobody, and notes with which words it was called: returns them."""
+        notes = self.hosts.srv(self.node) / "asked"
+        notes.touch()
+        notes.chmod(0o666)
+        with self.hosts.another_program(self.node, "ssh", '#!/bin/sh\necho "$*" >>/srv/asked\nexit 255\n'):
+            yield notes.read_text
+        notes.unlink()
 
     def hang_up(self) -> None:
         """Ends the connections that are kept open."""

@@ -95,6 +95,7 @@ def test_primary_sees_its_standby_and_the_slot_that_it_uses(
     assert receiver is not None
     assert (receiver.sender_host, receiver.sender_port) == ("127.0.0.1", pair.primary.port)
     assert (receiver.slot, receiver.received_timeline) == (STANDBY_SLOT, 1)
+    assert standby.receiver_pid in pair.standby.children()
     assert standby.receive_lsn == standby.replay_lsn
     assert standby.replay_age_seconds == 0
 

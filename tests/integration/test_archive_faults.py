@@ -240,6 +240,7 @@ def test_a_damaged_segment_is_named_and_what_is_before_it_comes_back(cluster: Cl
     verified = cluster.run("archive", "verify")
     assert verified.exit_code == 2
     assert name in verified.out
+    assert f"where {name} is damaged" in " ".join(verified.out.split()), "what can be restored ends there"
     into = cluster.folder / "data/damaged"
     refused = cluster.run("restore", "--to", "latest", "--into", str(into), "--yes")
     assert refused.exit_code == 13, refused.said

@@ -80,7 +80,9 @@ def _backup(kind: BackupKind, source: str | None = None) -> Callable[[Topology, 
     return asked
 
 
-def _restore(*, promote: bool = False, drill: float | None = None, like: str = "db2") -> RestoreOrder:
+def _restore(
+    *, promote: bool = False, drill: float | None = None, like: str = "db2", breaks_off: str | None = None
+) -> RestoreOrder:
     """As `pgtandem restore --to 0/26000000` orders it; topology.toml has the restored server as its one node."""
     made = Backup(
         *("20270115T070000Z-full", BackupKind.FULL, NodeName("db2"), "shop", SYSTEM, 18, Timeline(1)),
@@ -96,6 +98,7 @@ def _restore(*, promote: bool = False, drill: float | None = None, like: str = "
         restore_command="cp /archive/%f %p",
         promote=promote,
         drill=drill,
+        breaks_off=breaks_off,
     )
 
 
@@ -112,6 +115,7 @@ def _restore_beside(topology: Topology, observed: Observed) -> Plan:
 QUESTIONS = {
     "restore": partial(plan_restore, order=_restore()),
     "restore and promote": partial(plan_restore, order=_restore(promote=True)),
+    "restore before a hole": partial(plan_restore, order=_restore(breaks_off="000000010000000000000027")),
     "restore without a backup": _no_backup,
     "restore beside": _restore_beside,
     "put back": partial(plan_put_back, order=_restore(promote=True, like="db1"), aside=f"{FOLDER}/data/db1-before"),

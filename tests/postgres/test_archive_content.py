@@ -15,6 +15,7 @@ from pgtandem.postgres.archive_content import (
     reach,
     together,
     wal_name,
+    without,
 )
 from pgtandem.postgres.segments import segment_name
 
@@ -134,6 +135,14 @@ def test_recovery_reaches_the_end_of_the_run_that_it_begins_in() -> None:
     assert reach(wal, T1, at(2.1), T1) == Reach(T1, at(5), "000000010000000000000005", hole=True)
     assert reach(wal, T1, at(6.1), T1) == Reach(T1, at(7), "000000010000000000000007")
     assert reach(wal, T1, at(1.1), T1) == Reach(T1, at(1), "000000010000000000000001", hole=True)
+
+
+def test_recovery_reaches_no_further_than_a_file_that_is_of_no_use() -> None:
+    wal = ArchivedWal(content(*segments(T1, *range(2, 7)), *segments(T2, 6, 7)), {T2: (TimelineSwitch(T1, at(6.5)),)})
+    assert without(wal, ()) == wal
+    damaged = without(wal, {"000000010000000000000004"})
+    assert reach(damaged, T1, at(2.1), T2) == Reach(T2, at(4), "000000010000000000000004", hole=True)
+    assert reach(without(wal, {"00000002.history"}), T1, at(2.1), T2) is None
 
 
 def test_recovery_goes_over_to_the_timelines_that_follow() -> None:

@@ -31,7 +31,14 @@ from pgtandem.plan.recovery import (
 )
 from pgtandem.ports import DatabaseUnreachable, Host, HostFailure
 from pgtandem.postgres.base_backups import MANIFEST_FILE
-from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings, render_settings, without_settings
+from pgtandem.postgres.conf import (
+    RECOVERY_DONE,
+    RECOVERY_FILE,
+    SETTINGS_FILE,
+    parse_settings,
+    render_settings,
+    without_settings,
+)
 from pgtandem.postgres.hba import HbaLine, render_block
 from pgtandem.postgres.versions import has_standby_signal
 
@@ -40,7 +47,7 @@ _NOT_RESTORED = "could not restore file"
 _READ_AHEAD = "recovery_prefetch"
 #: What a data directory must not bring along: signs of what the node was when it was backed up, and its secrets.
 _LEFT_OUT = (
-    *("standby.signal", "recovery.signal", RECOVERY_FILE, "recovery.done", "postmaster.pid", "pgtandem/promotion.json"),
+    *("standby.signal", "recovery.signal", RECOVERY_FILE, RECOVERY_DONE, "postmaster.pid", "pgtandem/promotion.json"),
     *("pgtandem/server.key", "pgtandem/server.crt", PASSFILE, MANIFEST_FILE),
 )
 
@@ -235,7 +242,8 @@ def _not_reached(order: RestoreOrder, lines: list[str]) -> PgtandemError:
     if order.drill is None:
         why += f" The restored server has stopped, or stands at the archive's end, in {order.place}."
     if order.drill is None and order.target.kind is not TargetKind.LATEST:
-        next_step = "pgtandem restore --to latest   (the nearest one; that folder can be removed)"
+        nearest = f"pgtandem restore --to latest --timeline {order.timeline}"
+        next_step = f"{nearest}   (the nearest one; that folder can be removed)"
     return PgtandemError("PT-4054", f"the archive ends before {order.target}", why=why, next_step=next_step)
 
 
@@ -279,6 +287,6 @@ async def settle_restored(context: Context, step: Step) -> str:
     if order.promote:
         settings.pop("default_transaction_read_only", None)
     await host.write_file(path, render_settings(settings, HEADING).encode("utf-8", "surrogateescape"))
-    await host.remove_file(posixpath.join(order.directory, "recovery.done"))
+    await host.remove_file(posixpath.join(order.directory, RECOVERY_DONE))
     await stop(context, step)
     return await start_quietly(context, step)

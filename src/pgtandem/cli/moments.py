@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from pgtandem.errors import PgtandemError
 
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
+#: As PostgreSQL's log and this program's own output write it: "14:03:05 UTC", "14:03:05 +0000".
+_ZONE = re.compile(r"(?<=\d)\s+(UTC|GMT|Z|[+-]\d{2}(?::?\d{2})?)$")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _FORMS = "14:30, 2026-11-26T02:00, or with a zone 2026-11-26T02:00+09:00"
 
@@ -43,12 +45,16 @@ def _moment(text: str, now: float) -> float:
         wished = today.replace(hour=hour, minute=minute, second=second, microsecond=0)
     else:
         try:
-            wished = datetime.fromisoformat(text.strip())
+            wished = datetime.fromisoformat(_ZONE.sub(_as_offset, text.strip()))
         except ValueError:
             raise _not_a_time(text) from None
         if re.fullmatch(r"[0-9W-]+", text.strip()):
             raise _not_a_time(text)  # a date alone would mean midnight, which nobody wrote
     return wished.timestamp() if wished.tzinfo is not None else _of_this_zone(wished, text)
+
+
+def _as_offset(found: re.Match[str]) -> str:
+    return "Z" if found[1].isalpha() else found[1]
 
 
 def moment_in_words(moment: float) -> str:

@@ -1,5 +1,6 @@
 """From what somebody asked for to a whole order of a restore: which backup, which host, which port, which folder."""
 
+import os
 import posixpath
 import re
 from datetime import UTC, datetime
@@ -49,7 +50,7 @@ async def order_restore(
     beside = (
         f"{node.data_directory}-drill" if drill is not None else f"{node.data_directory}-restored-{_spelled(target)}"
     )
-    path = directory or beside
+    path = _whole_path(directory, node) if directory else beside
     _refuse_taken(topology, node, path)
     refuse_shared_spaces(topology, observed, node.host, chain[0])
     wish = Wish(topology, observed, node.name)
@@ -72,6 +73,7 @@ async def order_restore(
         spaces=restored_spaces(chain[0], path, _spelled(target) if replaces else None),
         wal=restored_name(node.wal_directory, _spelled(target)) if replaces and node.wal_directory else None,
         contested=contested(observed, interval),
+        breaks_off=interval.missing if interval.hole and target.kind is TargetKind.LATEST else None,
     )
 
 
@@ -122,6 +124,20 @@ def _spelled(target: Target) -> str:
         return datetime.fromtimestamp(target.moment, UTC).strftime("%Y%m%dT%H%M%SZ")
     word = re.sub(r"[^A-Za-z0-9_.-]", "-", target.text)
     return word if target.kind in (TargetKind.LATEST, TargetKind.LSN) else f"{target.kind.value}-{word}"
+
+
+def _whole_path(directory: str, node: Node) -> str:
+    """A relative one begins where the command runs, which is a folder of this machine."""
+    if node.host.is_local:
+        return os.path.abspath(directory)
+    if not directory.startswith("/"):
+        raise PgtandemError(
+            "PT-1006",
+            f'"{directory}" is no folder on {node.host.url}',
+            why="The restored server runs there, and a relative path begins in a folder of this machine.",
+            next_step="name the folder by its absolute path: --into DIR",
+        )
+    return posixpath.normpath(directory)
 
 
 def _refuse_taken(topology: Topology, like: Node, path: str) -> None:

@@ -61,7 +61,7 @@ async def search(
     programs = observed.nodes[order.like].programs
     folder = programs.value.directory if isinstance(programs, Known) else ""
     if not await can_search(world, order, folder):
-        return Unknown("there is no pg_waldump")
+        return Unknown("there is no pg_waldump", f"it belongs beside the programs of {order.like}, in {folder}")
     stream, count = sys.stderr if data else sys.stdout, count_segments(interval)
     redraws = can_rewrite(stream)
     line = f"looking for {what} in {count} segment{'s' if count > 1 else ''} of archived WAL"

@@ -36,7 +36,8 @@ def archive_lines(topology: Topology, report: ArchiveReport, paint: Paint, colum
         verb = "has" if count == 1 else "have"
         lines.append(f"{count} {verb} no checksum: archived by an older pgtandem, or by hand")
     for interval in report.restorable:
-        until = f"to {interval.end}" + (f", where {interval.missing} is missing" if interval.hole else "")
+        state = "damaged" if interval.missing in report.unusable else "missing"
+        until = f"to {interval.end}" + (f", where {interval.missing} is {state}" if interval.hole else "")
         text = f"restorable: backup {interval.backup}, timeline {interval.timeline}: {interval.start} {until}"
         lines += [paint.yellow(line) if interval.hole else line for line in _wrapped(text, columns)]
     if not report.restorable:

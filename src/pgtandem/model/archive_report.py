@@ -20,16 +20,19 @@ class Restorable:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """One thing that is wrong in the archive, or that keeps it from being looked at: what, and where."""
+    """One thing that is wrong in the archive, or that keeps it from being looked at: what, and where. `file` is the
+    stored file that cannot be used, where it is one."""
 
     what: str
     where: str = ""
+    file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveReport:
     """The archive of one cluster. `checked` is how many files were read and compared with their checksums, None where
-    nobody asked for that; `without_checksum` those that have none."""
+    nobody asked for that; `without_checksum` those that have none. `unusable` are WAL files, by their names, of which
+    there is no sound copy: `restorable` ends at them."""
 
     system_identifier: str
     directory: str
@@ -38,6 +41,7 @@ class ArchiveReport:
     damages: tuple[Damage, ...] = ()
     checked: int | None = None
     without_checksum: tuple[str, ...] = ()
+    unusable: frozenset[str] = frozenset()
 
     @property
     def held(self) -> dict[Timeline, Runs]:

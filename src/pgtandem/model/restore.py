@@ -95,7 +95,7 @@ class RestoreOrder:
     settings that recovery must not have less of. `drill` is when a restore for trial was begun (seconds since 1970).
     `spaces` are the folders that its tablespaces get, by their OIDs, and `wal` the one of its pg_wal, None where that
     is in the data directory. `contested` is a segment of the archive that may be another server's, with the node that
-    cannot archive its own."""
+    cannot archive its own. `breaks_off` is the segment that is missing where the archive has WAL behind its end."""
 
     target: Target
     timeline: Timeline
@@ -114,6 +114,7 @@ class RestoreOrder:
     spaces: tuple[tuple[str, str], ...] = ()
     wal: str | None = None
     contested: tuple[str, str] | None = None
+    breaks_off: str | None = None
 
     @property
     def places(self) -> tuple[str, ...]:

@@ -60,18 +60,18 @@ async def check_files(
         for line in found.splitlines():
             total, size, name = line.split(" ", 2)
             if total == "-":
-                damages.append(Damage(f"{name} cannot be read", host.name))
+                damages.append(Damage(f"{name} cannot be read", host.name, name))
             elif name not in recorded:
                 unknown.append(name)
             elif (int(total), int(size)) not in recorded[name]:
                 whole = any(int(size) == expected for _, expected in recorded[name])
                 what = "has not the content that was archived" if whole else "is not as long as it was archived"
-                damages.append(Damage(f"{name} {what}", host.name))
+                damages.append(Damage(f"{name} {what}", host.name, name))
         tell(len(names))
     packed = [name for name in unknown if (wal := wal_name(name)) and wal[0] != name]
     for names in _parts(packed):
         bad = (await _run(host, folder, _EXPAND, names)).splitlines()
-        damages += [Damage(f"{name} is damaged: it does not expand", host.name) for name in bad]
+        damages += [Damage(f"{name} is damaged: it does not expand", host.name, name) for name in bad]
     return damages, [name for name in unknown if name not in packed]
 
 

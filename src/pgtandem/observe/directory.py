@@ -16,7 +16,7 @@ from pgtandem.plan.recovery import RESTORE_FILE
 from pgtandem.ports import Host, HostFailure
 from pgtandem.postgres.archive_scripts import ARCHIVE_SCRIPT, SYSTEM_FILE
 from pgtandem.postgres.certificates import CERTIFICATE_FILE, ROOT_FILE
-from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, has_include, parse_settings
+from pgtandem.postgres.conf import RECOVERY_DONE, RECOVERY_FILE, SETTINGS_FILE, has_include, parse_settings
 from pgtandem.postgres.conninfo import render_passfile
 from pgtandem.postgres.controldata import parse_control_data
 from pgtandem.postgres.hba import find_block
@@ -36,6 +36,7 @@ _READ = (
     *OWN_FILES,
     PASSFILE,
     PROMOTION_FILE,
+    RECOVERY_DONE,
     *("PG_VERSION", "pg_hba.conf", "postgresql.conf", "postgresql.auto.conf"),
 )
 
@@ -62,7 +63,7 @@ async def observe_directory(
                 major=_major(texts["PG_VERSION"]),
                 control=control,
                 marker=marker,
-                files={name: texts[name] for name in OWN_FILES},
+                files={name: texts[name] for name in (*OWN_FILES, RECOVERY_DONE)},
                 passfile_ok=passfile_ok(texts[PASSFILE], topology, replication_password),
                 hba_block=find_block(records),
                 settings_included=has_include(texts["postgresql.conf"] or ""),

@@ -5,15 +5,17 @@ from collections.abc import Iterator
 from pgtandem.model.archive_report import ArchiveReport, Damage, Restorable
 from pgtandem.model.archived import ArchiveContent, ArchivedWal
 from pgtandem.model.backup import Backups
-from pgtandem.postgres.archive_content import reach
+from pgtandem.postgres.archive_content import reach, without
 from pgtandem.postgres.segments import segment_name
 
 
-def archive_report(system: str, directory: str, wal: ArchivedWal, backups: Backups) -> ArchiveReport:
-    """From names and sizes alone: no file was read."""
-    intervals = tuple(_restorable(wal, backups))
+def archive_report(
+    system: str, directory: str, wal: ArchivedWal, backups: Backups, unusable: frozenset[str] = frozenset()
+) -> ArchiveReport:
+    """From names and sizes, and from what reading the files has found: those of which there is no sound copy."""
+    intervals = tuple(_restorable(without(wal, unusable), backups))
     damages = (*content_damages(wal.content), *_out_of_reach(backups, intervals))
-    return ArchiveReport(system, directory, wal.content, intervals, damages)
+    return ArchiveReport(system, directory, wal.content, intervals, damages, unusable=unusable)
 
 
 def content_damages(content: ArchiveContent) -> Iterator[Damage]:

@@ -9,7 +9,16 @@ from pgtandem.model.restore import RESTORED, RestoreOrder
 from pgtandem.model.topology import Topology
 from pgtandem.plan.order import ordered
 from pgtandem.plan.recovery import RESTORE_FILE, is_drills
-from pgtandem.plan.restore import clear_leftovers, holds, other_data, recover, refuse_full, refuse_unseen, unpack
+from pgtandem.plan.restore import (
+    broken_off,
+    clear_leftovers,
+    holds,
+    other_data,
+    recover,
+    refuse_full,
+    refuse_unseen,
+    unpack,
+)
 
 
 def plan_drill(
@@ -53,7 +62,7 @@ def plan_drill(
         )
     )
     steps += _removal(observed, order, needs=("restored.check",), foreseen=True)
-    return Plan(primary=None, steps=ordered(steps))
+    return Plan(primary=None, steps=ordered(steps), notes=broken_off(order))
 
 
 def plan_drill_failed(topology: Topology, observed: Observed, order: RestoreOrder, trouble: str) -> Plan:

@@ -12,7 +12,8 @@ from pgtandem.model.restore import RESTORED, RestoreOrder, TargetKind
 from pgtandem.model.topology import Node, Topology
 from pgtandem.plan.order import ordered
 from pgtandem.plan.recovery import RESTORE_FILE, TARGET_SETTINGS, render_order, same_target
-from pgtandem.postgres.conf import SETTINGS_FILE, parse_settings
+from pgtandem.postgres.conf import RECOVERY_DONE, SETTINGS_FILE, parse_settings
+from pgtandem.postgres.versions import ends_short_of_its_target
 
 #: What a restore needs beside the size of what was backed up, at most.
 _ROOM = 1.1
@@ -53,7 +54,7 @@ def plan_restore(topology: Topology, observed: Observed, order: RestoreOrder) ->
         raise other_data(order, node)
     server = node.running
     paused = server is not None and server.in_recovery and server.replay_paused
-    if server is None or (server.in_recovery and not paused):
+    if server is None or (server.in_recovery and not paused) or _may_have_ended_short(topology, node, order):
         steps.append(recover(node, order))
     elif paused and order.promote:
         steps.append(
@@ -82,7 +83,7 @@ def plan_restore(topology: Topology, observed: Observed, order: RestoreOrder) ->
                 restore=order,
             )
         )
-    return Plan(primary=None, steps=ordered(steps), notes=_notes(order) if steps else ())
+    return Plan(primary=None, steps=ordered(steps), notes=(*broken_off(order), *_notes(order)) if steps else ())
 
 
 def _ends_before(node: ObservedNode, order: RestoreOrder) -> bool:
@@ -177,10 +178,38 @@ def _targets_stay(node: ObservedNode, order: RestoreOrder, *, steps: list[Step])
         return False
     if any(step.kind in (StepKind.RESTORE_DATA, StepKind.RECOVER, StepKind.END_RECOVERY) for step in steps):
         return ends
+    return _unsettled(node) or (refuses_writes(node) and order.promote)
+
+
+def _may_have_ended_short(topology: Topology, node: ObservedNode, order: RestoreOrder) -> bool:
+    """Whether nobody has seen yet that its recovery ended at the target, and not where the archive did."""
+    ended = node.running is not None and not node.running.in_recovery and _unsettled(node)
+    return ended and order.target.kind is not TargetKind.LATEST and ends_short_of_its_target(topology.postgresql)
+
+
+def _unsettled(node: ObservedNode) -> bool:
+    done = node.directory is not None and node.directory.files.get(RECOVERY_DONE) is not None
+    return done or any(name in _settings(node) for name in (*TARGET_SETTINGS, "restore_command"))
+
+
+def refuses_writes(node: ObservedNode) -> bool:
+    """Whether its settings say so."""
+    return _settings(node).get("default_transaction_read_only") == "on"
+
+
+def _settings(node: ObservedNode) -> dict[str, str]:
     text = node.directory.files.get(SETTINGS_FILE) if node.directory else None
-    settings = parse_settings(text or "")
-    closed = settings.get("default_transaction_read_only") == "on"
-    return any(name in settings for name in (*TARGET_SETTINGS, "restore_command")) or (closed and order.promote)
+    return parse_settings(text or "")
+
+
+def broken_off(order: RestoreOrder) -> tuple[str, ...]:
+    """Said before it begins: afterwards nothing in the restored data shows that there was more."""
+    if order.breaks_off is None:
+        return ()
+    return (
+        f"The archive has WAL behind {order.breaks_off}, which is missing: recovery ends there, at "
+        f"{order.expected_end}, and what was written later does not come back.",
+    )
 
 
 def _notes(order: RestoreOrder) -> tuple[str, ...]:

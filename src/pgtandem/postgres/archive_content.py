@@ -5,7 +5,8 @@ ARCHIVE/SYSTEM-IDENTIFIER/ holds WAL files under their own names, or compressed 
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from pgtandem.model.archived import ArchiveContent, ArchivedWal, Reach, Runs, TimelineContent
 from pgtandem.model.lsn import Lsn, Timeline, TimelineSwitch
@@ -174,6 +175,20 @@ def together(contents: Sequence[ArchiveContent]) -> ArchiveContent:
         file_count=sum(content.file_count for content in contents),
         size_bytes=sum(content.size_bytes for content in contents),
     )
+
+
+def without(wal: ArchivedWal, names: Collection[str]) -> ArchivedWal:
+    """What recovery has where these WAL files are of no use: segments and history files."""
+    if not names:
+        return wal
+    content, size = wal.content, wal.content.segment_bytes
+    left = []
+    for one in content.timelines:
+        numbers = (number for low, high in one.runs for number in range(low, high + 1))
+        runs = runs_of(number for number in numbers if segment_name(one.timeline, number, size) not in names)
+        left.append(replace(one, runs=runs))
+    histories = {timeline: path for timeline, path in wal.histories.items() if f"{timeline:08X}.history" not in names}
+    return ArchivedWal(replace(content, timelines=tuple(left)), histories)
 
 
 def prunable(stored: Iterable[str], first: int, segment_bytes: int) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 #: The file with pgtandem's settings, relative to the data directory, and the line that makes the server read it.
 SETTINGS_FILE = "pgtandem/settings.conf"
 RECOVERY_FILE = "recovery.conf"  # up to 11
+RECOVERY_DONE = "recovery.done"  # what becomes of it when the recovery ends
 INCLUDE_LINE = f"include '{SETTINGS_FILE}'"
 _INCLUDE = re.compile(rf"^\s*include\s*=?\s*'{re.escape(SETTINGS_FILE)}'\s*(#.*)?$", re.MULTILINE)
 _ASSIGNMENT = re.compile(

@@ -33,6 +33,11 @@ def has_standby_signal(major: int) -> bool:
     return major >= 12
 
 
+def ends_short_of_its_target(major: int) -> bool:
+    """Whether a recovery that runs out of WAL ends as if it had reached its target. From 13 on the server stops."""
+    return major < 13
+
+
 def initdb_takes_verifier(major: int) -> bool:
     """Whether initdb reads a whole SCRAM verifier from --pwfile. Before 14 it takes the first 99 bytes of the line for
     a password, and a verifier is longer."""

@@ -93,13 +93,17 @@ async def _report(topology: Topology, world: World, *, verify: bool) -> ArchiveR
     looks = await observe_archived_wal(topology, world, control.system_identifier, control.wal_segment_bytes)
     fact = all_archived_wal(looks)
     if isinstance(fact, Unknown):
-        raise PgtandemError("PT-3008", "could not look at the WAL archive", why=fact.sentence)
+        raise PgtandemError(
+            "PT-3008", "could not look at the WAL archive", why=fact.sentence, next_step="pgtandem status"
+        )
     wal = fact.value if isinstance(fact, Known) else ArchivedWal(ArchiveContent(control.wal_segment_bytes))
     backups = value_or_none(observed.backups) or Backups()
     report = archive_report(control.system_identifier, archive.directory, wal, backups)
     if not verify:
         return report
     folder, damages, unknown, done = archive_folder(archive, control.system_identifier), [], [], 0
+    sound: set[str] = set()
+    bad: set[str] = set()
 
     def tell(count: int) -> None:
         nonlocal done
@@ -112,9 +116,13 @@ async def _report(topology: Topology, world: World, *, verify: bool) -> ArchiveR
         stored = [name for name in await host.list_directory(folder) or () if wal_name(name)]
         found, without = await check_files(host, folder, stored, tell)
         damages += found + await check_streamed(host, folder)
+        spoilt = {damage.file for damage in found}
+        for name in stored:
+            (bad if name in spoilt else sound).add((wal_name(name) or (name,))[0])
         unknown += without
     if can_rewrite(sys.stderr) and done:
         print("\r\033[K", end="", file=sys.stderr, flush=True)
+    report = archive_report(control.system_identifier, archive.directory, wal, backups, frozenset(bad - sound))
     return replace(
         report, damages=(*report.damages, *damages), checked=done - len(unknown), without_checksum=tuple(unknown)
     )

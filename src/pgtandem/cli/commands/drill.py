@@ -1,7 +1,6 @@
 """pgtandem drill: the last backup restored for trial."""
 
 import argparse
-import os
 from functools import partial
 
 from pgtandem.apply.engine import Outcome, carry_out
@@ -31,7 +30,6 @@ def run(options: argparse.Namespace) -> int:
     if options.database is not None and not options.query:
         what = "drill asks nothing in a database without --query"
         raise PgtandemError("PT-1006", what, next_step=f'pgtandem drill --database {options.database} --query "SQL"')
-    options.into = os.path.abspath(options.into) if options.into else None
 
     async def work(world: World) -> tuple[Outcome, RestoreOrder]:
         order = await _order(topology, world, options)

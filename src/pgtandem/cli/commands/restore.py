@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import json
-import os
 import posixpath
 import sys
 import time
@@ -29,7 +28,7 @@ from pgtandem.model.topology import Topology
 from pgtandem.observe.cluster import Observer
 from pgtandem.observe.restorable import Restorable, observe_restorable
 from pgtandem.plan.intervals import choose
-from pgtandem.plan.restore import plan_restore, restore_topology
+from pgtandem.plan.restore import plan_restore, refuses_writes, restore_topology
 from pgtandem.ports import World
 
 
@@ -49,7 +48,6 @@ def run(options: argparse.Namespace) -> int:
         from pgtandem.cli.put_back import put_back
 
         return put_back(path, topology, target, options)
-    options.into = os.path.abspath(options.into) if options.into else None
 
     async def work(world: World) -> tuple[Outcome, RestoreOrder]:
         order = await make_order(topology, world, target, options)
@@ -149,7 +147,9 @@ def _show(path: str, topology: Topology, options: argparse.Namespace) -> int:
         following = 'pgtandem restore --to "TIME"' if restorable.intervals else "pgtandem backup"
         print(spelled(f"next:  {following}", path))
     if isinstance(found, Unknown):
-        raise PgtandemError("PT-3008", "could not read the restore points from WAL", why=found.sentence)
+        raise PgtandemError(
+            "PT-3008", "could not read the restore points from WAL", why=found.sentence, next_step=found.next_step
+        )
     return 0 if restorable.intervals else 2
 
 
@@ -157,7 +157,8 @@ def _tell(path: str, outcome: Outcome, order: RestoreOrder, text: str) -> None:
     server = outcome.observed.nodes[RESTORED].running
     assert server is not None
     at = server.replay_lsn if server.in_recovery else server.current_lsn
-    state = "is paused in recovery" if server.in_recovery else "takes writes" if order.promote else "refuses writes"
+    closed = refuses_writes(outcome.observed.nodes[RESTORED])
+    state = "is paused in recovery" if server.in_recovery else "refuses writes" if closed else "takes writes"
     print(f"restored in {order.place}, at {at} of timeline {server.timeline}; it {state}")
     there = "" if order.host.is_local else f"on {order.login}: "
     print(f"look:  {there}psql -h {order.address} -p {order.port} -U postgres postgres   (the cluster's password)")

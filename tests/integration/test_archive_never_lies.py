@@ -56,7 +56,7 @@ def test_a_script_that_is_empty_or_cut_off_archives_nothing(
     argv = [shell, *(["sh"] if shell == "busybox" else ["--posix"] if shell == "bash" else []), "-c"]
     command = command.replace("%p", f"pg_wal/{SEGMENT}").replace("%f", SEGMENT)
     lines = text.splitlines(keepends=True)
-    for count in (0, 1, 4, *range(8, len(lines), 29), len(lines) - 1):
+    for count in (0, 1, 4, *range(8, len(lines), 60), len(lines) - 1):
         (tmp_path / script).write_text("".join(lines[:count]))
         done = subprocess.run([*argv, command], cwd=tmp_path, capture_output=True, timeout=60)
         assert done.returncode != 0, f"the first {count} lines"

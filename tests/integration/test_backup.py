@@ -259,3 +259,39 @@ def test_a_role_change_while_a_standby_is_backed_up_makes_no_wrong_backup() -> N
         cluster.pg_ctl("db1", "promote")
         assert "the standby was promoted" in running.end().refused("PT-4051", 13)
         assert os.listdir(folder(cluster)) == []
+
+
+def test_what_other_clusters_have_in_the_archive_is_not_touched(pair: Cluster) -> None:
+    """Two clusters, each with a folder of its own by its system identifier: one backs up while the other prunes. The
+    second has our name as well, as a staging cluster may, and backups that are older and newer than ours."""
+    pair.topology["backup"] = {"keep": 1}
+    pair.apply()
+    pair.ok("backup", "--yes")
+    mine, ours = listed(pair)[-1]["label"], folder(pair)
+    other = pair.archive / "7999"
+    half = other / "backups/.20260101T000000Z-full.part"
+    half.mkdir(parents=True)
+    (half / "base.tar").write_bytes(b"it is being written")
+    theirs = []
+    for days in (-400, 400):
+        about = json.loads((ours / mine / "backup.json").read_text())
+        label = f"{'2020' if days > 0 else '2030'}0101T000000Z-full"
+        (other / "backups" / label).mkdir()
+        about |= {"label": label, "system_identifier": "7999", "ended": about["ended"] - days * 86400}
+        (other / "backups" / label / "backup.json").write_text(json.dumps(about))
+        verified = (ours / mine / "verified.json").read_text()
+        (other / "backups" / label / "verified.json").write_text(verified)
+        theirs.append(label)
+    (other / "000000010000000000000001").write_bytes(bytes(1 << 24))
+    before = sorted(other.rglob("*"))
+    for path in (other, *before):
+        pair.own(path)
+    assert [made["label"] for made in listed(pair)] == [mine]
+    pair.ok("backup", "--full", "--yes")
+    pair.write_row("before the prune")
+    pair.ok("archive", "prune", "--yes")
+    assert sorted(other.rglob("*")) == before
+    (made,) = listed(pair)
+    assert made["label"] not in (mine, *theirs)
+    shown = json.loads(pair.ok("restore", "--json").out)["intervals"]
+    assert {each["backup"] for each in shown} == {made["label"]}

@@ -95,6 +95,12 @@ class Backups:
         return next((backup for backup in self.found if backup.label == label), None)
 
     @property
+    def systems(self) -> frozenset[str]:
+        """The system identifiers of the folders in which something of these lies: ARCHIVE/SYSTEM/backups/FOLDER."""
+        folders = (*(half.folder for half in self.half_made), *(folder for folder, _ in self.unreadable))
+        return frozenset((*(b.system_identifier for b in self.found), *(path.split("/")[-3] for path in folders)))
+
+    @property
     def kept(self) -> tuple[Backup, ...]:
         return tuple(backup for backup in self.found if backup.kept)
 

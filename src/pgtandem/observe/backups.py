@@ -2,6 +2,7 @@
 
 import asyncio
 import posixpath
+from collections.abc import Collection
 from dataclasses import replace
 
 from pgtandem.errors import PgtandemError
@@ -30,17 +31,18 @@ def backups_folder(directory: str, system: str) -> str:
     return posixpath.join(directory, system, FOLDER)
 
 
-async def observe_backups(topology: Topology, world: World) -> Fact[Backups]:
+async def observe_backups(topology: Topology, world: World, of: Collection[str] = ()) -> Fact[Backups]:
     """The backups of this cluster on every host of the archive; Absent without an archive.
 
     Whose they are stands in each of them: where all data is lost, nothing else tells which system identifier it was.
+    Where that is known, `of` says it: another cluster of this name, or what somebody else has half made, is not ours.
     """
     archive = topology.archive
     if archive is None:
         return ABSENT
     try:
         looks = await asyncio.gather(
-            *(_on_host(topology, address, world.host(address)) for address in topology.archive_hosts)
+            *(_on_host(topology, address, world.host(address), of) for address in topology.archive_hosts)
         )
     except PgtandemError as failure:
         return Unknown(f"{failure.what}: {failure.why}" if failure.why else failure.what)
@@ -62,10 +64,11 @@ async def observe_backups(topology: Topology, world: World) -> Fact[Backups]:
     )
 
 
-async def _on_host(topology: Topology, address: HostAddress, host: Host) -> list[_Found]:
+async def _on_host(topology: Topology, address: HostAddress, host: Host, of: Collection[str]) -> list[_Found]:
     assert topology.archive is not None
     directory = topology.archive.directory
-    systems = [name for name in await host.list_directory(directory) or () if name.isdigit()]
+    names = await host.list_directory(directory) or ()
+    systems = [name for name in names if name.isdigit() and (not of or name in of)]
     found: list[_Found] = []
     for system in systems:
         folder = backups_folder(directory, system)

@@ -162,8 +162,24 @@ class Observer:
         return _together(seen if any(isinstance(part, Known) for part in seen) else [*silent, *seen])
 
     async def backups(self) -> Fact[Backups]:
-        """The base backups in the archive."""
-        return await observe_backups(self.topology, self.world)
+        """The base backups in the archive. Where that has several clusters, those of the data that the nodes have: of
+        another one nothing is ever removed or continued, even where it has the same name."""
+        fact = await observe_backups(self.topology, self.world)
+        if isinstance(fact, Known) and len(fact.value.systems) > 1:
+            seen = await self.nodes({name: frozenset({Part.DATA}) for name in self.topology.names})
+            if mine := frozenset(seen.system_identifiers().values()):
+                return await observe_backups(self.topology, self.world, mine)
+        return fact
+
+    async def backups_to_restore(self) -> Fact[Backups]:
+        """The same; and where there is none of that data, as after a cluster was built anew under its old name, what
+        there is of any cluster of this name."""
+        fact = await self.backups()
+        if isinstance(fact, Known) and not fact.value.kept:
+            others = await observe_backups(self.topology, self.world)
+            if isinstance(others, Known) and others.value.kept:
+                return Known(Backups(others.value.kept))
+        return fact
 
     async def pgbouncers(self) -> Mapping[PgbouncerName, ObservedPgbouncer]:
         return await observe_pgbouncers(self.topology, self.world)

@@ -12,7 +12,7 @@ from pgtandem.model.restore import Interval
 from pgtandem.model.topology import Topology
 from pgtandem.model.value import dataclass
 from pgtandem.observe.archived import all_archived_wal, archive_folder, observe_archived_wal
-from pgtandem.observe.backups import observe_backups
+from pgtandem.observe.cluster import Observer
 from pgtandem.plan.intervals import intervals
 from pgtandem.ports import Host, World
 from pgtandem.postgres.archive_commands import not_ours
@@ -54,7 +54,7 @@ async def observe_restorable(topology: Topology, world: World) -> Restorable:
             why="Backups and the WAL that follows them lie in the archive.",
             next_step='write [archive] with directory = "..." into the topology file',
         )
-    fact = await observe_backups(topology, world)
+    fact = await Observer(topology, world).backups_to_restore()
     if not isinstance(fact, Known):
         why = fact.sentence if isinstance(fact, Unknown) else ""
         raise PgtandemError("PT-3008", "could not look at the backups", why=why, next_step="pgtandem status")

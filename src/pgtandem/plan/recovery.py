@@ -25,6 +25,8 @@ _NEUTRAL = {
     "external_pid_file": "",
     "default_transaction_read_only": "off",
     "hot_standby": "on",
+    # A subscription came along with the data: it would take from the publisher what belongs to the cluster.
+    "max_logical_replication_workers": "0",
 }
 #: What only makes sense together with those.
 _DROPPED = (

@@ -313,23 +313,25 @@ def test_where_the_kernel_cannot_copy_pg_basebackup_does_and_its_manifest_is_che
     large.restart_by_a_link("db1")
     add(large, "db2")
     said = large.ok("apply", "--yes").out
+    # pg_verifybackup of the embedded 18 crashes.
     assert re.search(r"\d+ files by pg_basebackup; each has its size by the server's manifest", said), said
     assert "not by the kernel: the server says that its data directory is" in said
     large.shows_row("db2", "before the copy")
 
 
-def test_copy_that_lacks_what_the_manifest_names_is_refused() -> None:
-    real = installation(18)
-    with Cluster(standbys=0, on=real, archive=False) as cluster:
+@contextmanager
+def spoiling(on: Installation, spoil: str) -> Iterator[Cluster]:
+    """A primary that the kernel cannot copy, and a pg_basebackup after which `spoil` runs in the copy."""
+    with Cluster(standbys=0, on=on, archive=False) as cluster:
         programs = cluster.base / "programs"
         programs.mkdir(mode=0o755)
-        for path in real.programs.iterdir():
+        for path in on.programs.iterdir():
             (programs / path.name).symlink_to(path)
         spoiled = programs / "pg_basebackup"
         spoiled.unlink()
         spoiled.write_text(
-            f'#!/bin/sh\n"{real.programs}/pg_basebackup" "$@" || exit\n'
-            'while [ "$1" != -D ]; do shift; done\n: >"$2/global/pg_filenode.map"\n'
+            f'#!/bin/sh\n"{on.programs}/pg_basebackup" "$@" || exit\n'
+            f'while [ "$1" != -D ]; do shift; done\ncd "$2" && {spoil}\n'
         )
         spoiled.chmod(0o755)
         cluster.topology["cluster"]["binaries"] = str(programs)
@@ -337,7 +339,28 @@ def test_copy_that_lacks_what_the_manifest_names_is_refused() -> None:
         cluster.up()
         cluster.restart_by_a_link("db1")
         add(cluster, "db2")
+        yield cluster
+
+
+def test_copy_that_lacks_what_the_manifest_names_is_refused() -> None:
+    with spoiling(installation(18), ": >global/pg_filenode.map") as cluster:
         words = cluster.run("apply", "--yes").refused("PT-4006", 13)
         assert "global/pg_filenode.map has 0 bytes and not" in " ".join(words.split())
         assert not cluster.data("db2").exists()
         assert cluster.leftovers() == []
+
+
+def test_copy_with_other_content_than_the_manifest_has_is_refused() -> None:
+    another_byte = "printf x | dd of=global/pg_filenode.map bs=1 seek=40 conv=notrunc 2>&1"
+    with spoiling(installation(16), f"[ ! -e ../../spoil ] || {another_byte}") as cluster:
+        marker = cluster.folder / "spoil"
+        marker.touch()
+        words = cluster.run("apply", "--yes").refused("PT-4006", 13)
+        assert 'checksum mismatch for file "global/pg_filenode.map"' in " ".join(words.split())
+        assert not cluster.data("db2").exists()
+        assert cluster.leftovers() == []
+        marker.unlink()
+        said = cluster.ok("apply", "--yes").out
+        assert re.search(r"\d+ files by pg_basebackup; each has its size and its checksum by the server's", said), said
+        cluster.write_row("after the copy", "db1")
+        cluster.shows_row("db2", "after the copy")

@@ -31,7 +31,9 @@ def pair(hosts: Hosts) -> Iterator[RemoteCluster]:
     with RemoteCluster(hosts, parameters=_SMALL_WAL) as cluster:
         cluster.know_hosts()
         said = cluster.apply().out
-        assert re.search(r"\d+ files by pg_basebackup; each has its size by the server's manifest", said), said
+        assert re.search(
+            r"\d+ files by pg_basebackup; each has its size and its checksum by the server's manifest", said
+        ), said
         rows = "SELECT g AS id, repeat(md5(g::text), 30) AS text FROM generate_series(1, 100000) g"
         cluster.psql("db1", f"CREATE TABLE big AS {rows}")
         # Who reads a row first marks it as committed, and not on every node alike; once it is frozen nobody does.

@@ -250,6 +250,23 @@ def test_a_full_disk_of_the_archive_costs_the_primary_no_more_than_the_cap(clust
     assert restored(cluster) == list(range(15))
 
 
+@pytest.mark.chaos
+def test_what_a_full_disk_left_of_a_segment_does_not_end_the_stream_for_good(cluster: Cluster) -> None:
+    """pg_receivewal fills a segment up with zeros before it writes into it, and takes up none that is too short."""
+    cluster.up()
+    streams(cluster, "db1")
+    for one in pids(cluster):
+        os.kill(one, signal.SIGKILL)
+        wait_until(lambda one=one: not alive(one), "the receiver is gone", 10)
+    taken = folder(cluster) / "streamed"
+    (part,) = taken.glob("*.partial")
+    part.write_bytes(bytes(1167360))
+    cluster.ok("apply", "--yes")
+    streams(cluster, "db1")
+    streamed(cluster, "db1")
+    assert part.stat().st_size == 16 * 1024 * 1024
+
+
 def answers(cluster: Cluster, node: str) -> bool:
     try:
         return cluster.sql(node, "SELECT true") is True

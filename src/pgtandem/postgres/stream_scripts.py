@@ -57,9 +57,15 @@ end() {{
     exit 0
 }}
 trap end TERM INT HUP
+tidy() {{ # a segment that could not be filled up with zeros, on a full disk: it has no WAL yet, and no run takes it up
+    for part in ../{STREAMED}/*.partial; do
+        [ ! -s "$part" ] || [ -n "$(tr -d '\000' <"$part" | head -c 1 | od -An -tx1)" ] || rm -f "$part"
+    done
+}}
 mine() {{ [ -e {WANTED} ] && {{ read -r pid; }} 2>/dev/null <pid && [ "$pid" = $$ ]; }}
 while mine; do
     began=$(date +%s)
+    tidy
     "$program" -D ../{STREAMED} -S {STREAM_NAME} --synchronous --no-loop --no-password -d "$conninfo" \
         </dev/null 2>said &
     child=$!

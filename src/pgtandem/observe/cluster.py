@@ -330,11 +330,14 @@ class Observer:
         self, host: Host, node: Node, parts: Parts, password: Secret | None
     ) -> tuple[Fact[Postmaster], Fact[Server], Fact[str]]:
         postmaster = await observe_postmaster(host, node.data_directory)
-        return (
-            postmaster,
-            await self._server(node, postmaster, password) if Part.SERVER in parts else NOT_LOOKED,
-            await self._port_holder(host, node, postmaster) if Part.PORT in parts else NOT_LOOKED,
-        )
+        holder = await self._port_holder(host, node, postmaster) if Part.PORT in parts else NOT_LOOKED
+        if isinstance(holder, Known):
+            # It may be the node's own server, that somebody started only now: an interrupted run's pg_ctl, say.
+            postmaster = await observe_postmaster(host, node.data_directory)
+            if isinstance(postmaster, Known) and postmaster.value.port in (0, node.port):
+                holder = ABSENT
+        server = await self._server(node, postmaster, password) if Part.SERVER in parts else NOT_LOOKED
+        return postmaster, server, holder
 
     async def _programs_on(self, host: Host) -> Fact[Programs]:
         async with self._asking_for_programs.setdefault(host.name, asyncio.Lock()):

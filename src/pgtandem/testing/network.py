@@ -345,7 +345,7 @@ class SimNetwork:
 
     def _archive_of(self, server: SimServer, command: str, script: str) -> tuple[SimMachine, str] | None:
         """The machine and the cluster's folder there, None where the command does not get there."""
-        words = shlex.split(command)
+        words = [word.removesuffix(";") for word in shlex.split(command)]
         if script not in words or server.file(script) is None:
             return None
         system = (server.file(SYSTEM_FILE) or "").strip()

@@ -55,6 +55,10 @@ def test_a_cluster_archives_by_the_commands_of_wal_g_and_a_standby_catches_up_by
             (("restore", "--to", "latest", "--yes"), "wal-g backup-fetch"),
             (("drill", "--yes"), "wal-g backup-fetch"),
             (("archive", "verify"), "wal-g wal-verify"),
+            (("archive", "prune", "--yes"), "wal-g delete"),
+            (("backup", "list"), "wal-g backup-list"),
+            (("backup", "list", "--json"), "wal-g backup-list"),
+            (("backup", "verify", "20260101T000000Z-full"), "wal-g backup-list"),
         ):
             assert command in cluster.run(*words).refused("PT-3071", 12)
         cluster.stop_server("db2")

@@ -53,6 +53,8 @@ def test_what_pgtandem_cannot_do_with_another_tools_archive_names_that_tools_com
     kept = ForeignArchive("envdir /etc/wal-g.d wal-g wal-push %p", "envdir /etc/wal-g.d wal-g wal-fetch %f %p")
     refusal = not_ours("shop", kept, "back up")
     assert (refusal.what, refusal.next_step) == ("the archive of cluster shop is kept by WAL-G", "wal-g backup-push")
+    assert not_ours("shop", kept, "list").next_step == "wal-g backup-list"
+    assert not_ours("shop", kept, "prune").next_step == "wal-g delete"
     own = ForeignArchive("/usr/local/bin/keeper push %p", "/usr/local/bin/keeper get %f %p")
     assert keeper_of(own) == "keeper"
     assert not_ours("shop", own, "restore").next_step == "ask keeper"

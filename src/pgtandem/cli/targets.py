@@ -44,11 +44,11 @@ def _of_kind(kind: TargetKind, text: str, now: float) -> Target:
         return Target(kind, str(lsn), lsn=lsn)
     if kind is TargetKind.XID:
         if not text.isdigit() or int(text) < 3:
-            raise _not_a_target(text)
+            raise _not_a_target(f"xid:{text}")
         return Target(kind, str(int(text)))
     if kind is TargetKind.NAME:
         if len(text) > 63 or not text.isprintable():
-            raise _not_a_target(text)
+            raise _not_a_target(f"name:{text}")
         return Target(kind, text)
     return _time(text, now)
 

@@ -51,6 +51,14 @@ _WHY = {
     "for several segments ahead",
 }
 
+#: The same where [archive] has the commands of another tool.
+_FOREIGN = {
+    "archive_command": "[archive] says so, for every node",
+    "restore_command": "[archive] says so: a standby then catches up from that archive, too",
+    RECOVERY_FILE: "it streams as pgtandem's role through a slot, follows the latest timeline, and asks the archive by "
+    "the command in [archive]",
+}
+
 
 def adopting(node: ObservedNode) -> bool:
     """Whether a node's data directory is still to be taken over."""
@@ -194,7 +202,10 @@ def why_written(draft: Draft, name: NodeName, files: NodeFiles, drift: Drift) ->
     others = [path for path in files_differ(files, seen) if path in ("pg_hba.conf", "postgresql.conf", RECOVERY_FILE)]
     parts = ["write pgtandem's own files", *([f"set {', '.join(changed)}"] if changed else [])]
     parts += [f"write {', '.join(others)}"] if others else []
-    reasons = [f"{key}: {_WHY[key]}" for key in (*changed, *others) if key in _WHY and wanted.get(key, "-")]
+    reasons_for = _WHY | (_FOREIGN if draft.wish.topology.foreign_archive is not None else {})
+    reasons = [
+        f"{key}: {reasons_for[key]}" for key in (*changed, *others) if key in reasons_for and wanted.get(key, "-")
+    ]
     why = "Your own lines stay; pgtandem's settings are read last, and its records in pg_hba.conf stand first."
     return "; ".join(parts), "\n".join([why, *(f"{reason}." for reason in reasons)])
 

@@ -91,8 +91,18 @@ def plan_backup(topology: Topology, observed: Observed, order: BackupOrder) -> P
 
 def backups_in_archive(topology: Topology, observed: Observed) -> Backups:
     """Raises PgtandemError PT-3051, PT-3071 and PT-3008, as `plan_backup` does."""
+    require_archive(topology, "back up")
+    if isinstance(observed.backups, Known):
+        return observed.backups.value
+    why = observed.backups.sentence if isinstance(observed.backups, Unknown) else "There is no archive yet."
+    raise PgtandemError("PT-3008", "could not look at the backups in the archive", why=why, next_step="pgtandem status")
+
+
+def require_archive(topology: Topology, wish: str) -> None:
+    """Raises PgtandemError PT-3051 without an archive, and PT-3071 where another tool keeps it, with that one's command
+    for what is wished."""
     if topology.foreign_archive is not None:
-        raise not_ours(topology.cluster, topology.foreign_archive, "back up")
+        raise not_ours(topology.cluster, topology.foreign_archive, wish)
     if topology.archive is None:
         raise PgtandemError(
             "PT-3051",
@@ -101,10 +111,6 @@ def backups_in_archive(topology: Topology, observed: Observed) -> Backups:
             "beside that WAL.",
             next_step='write [archive] with directory = "..." into the topology file, then pgtandem apply',
         )
-    if isinstance(observed.backups, Known):
-        return observed.backups.value
-    why = observed.backups.sentence if isinstance(observed.backups, Unknown) else "There is no archive yet."
-    raise PgtandemError("PT-3008", "could not look at the backups in the archive", why=why, next_step="pgtandem status")
 
 
 def _refuse_without_folder(topology: Topology, observed: Observed, primary: NodeName) -> None:

@@ -24,7 +24,8 @@ def archive_directory(command: str) -> str | None:
 @dataclass(frozen=True, slots=True)
 class ArchiveTool:
     """A program that keeps WAL archives: what its archive_command says, what says the restore_command that belongs to
-    it, and by which commands it looks at its archive, takes a base backup and restores one."""
+    it, and by which commands it looks at its archive, takes a base backup, restores one, lists them and removes what is
+    not kept."""
 
     name: str
     program: str
@@ -33,20 +34,22 @@ class ArchiveTool:
     checks: str
     backs_up: str
     brings_back: str
+    lists: str
+    prunes: str
 
 
 _TOOLS = (
     ArchiveTool(
         *("pgBackRest", "pgbackrest", "archive-push", "archive-get %f"),
-        *("pgbackrest check", "pgbackrest backup", "pgbackrest restore"),
+        *("pgbackrest check", "pgbackrest backup", "pgbackrest restore", "pgbackrest info", "pgbackrest expire"),
     ),
     ArchiveTool(
         *("Barman", "barman-wal-archive", "barman-wal-archive", "barman-wal-restore"),
-        *("barman check", "barman backup", "barman recover"),
+        *("barman check", "barman backup", "barman recover", "barman list-backups", "barman cron"),
     ),
     ArchiveTool(
         *("WAL-G", "wal-g", "wal-push", "wal-fetch %f"),
-        *("wal-g wal-verify integrity", "wal-g backup-push", "wal-g backup-fetch"),
+        *("wal-g wal-verify integrity", "wal-g backup-push", "wal-g backup-fetch", "wal-g backup-list", "wal-g delete"),
     ),
 )
 
@@ -77,10 +80,11 @@ def tool_restore_command(command: str) -> str | None:
 
 
 def not_ours(cluster: str, archive: ForeignArchive, wish: str) -> PgtandemError:
-    """What is refused because another tool keeps the archive. `wish` is what was asked for: "check", "back up" or
-    "restore"."""
+    """What is refused because another tool keeps the archive. `wish` is what was asked for: "check", "back up",
+    "restore", "list" or "prune"."""
     tool, keeper = find_tool(archive.command), keeper_of(archive)
     by_wish = {"check": tool.checks, "back up": tool.backs_up, "restore": tool.brings_back} if tool else {}
+    by_wish |= {"list": tool.lists, "prune": tool.prunes} if tool else {}
     return PgtandemError(
         "PT-3071",
         f"the archive of cluster {cluster} is kept by {keeper}",

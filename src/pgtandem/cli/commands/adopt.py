@@ -152,10 +152,14 @@ def _store(folder: str, password: Secret) -> None:
     FolderWorkspace(folder).store_secret(SUPERUSER_SECRET, password)
 
 
+def _count(nodes: int) -> str:
+    return "1 node" if nodes == 1 else f"{nodes} nodes"
+
+
 def _tell(inferred: Inferred, found: list[Found], path: str) -> None:
     topology = inferred.topology
     by_place = {(each.host.url, each.data_directory): each for each in found}
-    print(f"cluster {topology.cluster}: PostgreSQL {topology.postgresql}, {len(topology.nodes)} nodes")
+    print(f"cluster {topology.cluster}: PostgreSQL {topology.postgresql}, {_count(len(topology.nodes))}")
     for node in topology.nodes:
         server = by_place[node.host.url, node.data_directory].server
         role = "standby" if server.in_recovery else "primary"

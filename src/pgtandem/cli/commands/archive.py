@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
         raise PgtandemError("PT-1006", "--json is for archive list and verify", next_step="pgtandem archive --help")
     path = topology_path(options)
     topology = read_topology(path)
-    _require_archive(topology)
+    _require_archive(topology, "prune" if options.action == "prune" else "check")
     if options.action == "prune":
         return _prune(path, topology, options)
 
@@ -74,9 +74,9 @@ def _prune(path: str, topology: Topology, options: argparse.Namespace) -> int:
     return 0
 
 
-def _require_archive(topology: Topology) -> None:
+def _require_archive(topology: Topology, wish: str) -> None:
     if topology.foreign_archive is not None:
-        raise not_ours(topology.cluster, topology.foreign_archive, "check")
+        raise not_ours(topology.cluster, topology.foreign_archive, wish)
     if topology.archive is None:
         raise PgtandemError(
             "PT-3071",

@@ -19,7 +19,7 @@ from pgtandem.model.backup import BackupKind, Backups
 from pgtandem.model.facts import Known, Unknown
 from pgtandem.model.topology import Topology
 from pgtandem.observe.cluster import Observer
-from pgtandem.plan.backup import order_backup, plan_backup, plan_verify
+from pgtandem.plan.backup import order_backup, plan_backup, plan_verify, require_archive
 from pgtandem.ports import World
 
 
@@ -96,6 +96,7 @@ def _list(path: str, topology: Topology, options: argparse.Namespace) -> int:
 
 
 async def _backups(topology: Topology, world: World) -> Backups:
+    require_archive(topology, "list")
     fact = await Observer(topology, world).backups_to_restore()
     if isinstance(fact, Unknown):
         raise PgtandemError("PT-3008", "could not look at the backups", why=fact.sentence, next_step="pgtandem status")

@@ -184,6 +184,7 @@ def test_an_archive_that_refuses_is_told_and_nothing_is_lost_once_it_is_mended(t
     away.rename(three.archive)
     three.apply()
     three.wait_for("db1", "SELECT last_archived_time > last_failed_time FROM pg_stat_archiver", 90)
+    three.nothing_waits_for_the_archive()
     stored = [found[0] for name in three.archived() if (found := wal_name(name))]
     names = sorted(name for name in stored if len(name) == 24)
     assert set(before) <= set(three.archived())

@@ -355,7 +355,7 @@ def _is_back(cluster: Cluster, node: str) -> None:
     cluster.converged()
     (aside,) = (cluster.folder / "data").glob(f"{node}-before-restore-*")
     assert (aside / "PG_VERSION").exists()
-    assert "00000002.history" in cluster.archived()
+    wait_until(lambda: "00000002.history" in cluster.archived(), "the history file is archived", 60)
 
 
 @pytest.mark.parametrize("node", [pytest.param("db1", marks=pytest.mark.chaos), "db2"])

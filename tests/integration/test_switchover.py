@@ -74,7 +74,8 @@ def test_there_and_back_under_a_writer_loses_nothing(on: Installation) -> None:
             assert cluster.streams("db1") == ["db2"]
             assert cluster.streams("db2") == ["db3"]
         writer.everything_is_on("db1", "db2", "db3")
-        assert {"00000002.history", "00000003.history"} <= set(cluster.archived())
+        histories = {"00000002.history", "00000003.history"}
+        wait_until(lambda: histories <= set(cluster.archived()), "both history files are archived", 60)
 
 
 @pytest.mark.parametrize("major", [11, pytest.param(12, marks=pytest.mark.chaos)])

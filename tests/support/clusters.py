@@ -280,6 +280,11 @@ class Cluster:
 
             wait_until(holds, f"{node}: {query}", seconds)
 
+    def nothing_waits_for_the_archive(self, node: str = "db1", seconds: float = 90) -> None:
+        """Waits until the archiver has done with everything that its server finished."""
+        waits = "SELECT FROM pg_ls_dir('pg_wal/archive_status') AS file(name) WHERE name LIKE '%.ready'"
+        self.wait_for(node, f"SELECT NOT EXISTS ({waits})", seconds)
+
     def write_row(self, text: str, node: str = "db1") -> None:
         """A row that every standby must show sooner or later."""
         with self.connect(node) as connection:

@@ -114,6 +114,21 @@ def test_a_tar_that_lost_its_last_members_is_never_restored(archive_host: Remote
 
 
 @pytest.mark.chaos
+def test_a_switchover_ends_a_backup_though_wal_goes_between_hosts(archive_host: RemoteCluster) -> None:
+    """What it looks at before it ends that is as much as what it looks at afterwards."""
+    hosts, cluster = archive_host.hosts, archive_host
+    cluster.tables["replication"] = {"max_copy_rate": "1MB"}
+    cluster.apply()
+    running = cluster.start("backup", "--full", "--yes")
+    wait_until(lambda: bool(hosts.processes("h2", "pg_basebackup")), "db2 is backed up", 60)
+    done = cluster.ok("switchover", "--yes")
+    assert "a switchover goes first" in done.out
+    assert "PT-5002" in running.end(60).err
+    assert cluster.run("backup", "list").exit_code == 2
+    cluster.converged()
+
+
+@pytest.mark.chaos
 def test_tablespaces_go_there_too_and_every_node_comes_back_with_them(archive_host: RemoteCluster) -> None:
     hosts = archive_host.hosts
     for node in ("h1", "h2"):

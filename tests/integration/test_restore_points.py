@@ -1,6 +1,7 @@
 """Named restore points and transactions, looked for in WAL: which backup is taken, and what there is twice."""
 
 import json
+import shlex
 import shutil
 from collections.abc import Iterator
 
@@ -30,6 +31,7 @@ def past() -> Iterator[Past]:
         point(it, "db2", "every day")
         it.write("four", "db2")
         point(it, "db2", "before five")
+        it.cluster.sql("db2", "SELECT pg_create_restore_point('it''s $(id)')")
         it.write("five", "db2")
         it.settle("db2")
         yield it
@@ -91,3 +93,11 @@ def test_without_pg_waldump_recovery_tells(past: Past) -> None:
         del cluster.topology["cluster"]["binaries"]
         cluster.write()
         shutil.rmtree(there)
+
+
+def test_the_line_that_goes_on_from_a_name_can_be_pasted_into_a_shell(past: Past) -> None:
+    done = past.cluster.ok("restore", "--to", "name:it's $(id)", "--yes")
+    (line,) = [line for line in done.out.splitlines() if line.startswith("go on:")]
+    words = shlex.split(line)
+    assert words[words.index("--to") + 1] == "name:it's $(id)"
+    assert words[-1] == "--promote"

@@ -70,8 +70,8 @@ def _switchover(topology: Topology, observed: Observed) -> Plan:
     return plan_switchover(topology, observed, choose_successor(topology, observed, Limits()), Limits())
 
 
-def _backup(kind: BackupKind, source: str | None = None) -> Callable[[Topology, Observed], Plan]:
-    """As `pgtandem backup --full` or `--incremental` asks, with `--from`."""
+def _backup(kind: BackupKind | None, source: str | None = None) -> Callable[[Topology, Observed], Plan]:
+    """As `pgtandem backup` asks, alone or with `--full` or `--incremental`, and with `--from`."""
 
     def asked(topology: Topology, observed: Observed) -> Plan:
         node = NodeName(source) if source else None
@@ -122,6 +122,7 @@ QUESTIONS = {
     "put back db2": partial(plan_put_back, order=_restore(promote=True), aside=f"{FOLDER}/data/db2-before"),
     "drill": partial(plan_drill, order=_restore(drill=NOW)),
     "backup": _backup(BackupKind.FULL),
+    "backup without a word": _backup(None),
     "backup from db1": _backup(BackupKind.FULL, "db1"),
     "archive prune": partial(plan_archive_prune, now=NOW),
     "incremental backup": _backup(BackupKind.INCREMENTAL),

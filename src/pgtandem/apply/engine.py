@@ -72,7 +72,8 @@ async def carry_out(
     """
 
     async def goes_first(holder: LockHolder) -> None:
-        observed = await Observer(topology, world, urgent=urgent).cluster()
+        # What is urgent decides nothing by the paths between hosts; anything else is refused where they are not known.
+        observed = await Observer(topology, world, try_paths=not urgent, urgent=urgent).cluster()
         plan = question(topology, observed)
         if plan.empty or overtake is None:
             raise _Ahead(Outcome(observed, plan))

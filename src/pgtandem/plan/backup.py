@@ -176,9 +176,15 @@ def _can_continue(topology: Topology, observed: Observed, parent: Backup, source
     """Whether there is a node that an incremental backup after `parent` can be taken from."""
     primaries = observed.primaries()
     return len(primaries) == 1 and any(
-        not _objection(topology, observed, primaries[0], name, parent)
+        not _objection(topology, observed, primaries[0], name, parent) and not _has_tablespaces(observed, name)
         for name in ([source] if source else topology.names)
     )
+
+
+def _has_tablespaces(observed: Observed, name: NodeName) -> bool:
+    """They are restored from full backups only."""
+    data = observed.nodes[name].directory
+    return data is not None and bool(data.tablespaces)
 
 
 def _objection(
@@ -240,7 +246,7 @@ def _check_incremental(topology: Topology, observed: Observed, backups: Backups,
     elif server is not None and (setting := server.settings.get("summarize_wal")) and setting.value != "on":
         what = f"summarize_wal is off on {source}"
         next_step = "incremental = true under [backup] in pgtandem.toml, then pgtandem apply"
-    elif (data := observed.nodes[source].directory) and data.tablespaces:
+    elif _has_tablespaces(observed, source):
         what = "there are tablespaces, which pgtandem restores from full backups only"
     if what or parent is None:
         raise _no_incremental(what, next_step)

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import json
 import posixpath
+import shlex
 import sys
 import time
 from functools import partial
@@ -163,6 +164,7 @@ def _tell(path: str, outcome: Outcome, order: RestoreOrder, text: str) -> None:
     there = "" if order.host.is_local else f"on {order.login}: "
     print(f"look:  {there}psql -h {order.address} -p {order.port} -U postgres postgres   (the cluster's password)")
     if server.in_recovery:
-        print(spelled(f"go on: pgtandem restore --to '{text}' --into {order.directory} --promote", path))
+        again = f"pgtandem restore --to {shlex.quote(text)} --into {shlex.quote(order.directory)} --promote"
+        print(spelled(f"go on: {again}", path))
     spaces = f" and {posixpath.dirname(order.spaces[0][1])}" if order.spaces else ""
     print(f"end:   {there}pg_ctl stop -D {order.directory}, then remove it{spaces}")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pgtandem.postgres.archive_scripts import ARCHIVE_SCRIPT, ARCHIVE_TEXT, archive_command
+from pgtandem.postgres.stream_scripts import HAND_OVER
 from pgtandem.postgres.wal_over_ssh import push_command
 from pgtandem.postgres.wal_push import PUSH_SCRIPT, PUSH_TEXT
 from support.archiving import SHELLS, Archiving, names, segment
@@ -197,3 +198,32 @@ def test_servers_with_the_same_process_numbers_and_starts_do_not_answer_for_each
     assert sorted(answers) == [0, 1], "only one can have the name"
     stored = (servers[0].archive / SEGMENT).read_bytes()
     assert stored == servers[answers.index(0)].wal(SEGMENT).read_bytes(), "and it is who was told so"
+
+
+def test_an_empty_history_file_is_not_handed_to_a_server(one: Archiving) -> None:
+    """It would say that the timeline comes from nowhere, and a standby would end for good."""
+    (one.archive / "00000002.history").touch()
+    done = one.fetch("00000002.history")
+    assert done.returncode == 1
+    assert "damaged" in done.stderr
+    (one.archive / "00000002.history").write_text("1\t0/5000000\tbecause\n")
+    assert one.fetched("00000002.history") == b"1\t0/5000000\tbecause\n"
+
+
+def test_what_only_the_stream_has_outlives_the_receiver(tmp_path: Path) -> None:
+    """Where the archive has another content under the name, and where a primary that was lost went on."""
+    streamed, beyond = tmp_path / "streamed", tmp_path / "receiver/beyond"
+    for folder in (streamed, beyond):
+        folder.mkdir(parents=True)
+    for number, (there, came) in enumerate([("same", "same"), ("another primary's", "ours"), (None, "only here")], 1):
+        (streamed / segment(number)).write_text(came)
+        if there is not None:
+            (tmp_path / segment(number)).write_text(there)
+    (beyond / segment(9)).write_text("beyond the switch")
+    for _ in range(2):
+        done = subprocess.run(["sh", "-c", HAND_OVER, "sh", str(tmp_path)], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / segment(2)).read_text() == "another primary's"
+    assert (tmp_path / segment(3)).read_text() == "only here"
+    aside = {path.name: path.read_text() for path in (tmp_path / "set-aside/streamed").iterdir()}
+    assert aside == {segment(2): "ours", segment(9): "beyond the switch"}

@@ -201,7 +201,8 @@ async def remove_stream(context: Context, step: Step) -> str:
     PgtandemError PT-4007 where the archive lacks something, and PT-4001."""
     host, folder = await place(context, step)
     receiver, streamed = posixpath.join(folder, RECEIVER), posixpath.join(folder, STREAMED)
-    plain = {name.removesuffix(".partial") for name in await host.list_directory(streamed) or () if wal_name(name)}
+    names = await host.list_directory(streamed)
+    plain = {name.removesuffix(".partial") for name in names or () if wal_name(name)}
     if plain:
         segment, _ = await (await context.session(step.node)).finish_segment()
         wanted = {name for name in plain if name[:8] == segment[:8] and name <= segment}
@@ -220,6 +221,7 @@ async def remove_stream(context: Context, step: Step) -> str:
         # The last segment is archived as a whole now.
         for name in wanted:
             await host.remove_file(posixpath.join(streamed, f"{name}.partial"))
+    if names is not None:
         await _run(host, HAND_OVER, folder, "remove what was received by")
     await host.remove_tree(streamed)
     await host.remove_tree(receiver)

@@ -223,14 +223,32 @@ done
 """
 )
 
-#: FOLDER: what was only streamed gets its name in the archive; never over something else.
-HAND_OVER = """
+#: FOLDER: what was only streamed gets its name in the archive; never over something else. What is another content than
+#: the archive has under that name, and what lies in `beyond`, may be all that is left of what a lost primary wrote.
+HAND_OVER = (
+    EXPAND
+    + """
 cd "$1/streamed" || exit 1
+keep() {
+    set -- "$1" "../set-aside/streamed/${1##*/}"
+    mkdir -p ../set-aside/streamed || return
+    [ -e "$2" ] || { ln "$1" "$2"; return; }
+    cmp -s "$1" "$2" || ln "$1" "$2.$(date +%s)"
+}
 for name in [0-9A-F]*; do
-    [ ! -f "$name" ] || [ -e "../$name" ] || [ -e "../$name.zst" ] || [ -e "../$name.lz4" ] || ln "$name" .. || exit 1
+    [ -f "$name" ] || continue
+    stored=
+    for form in '' .zst .lz4; do [ ! -e "../$name$form" ] || stored=../$name$form; done
+    if [ -z "$stored" ]; then
+        ln "$name" .. || exit 1
+    elif ! { expand "$stored" || echo "not to its end"; } | cmp -s - "$name"; then
+        keep "$name" || exit 1
+    fi
 done
+for file in ../receiver/beyond/[0-9A-F]*; do [ ! -f "$file" ] || keep "$file" || exit 1; done
 sync ..
 """
+)
 
 
 def render_source(program: str, conninfo: str) -> str:

@@ -138,7 +138,7 @@ is_own() { # whether the archive's folder is that of this server's data, and not
     { read -r system; } 2>/dev/null <pgtandem/system_identifier
     own=$(od -An -tu8 -N 8 global/pg_control 2>/dev/null)
     [ -z "$own" ] || [ "${own##* }" = "$system" ] && return
-    say "the data here is of system identifier${own}, and the archive is that of $system: pgtandem plan tells more"
+    say "the data here is of system identifier ${own##* }, and the archive is that of $system: pgtandem plan tells more"
     return 1
 }
 if [ -n "$run" ]; then

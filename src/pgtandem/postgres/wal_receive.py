@@ -48,6 +48,8 @@ content() { # writes out what the file that the header is of holds
 sound() { # whether what came is what was archived
     set -- $(cksum <"$spool/data.$token")
     came_bytes=$2
+    # An empty history file would tell the server that its timeline comes from nowhere.
+    [ "$2" -gt 0 ] || return
     if [ "$form" = none ]; then
         [ "$2" = "$bytes" ] || return
         case $sums, in -, | *",$1:$2,"*) ;; *) return 1 ;; esac

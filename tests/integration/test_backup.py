@@ -261,6 +261,7 @@ def test_a_role_change_while_a_standby_is_backed_up_makes_no_wrong_backup() -> N
         assert os.listdir(folder(cluster)) == []
 
 
+@pytest.mark.chaos
 def test_what_other_clusters_have_in_the_archive_is_not_touched(pair: Cluster) -> None:
     """Two clusters, each with a folder of its own by its system identifier: one backs up while the other prunes. The
     second has our name as well, as a staging cluster may, and backups that are older and newer than ours."""

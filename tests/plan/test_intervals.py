@@ -1,12 +1,14 @@
 """What can be restored, and which backup is taken for it."""
 
+from dataclasses import replace
+
 import pytest
 
 from cli.values import backup
 from doctor.looks import changed, healthy_look
 from pgtandem.errors import PgtandemError
 from pgtandem.model.archived import ArchiveContent, ArchivedWal, TimelineContent
-from pgtandem.model.backup import Backups
+from pgtandem.model.backup import Backups, Verified
 from pgtandem.model.lsn import Lsn, Timeline, TimelineSwitch
 from pgtandem.model.restore import Interval, Target, TargetKind
 from pgtandem.plan.intervals import choose, contested, intervals
@@ -128,6 +130,16 @@ def test_the_newest_backup_before_the_target_is_taken() -> None:
     assert choose(two(), when(60), None).backup.label == "20270115T031320Z-full"
     assert choose(two(), when(20), None).backup.label == "20270114T031320Z-full"
     assert choose(two(), Target(TargetKind.LATEST, "latest"), None).backup.label == "20270115T031320Z-full"
+
+
+def test_a_backup_that_is_known_to_be_damaged_is_taken_only_where_no_other_leads_there() -> None:
+    spoilt = Verified(T0, "base.tar changed since it was written")
+    older, newer = two()
+    either = (older, replace(newer, backup=replace(newer.backup, verified=spoilt)))
+    for target in (at(9), when(60), Target(TargetKind.LATEST, "latest")):
+        assert choose(either, target, None).backup.label == "20270114T031320Z-full"
+        assert choose(either, target, None, newer.backup.label).backup.label == newer.backup.label
+        assert choose(either[1:], target, None).backup.label == newer.backup.label
 
 
 def test_nobody_knows_where_a_name_is_so_the_oldest_one_is_taken() -> None:

@@ -76,28 +76,36 @@ def choose(
     found: tuple[Interval, ...], target: Target, timeline: Timeline | None, label: str | None = None
 ) -> Interval:
     """The newest backup from which the target can be reached; for a transaction or a name whose place is not known (it
-    has no `lsn`), the oldest one. Raises PgtandemError PT-3054 with what would be possible instead."""
+    has no `lsn`), the oldest one. One that is known to be damaged is taken only where no other leads there. Raises
+    PgtandemError PT-3054 with what would be possible instead."""
     wished = timeline or latest_timeline(found)
     on_it = [each for each in found if each.timeline == wished and label in (None, each.backup.label)]
     if not on_it:
         raise _refusal(target, f"no backup leads to timeline {wished}", found)
     if target.kind in (TargetKind.XID, TargetKind.NAME) and target.lsn is None:
         furthest = max(each.end for each in on_it)
-        return next(each for each in on_it if each.end == furthest)
+        return _not_spoilt([each for each in on_it if each.end == furthest])[0]
     if target.kind is TargetKind.LATEST:
-        return max(on_it, key=lambda each: (each.end, each.backup.ended))
+        furthest = max(each.end for each in on_it)
+        return _not_spoilt([each for each in on_it if each.end == furthest])[-1]
     if target.lsn is not None:
         inside = [each for each in on_it if each.begin <= target.lsn <= each.end]
         # An older position of the way to this timeline can be reached from a backup of before it.
         inside = inside or [each for each in on_it if each.backup.stop_lsn <= target.lsn <= each.end]
         if inside:
-            return inside[-1]
+            return _not_spoilt(inside)[-1]
         raise _refusal(target, _why_lsn(on_it, target.lsn), found)
     assert target.moment is not None
     inside = [each for each in on_it if each.backup.ended <= target.moment <= _end_time(each)]
     if inside:
-        return inside[-1]
+        return _not_spoilt(inside)[-1]
     raise _refusal(target, _why_time(on_it, target.moment), found)
+
+
+def _not_spoilt(inside: list[Interval]) -> list[Interval]:
+    """Those whose backup was not found to be damaged, where there are any: an older one leads there too."""
+    sound = [each for each in inside if each.backup.verified is None or not each.backup.verified.trouble]
+    return sound or inside
 
 
 def _end_time(interval: Interval) -> float:

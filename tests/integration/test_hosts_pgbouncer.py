@@ -79,11 +79,16 @@ def client(cluster: RemoteCluster) -> list[str]:
     return ["env", f"PGPASSWORD={password}", "sh", "-c", psql]
 
 
+def primary_of(cluster: RemoteCluster) -> str:
+    (primary,) = [str(node["name"]) for node in cluster.status()["nodes"] if node["role"] == "primary"]
+    return primary
+
+
 @contextmanager
 def writing(cluster: RemoteCluster) -> Iterator[None]:
     """A client writes from the beginning to the end, and sees no error; every row is there."""
     stop, said = f"{cluster.base}/pool/stop", []
-    primary = next(node["name"] for node in cluster.status()["nodes"] if node["role"] == "primary")
+    primary = primary_of(cluster)
     cluster.psql(primary, "CREATE TABLE IF NOT EXISTS written (id int); TRUNCATE written")
     *environment, psql = client(cluster)
     loop = f'i=0; while [ ! -e {stop} ]; do i=$((i+1)); echo "INSERT INTO written VALUES ($i);"; sleep 0.01; done'
@@ -109,35 +114,41 @@ def writing(cluster: RemoteCluster) -> Iterator[None]:
 
 
 def test_clients_see_no_error_at_a_switchover(pooled: RemoteCluster) -> None:
+    old = primary_of(pooled)
+    (new,) = {"db1", "db2"} - {old}
     with writing(pooled):
-        pooled.ok("switchover", "--to", "db2", "--yes")
-        pooled.wait_for("db2", "SELECT count(*) > 20 FROM written")
+        pooled.ok("switchover", "--to", new, "--yes")
+        pooled.wait_for(new, "SELECT count(*) > 20 FROM written")
     pooled.converged()
     (pool,) = pooled.status()["pgbouncers"]
-    assert (pool["state"], pool["databases"][0]["nodes"]) == ("answers", ["db2"])
+    assert (pool["state"], pool["databases"][0]["nodes"]) == ("answers", [new])
 
 
 def test_a_failover_leads_clients_on(pooled: RemoteCluster) -> None:
-    pooled.hosts.power_off("h2")
+    old = primary_of(pooled)
+    host = pooled.host_of(old)
+    pooled.hosts.power_off(host)
     pooled.ok("failover", "--yes", "--the-primary-is-dead")
     *environment, psql = client(pooled)
     assert _on_pool(pooled, *environment, f"{psql} -c 'SELECT pg_is_in_recovery()'").strip() == "f"
-    pooled.hosts.boot("h2")
-    pooled.ok("rejoin", "db2", "--yes")
+    pooled.hosts.boot(host)
+    pooled.ok("rejoin", old, "--yes")
     pooled.converged()
 
 
 @pytest.mark.chaos
 def test_a_pgbouncers_host_that_is_gone_stops_no_failover(pooled: RemoteCluster) -> None:
     *environment, psql = client(pooled)
+    old = primary_of(pooled)
+    host = pooled.host_of(old)
     pooled.hosts.power_off(_POOL)
-    pooled.hosts.power_off("h1")
+    pooled.hosts.power_off(host)
     done = pooled.ok("failover", "--yes", "--the-primary-is-dead")
     assert "PgBouncer pool1 is left as it is" in done.out
-    pooled.hosts.boot("h1")
+    pooled.hosts.boot(host)
     pooled.hosts.boot(_POOL)
     _on_pool(pooled, "rm", "-f", f"{pooled.base}/pool/pid")  # as /run is empty after a boot
-    wait_until(lambda: pooled.run("rejoin", "db1", "--yes").exit_code == 0, "db1 is back", 60)
+    wait_until(lambda: pooled.run("rejoin", old, "--yes").exit_code == 0, f"{old} is back", 60)
     pooled.ok("apply", "--yes")
     _start(pooled)
     assert _on_pool(pooled, *environment, f"{psql} -c 'SELECT pg_is_in_recovery()'").strip() == "f"

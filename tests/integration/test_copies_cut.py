@@ -2,14 +2,15 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from integration.test_copies import KERNEL, add, checksums_fit, fill
-from integration.test_hosts_copies import applying, stop
+from integration.test_hosts_copies import leave_behind, stop
 from integration.test_hosts_renewed import is_sound
 from support.clusters import Cluster
 from support.hosts import Hosts, why_no_hosts
@@ -23,7 +24,6 @@ pytestmark = [pytest.mark.chaos, pytest.mark.skipif(_missing is not None, reason
 
 _SMALL_WAL = {"min_wal_size": "32MB", "max_wal_size": "32MB", "shared_buffers": "16MB"}
 _MEGABYTE = 1024 * 1024
-_STEP = 10
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def hosts() -> Iterator[Hosts]:
 
 @pytest.fixture
 def pair(hosts: Hosts) -> Iterator[RemoteCluster]:
-    """A primary of some 150 MB; the standby's data is gone."""
+    """A primary of some 150 MB, and its standby."""
     with RemoteCluster(hosts, parameters=_SMALL_WAL) as cluster:
         cluster.know_hosts()
         cluster.apply()
@@ -42,10 +42,11 @@ def pair(hosts: Hosts) -> Iterator[RemoteCluster]:
         cluster.psql("db1", f"CREATE TABLE big AS {rows}")
         cluster.psql("db1", "CREATE INDEX ON big (id)")
         cluster.psql("db1", "VACUUM FREEZE big")
+        for table in ("passing", "growing"):
+            cluster.psql("db1", f"CREATE TABLE {table} AS SELECT g FROM generate_series(1, 10000) g")
         cluster.psql("db1", "CHECKPOINT")
         cluster.write_row("before")
-        stop(cluster, "db2")
-        hosts.run("h2", ["rm", "-rf", f"{cluster.base}/db2"])
+        cluster.shows_row("db2", "before")
         yield cluster
 
 
@@ -83,48 +84,163 @@ def by_ssh(cluster: RemoteCluster) -> None:
 _CUTS = (by_the_sender, by_the_receiver, by_ssh)
 
 
-@pytest.mark.timeout(1800)
-def test_first_copy_that_is_cut_every_ten_megabytes_gets_whole_and_nothing_is_sent_twice(pair: RemoteCluster) -> None:
-    size = int(pair.psql("db1", "SELECT sum(pg_database_size(oid)) FROM pg_database"))
-    pair.tables["replication"] = {"max_copy_rate": "10MB"}
-    cuts, at, begin, most = 0, _STEP, received(pair), 0
+@dataclass(frozen=True)
+class Cuts:
+    """What came of a copy that was cut again and again: what the last run said, how often it was cut, what crossed the
+    network, and the most half-made copies that there were."""
+
+    said: str
+    cuts: int
+    sent: int
+    most: int
+
+
+def cut_again_and_again(
+    cluster: RemoteCluster, *command: str, megabytes: int = 10, meanwhile: Callable[[int], None] = lambda _: None
+) -> Cuts:
+    """Runs a command that copies until it is done, each time cut when so much more has come; `meanwhile` gets the
+    number of the cut."""
+    cuts, begin, most = 0, received(cluster), 0
     while True:
-        running = applying(pair)
+        cluster.write()
+        running, at = cluster.start(*command), received(cluster) + megabytes * _MEGABYTE
 
-        def is_there(at: int = at, running: Running = running) -> bool:
-            return max(halves(pair), default=0) >= at or not running.alive
+        def has_come(at: int = at, running: Running = running) -> bool:
+            return received(cluster) >= at or not running.alive
 
-        wait_until(is_there, f"{at} MB are there", 120)
-        if not running.alive:
-            break
-        _CUTS[cuts % len(_CUTS)](pair)
-        cuts += 1
+        wait_until(has_come, f"{megabytes} MB more have come", 120)
+        if running.alive:
+            _CUTS[cuts % len(_CUTS)](cluster)
         done = running.end(120)
         if done.exit_code == 0:
-            cuts -= 1  # all of it had come
-            break
+            return Cuts(" ".join(done.out.split()), cuts, received(cluster) - begin, most)
         assert done.exit_code in (13, 12, 11), done.said
-        wait_until(lambda: not pair.hosts.processes("h2", "bin/psql"), "nobody receives", 60)
-        wait_until(lambda: not pair.hosts.processes("h2", "bin/pg_basebackup"), "nobody receives", 60)
-        most = max(most, len(halves(pair)))
-        at = max(halves(pair), default=0) + _STEP
-    done = running.end(120)
-    assert done.exit_code == 0, done.said
-    sent = received(pair) - begin
-    assert cuts >= 8
-    assert most <= 2, "what one run has brought, the next has too"
-    assert "the rest was here with the same content" in " ".join(done.out.split()), done.out
+        cuts += 1
+        wait_until(lambda: not cluster.hosts.processes("h2", "bin/psql"), "nobody receives", 60)
+        wait_until(lambda: not cluster.hosts.processes("h2", "bin/pg_basebackup"), "nobody receives", 60)
+        most = max(most, len(halves(cluster)))
+        meanwhile(cuts)
+
+
+@pytest.mark.timeout(1800)
+def test_first_copy_that_is_cut_every_ten_megabytes_gets_whole_and_nothing_is_sent_twice(pair: RemoteCluster) -> None:
+    stop(pair, "db2")
+    pair.hosts.run("h2", ["rm", "-rf", f"{pair.base}/db2"])
+    pair.tables["replication"] = {"max_copy_rate": "10MB"}
+    done = cut_again_and_again(pair, "apply", "--yes")
+    assert done.cuts >= 8
+    assert done.most == 1, "what one run has brought, the next goes on with where it is"
+    assert "the rest was here with the same content" in done.said
     # What was under way in buffers when it was cut is sent again; begun anew each time, it would be five times as much.
-    assert sent < 2 * size, f"{sent} of {size} after {cuts} cuts"
+    assert done.sent < 2 * size(pair), f"{done.sent} of {size(pair)} after {done.cuts} cuts"
     pair.tables["replication"] = {}
     pair.apply()
     is_sound(pair)
 
 
 @pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("changed", "megabytes"), [(30_000, 10), (120_000, 60)], ids=["a part", "all"])
+def test_copy_in_place_of_old_data_that_is_cut_again_and_again_gets_whole(
+    pair: RemoteCluster, changed: int, megabytes: int
+) -> None:
+    """Where most differs the first run is pg_basebackup's; what it brought, and the old data, serve the next one. The
+    old data is as it was until the new copy takes its place, and the primary goes on writing."""
+    pair.psql("db2", "CHECKPOINT")
+    stop(pair, "db2")
+    change(pair, changed)
+    differs = size(pair) if megabytes > 10 else size(pair) // 2
+    pair.tables["replication"] = {"max_copy_rate": "60MB"}
+    before = digest(pair)
+
+    def meanwhile(cut: int) -> None:
+        assert digest(pair) == before
+        pair.psql("db1", f"UPDATE big SET text = 'cut {cut}' WHERE id BETWEEN {cut} * 300 AND {cut} * 300 + 50")
+        pair.psql("db1", "CHECKPOINT")
+
+    done = cut_again_and_again(pair, "rejoin", "db2", "--copy", "--yes", megabytes=megabytes, meanwhile=meanwhile)
+    assert done.cuts >= 2
+    assert done.most == 1
+    assert "bytes were sent, the rest was here with the same content" in done.said
+    assert done.sent < 2 * differs, f"{done.sent}, of {differs} that differ, after {done.cuts} cuts"
+    pair.tables["replication"] = {}
+    pair.apply()
+    is_sound(pair)
+
+
+@pytest.mark.timeout(1800)
+def test_copy_written_into_old_data_that_is_cut_every_ten_megabytes_gets_whole(pair: RemoteCluster) -> None:
+    leave_behind(pair)
+    change(pair, 30_000)
+    pair.tables["replication"] = {"max_copy_rate": "60MB"}
+    before = digest(pair)
+
+    def meanwhile(cut: int) -> None:
+        assert digest(pair) == before
+        pair.psql("db1", f"UPDATE big SET text = 'cut {cut}' WHERE id BETWEEN {cut} * 300 AND {cut} * 300 + 50")
+        pair.psql("db1", "CHECKPOINT")
+
+    done = cut_again_and_again(pair, "apply", "--yes", meanwhile=meanwhile)
+    assert done.cuts >= 3
+    assert done.most == 1
+    assert "bytes were sent and written into the old data" in done.said
+    assert done.sent < size(pair), f"{done.sent} of {size(pair)} after {done.cuts} cuts"
+    pair.tables["replication"] = {}
+    pair.apply()
+    is_sound(pair)
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("into", [False, True], ids=["beside the old data", "into the old data"])
+def test_copy_whose_pgtandem_was_killed_is_gone_on_with_although_its_programs_live_on(
+    pair: RemoteCluster, into: bool
+) -> None:
+    """kill -9 of pgtandem alone, three times; the next run begins at once."""
+    if into:
+        leave_behind(pair)
+    else:
+        stop(pair, "db2")
+    change(pair, 30_000)
+    command = ["apply", "--yes"] if into else ["rejoin", "db2", "--copy", "--yes"]
+    pair.tables["replication"] = {"max_copy_rate": "60MB"}
+    pair.write()
+    begin = received(pair)
+    for _ in range(3):
+        running, at = pair.start(*command), received(pair) + 10 * _MEGABYTE
+        wait_until(lambda at=at: received(pair) >= at, "10 MB more have come", 120)
+        assert running.alive
+        running.process.kill()
+        running.end(60)
+    said = " ".join(pair.ok(*command).out.split())
+    assert "the rest was here with the same content" in said
+    assert received(pair) - begin < 2 * size(pair)
+    pair.tables["replication"] = {}
+    pair.apply()
+    is_sound(pair)
+
+
+def change(cluster: RemoteCluster, rows: int) -> None:
+    """So many rows at the beginning of the table, and none elsewhere."""
+    cluster.psql("db1", f"UPDATE big SET text = repeat(md5(id::text || random()), 30) WHERE id <= {rows}")
+    cluster.psql("db1", "VACUUM FREEZE big")
+    cluster.psql("db1", "CHECKPOINT")
+
+
+def size(cluster: RemoteCluster) -> int:
+    return int(cluster.psql("db1", "SELECT sum(pg_database_size(oid)) FROM pg_database"))
+
+
+def digest(cluster: RemoteCluster) -> str:
+    """Of db2's data directory."""
+    files = f"cd {cluster.base}/db2 && find . -type f | sort | xargs sha256sum | sha256sum"
+    done = cluster.hosts.run("h2", ["sh", "-c", files])
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.timeout(1800)
 def test_copy_on_one_machine_whose_programs_are_killed_again_and_again_is_whole_in_the_end() -> None:
     """kill -9 of whatever copies, a little later each time. Nothing is kept of it: to compare takes as long (0027)."""
-    with Cluster(standbys=0, replication={"max_copy_rate": "20MB"}) as cluster:
+    with Cluster(standbys=0, replication={"max_copy_rate": "60MB"}) as cluster:
         cluster.up()
         fill(cluster, 60_000)
         cluster.write_row("before the copy")

@@ -1,5 +1,5 @@
 """Copies of a node: by the kernel where both are on one host; between hosts what differs from the node's old data,
-where it has such; and by pg_basebackup.
+where it has such, or from a half-made copy; and by pg_basebackup.
 
 pg_basebackup is the way that always works. Which one it was, and what of the copy was checked, the step's remark says.
 """
@@ -11,13 +11,13 @@ from pgtandem.apply import outside
 from pgtandem.apply.context import Context
 from pgtandem.apply.copies import finish_copy, prepare_staging, tidy
 from pgtandem.apply.difference_copies import copy_by_difference
-from pgtandem.apply.differences import NotByDifference
+from pgtandem.apply.differences import NotByDifference, NotNow
+from pgtandem.apply.halves import Halves, halves_of, stays
 from pgtandem.apply.kernel_copies import NotByKernel, copy_by_kernel
 from pgtandem.apply.streamed_copies import copy_by_stream
 from pgtandem.apply.writing_out import written_out_meanwhile
 from pgtandem.errors import PgtandemError
-from pgtandem.model.plan import Step, StepKind
-from pgtandem.observe.places import FILE_ENDINGS
+from pgtandem.model.plan import Step
 
 
 async def replace_data(context: Context, step: Step) -> str:
@@ -40,18 +40,19 @@ async def base_backup(context: Context, step: Step) -> str:
 
 
 async def _copy(context: Context, step: Step, *, set_aside: bool, compares: bool = True) -> str:
+    host = context.host(step.node)
     if set_aside:
         directory = context.node(step.node).data_directory
-        await outside.set_aside(context.host(step.node), directory, step.places, context.world.workspace.token())
+        await outside.set_aside(host, directory, step.places, context.world.workspace.token())
     final, staging = await prepare_staging(context, step)
-    halves = [path for path in step.names if not path.endswith(FILE_ENDINGS)]
+    halves = Halves() if _on_one_host(context, step) else await halves_of(host, step.names)
+    old = [*([final] if set_aside and (compares or halves.beside) else []), *halves.rewound]
     try:
-        async with written_out_meanwhile(context.host(step.node), staging):
-            old = [final] if set_aside else halves
-            remark = await _by_the_best_way(context, step, staging, old if compares else ())
+        async with written_out_meanwhile(host, staging):
+            remark = await _by_the_best_way(context, step, staging, old, halves)
         await finish_copy(context, step, staging, final, set_aside=set_aside)
     except (PgtandemError, asyncio.CancelledError) as failure:
-        if not _goes_on(context, step, failure):
+        if not stays(context, step, failure):
             await tidy(context, step, staging)
         raise
     return remark
@@ -62,23 +63,21 @@ def _on_one_host(context: Context, step: Step) -> bool:
     return context.node(step.node).host == context.node(step.upstream).host
 
 
-def _goes_on(context: Context, step: Step, failure: BaseException) -> bool:
-    """Whether what there is of a copy stays, so that the next run sends less (`plan/hosts.py: goes_on`)."""
-    full = isinstance(failure, PgtandemError) and "No space left" in failure.why
-    return step.kind is StepKind.BASE_BACKUP and not (full or step.places or _on_one_host(context, step))
-
-
-async def _by_the_best_way(context: Context, step: Step, staging: str, old: Sequence[str]) -> str:
+async def _by_the_best_way(context: Context, step: Step, staging: str, old: Sequence[str], halves: Halves) -> str:
     """Ways that cannot be taken leave nothing. What they say for it follows what was done instead."""
     one_host = _on_one_host(context, step)
     reason: Exception | None = None
     try:
         if one_host:
             return await copy_by_kernel(context, step, staging)
-        if old:
-            return await copy_by_difference(context, step, staging, old)
+        if old or halves.beside:
+            return await copy_by_difference(context, step, staging, old, halves)
+    except NotNow as refusal:
+        reason = refusal
     except (NotByKernel, NotByDifference) as refusal:
         reason = refusal
+        for useless in (*halves.beside, *halves.received):
+            await context.host(step.node).remove_tree(useless)
     remark = await copy_by_stream(context, step, staging)
     way = "by the kernel" if one_host else "by what differs"
     return f"{remark} (not {way}: {reason})" if str(reason or "") else remark

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pgtandem.apply.context import Context
 from pgtandem.apply.file_copies import CopyFailed, Way, has_gnu_tools
 from pgtandem.model.plan import Step
+from pgtandem.model.value import dataclass
 from pgtandem.ports import Host, HostFailure
 from pgtandem.postgres.base_backup import CONTROL_FILE, Tree
 from pgtandem.postgres.block_programs import (
@@ -39,6 +40,10 @@ _PARTS = 2
 class NotByDifference(Exception):
     """This copy cannot be made this way, or should not; the text is why, "" where nobody needs to know. Nothing is left
     of it."""
+
+
+class NotNow(NotByDifference):
+    """It cannot be made this way at the moment; half-made copies are of use all the same."""
 
 
 class NotInPlace(NotByDifference):
@@ -96,26 +101,57 @@ def progress(context: Context, step: Step, total: int) -> Callable[[int], None]:
     return tell
 
 
-async def differences(
-    context: Context, step: Step, old: str, tree: Tree, kept: Mapping[str, int], key: str
-) -> list[Block]:
-    """What has to be sent; both hosts read side by side."""
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Of a copy that is to be: the blocks that have to be sent, and by folder of this host those that are there."""
+
+    sent: list[Block]
+    here: Mapping[str, list[Block]]
+
+    @property
+    def blocks(self) -> list[Block]:
+        """All of them, by file and offset."""
+        every = [*self.sent, *(block for found in self.here.values() for block in found)]
+        return sorted(every, key=lambda block: (block.path, block.offset))
+
+
+async def compare(
+    context: Context,
+    step: Step,
+    tree: Tree,
+    bases: Mapping[str, Mapping[str, int]],
+    others: Mapping[str, Mapping[str, int]],
+    key: str,
+) -> Missing:
+    """What differs from the upstream in the files of the folders `bases`, each of which has files that no other one
+    has; and where that is in `others`. Both hosts read side by side; of `others` only files with something missing."""
     assert step.upstream is not None
-    paths = sorted(kept, key=lambda path: (-kept[path], path))
-    sides = ((context.host(step.upstream), context.node(step.upstream).data_directory), (context.host(step.node), old))
+    here, there = context.host(step.node), context.host(step.upstream)
+    every = {path: size for files in (*others.values(), *bases.values()) for path, size in files.items()}
     limit = context.topology.replication.copy_bytes_per_second or 0
-    answers = await asyncio.gather(
-        *(
-            _digests(host, folder, paths[part::_PARTS], limit // _PARTS, key)
-            for host, folder in sides
-            for part in range(_PARTS)
-        )
+    wanted, *answers = await asyncio.gather(
+        _digests_of(there, context.node(step.upstream).data_directory, every, limit, key),
+        *(_digests_of(here, folder, files, limit, key) for folder, files in bases.items()),
     )
-    there: dict[str, tuple[str, ...]] = {}
-    here: dict[str, tuple[str, ...]] = {}
-    for number, answer in enumerate(answers):
-        (there if number < _PARTS else here).update(answer)
-    return list(differing_blocks(tree.files, there, here))
+    found = {path: digests for answer in answers for path, digests in answer.items()}
+    missing, in_others = list(differing_blocks(tree.files, wanted, found)), {}
+    for folder, files in others.items():
+        paths = {block.path: files[block.path] for block in missing if block.path in files}
+        found = await _digests_of(here, folder, paths, limit, key)
+        still = set(differing_blocks({path: tree.files[path] for path in paths}, wanted, found))
+        in_others[folder] = [block for block in missing if block.path in paths and block not in still]
+        missing = [block for block in missing if block.path not in paths or block in still]
+    return Missing(missing, in_others)
+
+
+async def _digests_of(
+    host: Host, folder: str, files: Mapping[str, int], limit: int, key: str
+) -> dict[str, tuple[str, ...]]:
+    """By path; several programs read, the biggest files first."""
+    paths = sorted(files, key=lambda path: (-files[path], path))
+    parts = [paths[part::_PARTS] for part in range(_PARTS)]
+    answers = await asyncio.gather(*(_digests(host, folder, part, limit // _PARTS, key) for part in parts if part))
+    return {path: digests for answer in answers for path, digests in answer.items()}
 
 
 def _is_utf8(path: str) -> bool:

@@ -2,13 +2,13 @@
 
 Until all of it is there, and durable, the old data is only read. Then the new copy is complete on this host, and a
 program of its own puts it together in place (`postgres/merge_program.py`). Cut off before, what was received is a
-half-made copy, which the next run removes; cut off afterwards, the next run finishes it without the upstream.
+half-made copy, which the next run goes on with; cut off afterwards, the next run finishes it without the upstream.
 """
 
 import asyncio
 import posixpath
 import re
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 from pgtandem.apply.base_backups import replace_data, replace_whole
@@ -19,8 +19,9 @@ from pgtandem.apply.differences import (
     CONTROL_BLOCK,
     NotByDifference,
     NotInPlace,
+    NotNow,
+    compare,
     control_file_is_whole,
-    differences,
     fetch,
     fetch_control_file,
     progress,
@@ -29,6 +30,7 @@ from pgtandem.apply.differences import (
     refuse_small,
 )
 from pgtandem.apply.file_copies import CopyFailed, Way, list_files, make_folders
+from pgtandem.apply.halves import Halves, biggest, halves_of, keep_only, stays, take_half
 from pgtandem.apply.kernel_copies import NotByKernel, require_kept_wal, write_label
 from pgtandem.apply.merging import begin_merge
 from pgtandem.apply.node_files import write_node_files
@@ -39,6 +41,7 @@ from pgtandem.model.plan import Step
 from pgtandem.model.value import dataclass
 from pgtandem.model.words import size_in_words
 from pgtandem.observe.paths import staging_directory
+from pgtandem.observe.places import held_by
 from pgtandem.plan.merging import room_for_copy
 from pgtandem.ports import BackupEnd, BackupStart, Host, Session
 from pgtandem.postgres.base_backup import CONTROL_FILE, LABEL_FILE, Tree, file_sizes, parse_listing, tree_of
@@ -59,30 +62,43 @@ async def renew_data(context: Context, step: Step) -> str:
     """
     host, final = context.host(step.node), context.node(step.node).data_directory
     side = staging_directory(final, context.world.workspace.token())
+    halves = await halves_of(host, step.names)
+    if halves.beside and await _missing_room(context, step, halves) is None:
+        return await replace_data(context, step)  # an earlier run found that it has to be made beside the old data
     try:
-        remark = await _receive(context, step, side)
+        remark = await _receive(context, step, side, halves.received)
     except NotByDifference as reason:
         await host.remove_tree(side)
-        await _require_room(context, step, reason)
+        await _require_room(context, step, halves, reason)
         if isinstance(reason, NotInPlace):
             return await replace_data(context, step)
         remark = await replace_whole(context, step)
         return f"{remark} (not by what differs: {reason})" if str(reason) else remark
-    except (PgtandemError, asyncio.CancelledError):
-        await asyncio.shield(host.remove_tree(side))
+    except (PgtandemError, asyncio.CancelledError) as failure:
+        if not stays(context, step, failure):
+            await asyncio.shield(host.remove_tree(side))
         raise
     await begin_merge(context, step, side)
     return remark
 
 
-async def _require_room(context: Context, step: Step, reason: NotByDifference) -> None:
-    """A whole copy beside the old data needs more than the plan has asked for. Raises PgtandemError PT-3009."""
+async def _missing_room(context: Context, step: Step, halves: Halves) -> tuple[int, int] | None:
+    """How many bytes are free for a whole copy beside the old data, and how many it needs; None where that is
+    enough. What half-made copies hold is used again, or given back."""
     assert step.upstream is not None
     final = context.node(step.node).data_directory
     server = await (await context.session(step.upstream)).observe(None)
     needed = room_for_copy(server.size_bytes, whole=True)
     free = (await context.host(step.node).disk_space(final)).free_bytes
-    if free < needed:
+    free += await held_by(context.host(step.node), (*halves.beside, *halves.received))
+    return None if free >= needed else (free, needed)
+
+
+async def _require_room(context: Context, step: Step, halves: Halves, reason: NotByDifference) -> None:
+    """A whole copy beside the old data needs more than the plan has asked for. Raises PgtandemError PT-3009."""
+    missing = await _missing_room(context, step, halves)
+    if missing is not None:
+        free, needed = missing
         because = f" ({reason})" if str(reason) else ""
         raise PgtandemError(
             "PT-3009",
@@ -93,15 +109,16 @@ async def _require_room(context: Context, step: Step, reason: NotByDifference) -
         )
 
 
-async def _receive(context: Context, step: Step, side: str) -> str:
-    """Makes all that is needed for the new copy beside the old data; durable at the end."""
+async def _receive(context: Context, step: Step, side: str, halves: Sequence[str]) -> str:
+    """Makes all that is needed for the new copy beside the old data, with what ended runs have received; durable at the
+    end."""
     assert step.upstream is not None
     host, final = context.host(step.node), context.node(step.node).data_directory
     key, stamp, old = await _all(refuse_early(context, step), _stamp(host, final), _plain_files(host, final))
     try:
         session = await context.own_session(step.upstream)
     except PgtandemError as error:
-        raise NotByDifference(error.why) from None
+        raise NotNow(error.why) from None
     try:
         start = await session.start_backup(f"pgtandem {step.node}")
         listing, _ = await _all(
@@ -112,20 +129,24 @@ async def _receive(context: Context, step: Step, side: str) -> str:
         way = Way(host, final, posixpath.join(side, RECEIVED), tree.umask)
         kept = {path: size for path, size in old.items() if path in tree.files and not _is_whole(path)}
         refuse_small(tree, kept)
-        compared = asyncio.create_task(differences(context, step, final, tree, kept, key))
+        received = await _take_received(way, tree, side, halves)
+        compared = asyncio.create_task(compare(context, step, tree, {final: kept}, {way.target: received}, key))
         try:
             await make_folders(way, tree.folders)
             async with rewind_source(context, step, side) as conninfo:
-                blocks = await compared
-                refuse_much(tree, blocks)
+                missing = await compared
+                refuse_much(tree, missing.sent)
+                changed = {block.path for block in missing.blocks} | {path for path in tree.files if path not in kept}
+                if received:
+                    await keep_only(host, way.target, tree.folders, changed, tree.umask)
                 source = _Source(context, step, session, start, conninfo, file_sizes(listing))
-                gone = await _fetch_all(source, way, tree, kept, blocks)
+                gone = await _fetch_all(source, way, {path: tree.files[path] for path in changed}, missing.sent)
         finally:
             compared.cancel()
             await asyncio.wait({compared})
         await write_node_files(context, step, way.target)
         await equip(context, step.node, way.target)
-        merge = await _merge(way, tree, kept, blocks, gone, stamp)
+        merge = await _merge(way, tree, kept, missing.blocks, gone, stamp)
         await host.write_file(posixpath.join(side, MANIFEST_FILE), render_merge(merge).encode())
         # The file system as a whole: with what the old server had not written out before it was killed.
         await host.sync_tree(side)
@@ -134,11 +155,25 @@ async def _receive(context: Context, step: Step, side: str) -> str:
         raise failed("PT-4006", f"could not copy {step.upstream} to {step.node}", why) from None
     finally:
         await session.close()
-    sent = sum(block.size for block in blocks)
+    sent = sum(block.size for block in missing.sent)
     return (
         f"{sent} of {tree.total_bytes} bytes were sent and written into the old data, the rest was here with the same "
         f"content; {len(tree.files)} files, each has its size"
     )
+
+
+async def _take_received(way: Way, tree: Tree, side: str, halves: Sequence[str]) -> Mapping[str, int]:
+    """Takes over what the ended run received that got the furthest, and removes the rest; the sizes of its files."""
+    half = await biggest(way.host, halves, tree, RECEIVED)
+    taken = half is not None and await take_half(way.host, half.folder, side)
+    for useless in halves:
+        if half is None or useless != half.folder:
+            await way.host.remove_tree(useless)
+    if not taken:
+        return {}
+    await way.host.remove_file(posixpath.join(side, MANIFEST_FILE))
+    await keep_only(way.host, way.target, tree.folders, tree.files, tree.umask)
+    return file_sizes(await list_files(way.host, way.target))
 
 
 async def _all(*jobs: Awaitable[Any]) -> list[Any]:
@@ -191,15 +226,14 @@ class _Source:
     sizes: Mapping[str, int]
 
 
-async def _fetch_all(source: _Source, way: Way, tree: Tree, kept: Mapping[str, int], blocks: list[Block]) -> set[str]:
-    """What differs, the control file after it, then the backup's end and its WAL; returns the files that are gone."""
+async def _fetch_all(source: _Source, way: Way, sizes: Mapping[str, int], blocks: list[Block]) -> set[str]:
+    """What differs and is not here yet, of files that get these sizes; the control file after it, then the backup's end
+    and its WAL. Returns the files that are gone."""
     context, step = source.context, source.step
-    changed = {block.path for block in blocks} | {path for path in tree.files if path not in kept}
-    sizes = {path: size for path, size in tree.files.items() if path in changed}
     tell = progress(context, step, sum(block.size for block in blocks))
     everything = [*blocks, CONTROL_BLOCK]
     gone = await fetch(
-        context, step, way, source.conninfo, everything, sizes | {CONTROL_FILE: CONTROL_BLOCK.size}, tell
+        context, step, way, source.conninfo, everything, {**sizes, CONTROL_FILE: CONTROL_BLOCK.size}, tell
     )
     if not await control_file_is_whole(context, step, way):
         await fetch_control_file(context, step, way, source.conninfo)

@@ -19,7 +19,7 @@ from pgtandem.errors import PgtandemError
 from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import REWIND_ROLE
 from pgtandem.model.plan import Step
-from pgtandem.observe.paths import diverged_directory, staging_directory
+from pgtandem.observe.paths import diverged_directory, rewinding_directory
 from pgtandem.plan.desired import restore_command
 from pgtandem.plan.promotion import PROMOTION_FILE
 from pgtandem.ports import Completed, HostFailure
@@ -118,7 +118,7 @@ async def rewind(context: Context, step: Step) -> str:
     host, final = context.host(step.node), context.node(step.node).data_directory
     if await context.postmaster(step.node) is not None:
         raise PgtandemError("PT-4002", f"{step.node} runs again", why="Nothing was rewound.")
-    staging = staging_directory(final, f"rewind.{context.world.workspace.token()}")
+    staging = rewinding_directory(final, context.world.workspace.token())
     await host.rename(final, staging)
     # A crashed server's data is recovered first, by a server that cannot be a standby. Under this name nobody else
     # starts it.

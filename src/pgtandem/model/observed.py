@@ -21,6 +21,10 @@ from pgtandem.model.value import dataclass, field
 
 NOT_LOOKED = Unknown("it was not looked at")
 
+#: In the name of a half-made copy; and of one that was a node's data until pg_rewind was at work in it.
+LEFTOVER_MARK = ".pgtandem-new."
+REWOUND_MARK = f"{LEFTOVER_MARK}rewind."
+
 
 @dataclass(frozen=True, slots=True)
 class DiskSpace:
@@ -363,3 +367,8 @@ class Observed:
     def system_identifiers(self) -> dict[NodeName, str]:
         """The system identifier of each node that has one."""
         return {name: node.control.system_identifier for name, node in self.nodes.items() if node.control}
+
+
+def is_rewound(path: str) -> bool:
+    """Whether a half-made copy is a data directory that pg_rewind was at work in."""
+    return REWOUND_MARK in path.rpartition("/")[2]

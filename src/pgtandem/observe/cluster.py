@@ -41,7 +41,7 @@ from pgtandem.observe.parts import EVERYTHING, Part, Parts
 from pgtandem.observe.passwords import observe_passwords
 from pgtandem.observe.paths import is_leftover, is_replaced
 from pgtandem.observe.pgbouncers import observe_pgbouncers
-from pgtandem.observe.places import blocked_places, claimed_places
+from pgtandem.observe.places import blocked_places, claimed_places, held_by
 from pgtandem.observe.programs import Versions, observe_programs
 from pgtandem.observe.stream import observe_stream
 from pgtandem.observe.system import observe_system
@@ -284,7 +284,7 @@ class Observer:
                 replaced=(*await _replaced(host, beside, node, self.topology.cluster), *merges.abandoned),
                 merges=merges.pending,
                 leftovers=leftovers,
-                leftover_bytes=await _held(host, leftovers),
+                leftover_bytes=await held_by(host, leftovers),
                 claimed=await claimed_places(host, leftovers),
                 obstacle=ABSENT if seen else await _obstacle(host, posixpath.dirname(node.data_directory)),
                 system=system,
@@ -457,18 +457,6 @@ async def _obstacle(host: Host, path: str) -> Fact[Obstacle]:
 
 def _leftovers(names: Sequence[str], path: str) -> tuple[str, ...]:
     return tuple(posixpath.join(posixpath.dirname(path), name) for name in names if is_leftover(name, path))
-
-
-async def _held(host: Host, leftovers: Sequence[str]) -> int:
-    """The bytes that they give back; 0 where that cannot be told."""
-    if not leftovers:
-        return 0
-    try:
-        done = await host.look(["du", "-skc", *leftovers])
-    except HostFailure:
-        return 0
-    words = done.text.splitlines()[-1].split() if done.text.strip() else []
-    return int(words[0]) * 1024 if words and words[0].isdigit() else 0
 
 
 async def _replaced(host: Host, names: Sequence[str], node: Node, cluster: str) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 import posixpath
 
-LEFTOVER_MARK = ".pgtandem-new."
+from pgtandem.model.observed import LEFTOVER_MARK, REWOUND_MARK
+
 REPLACED_MARK = ".pgtandem-old."
 MERGE_MARK = ".pgtandem-merge."
 
@@ -20,6 +21,11 @@ def staging_directory(data_directory: str, token: str) -> str:
 def is_leftover(name: str, data_directory: str) -> bool:
     """Whether a name beside a data directory is a half-made copy of it."""
     return name.startswith(posixpath.basename(data_directory) + LEFTOVER_MARK)
+
+
+def rewinding_directory(data_directory: str, token: str) -> str:
+    """Where a data directory is while pg_rewind is at work in it: it is a half-made copy from then on."""
+    return f"{data_directory}{REWOUND_MARK}{token}"
 
 
 def replaced_directory(data_directory: str, token: str) -> str:

@@ -21,6 +21,18 @@ async def places_outside(host: Host, directory: str) -> dict[str, str]:
     return {link: posixpath.normpath(target) for link, target in found.items() if target and target.startswith("/")}
 
 
+async def held_by(host: Host, leftovers: Sequence[str]) -> int:
+    """The bytes that half-made copies hold; 0 where that cannot be told."""
+    if not leftovers:
+        return 0
+    try:
+        done = await host.look(["du", "-skc", *leftovers])
+    except HostFailure:
+        return 0
+    words = done.text.splitlines()[-1].split() if done.text.strip() else []
+    return int(words[0]) * 1024 if words and words[0].isdigit() else 0
+
+
 async def claimed_places(host: Host, leftovers: Sequence[str]) -> tuple[str, ...]:
     """The folders outside that half-made copies have begun to fill. They were empty before; see `blocked_places`."""
     places: dict[str, None] = {}

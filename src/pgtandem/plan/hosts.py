@@ -87,14 +87,17 @@ def remove_leftovers(draft: Draft, name: NodeName) -> None:
 
 
 def goes_on(draft: Draft, name: NodeName) -> bool:
-    """Whether a copy that was interrupted is of use for the next one: from another host less is sent then. What lies
-    outside of the data directory is emptied first, so there nothing is used again."""
-    wish, upstream = draft.wish, draft.wish.upstream(name)
-    node = wish.seen(name)
+    """Whether a copy that was interrupted is of use for the next one: from another host less is sent then."""
+    return draft.builds(name) and uses_halves(draft.wish, name)
+
+
+def uses_halves(wish: Wish, name: NodeName) -> bool:
+    """Whether a copy of this node goes on with half-made ones. What lies outside of the data directory is emptied
+    first, so there nothing is used again."""
+    node, upstream = wish.seen(name), wish.upstream(name)
     return (
         upstream is not None
         and bool(node.leftovers)
-        and isinstance(node.data, Absent)
         and not node.claimed
         and not places_to_fill(wish, name)
         and wish.node(name).host != wish.node(upstream).host

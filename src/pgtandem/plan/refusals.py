@@ -7,13 +7,22 @@ from dataclasses import replace
 from pgtandem.errors import CODES, PgtandemError, Problem
 from pgtandem.model.facts import Absent, Known, Unknown
 from pgtandem.model.names import NodeName
-from pgtandem.model.observed import ControlData, DataDirectory, Observed, ObservedNode, Obstacle, PostmasterState
+from pgtandem.model.observed import (
+    ControlData,
+    DataDirectory,
+    Observed,
+    ObservedNode,
+    Obstacle,
+    PostmasterState,
+    is_rewound,
+)
 from pgtandem.model.topology import HostAddress, Topology
 from pgtandem.plan.adopting import adoption_findings
 from pgtandem.plan.between_hosts import library_findings, path_findings
 from pgtandem.plan.catching_up import gaps
 from pgtandem.plan.certificates import tls_findings
 from pgtandem.plan.desired import Wish, neighbour_at_port
+from pgtandem.plan.hosts import uses_halves
 from pgtandem.plan.layout import taken_names
 from pgtandem.plan.left_out import archive_left_out, left_out, out_of_reach
 from pgtandem.plan.merging import renews, room_for_copy
@@ -457,11 +466,10 @@ def _what_is_needed(wish: Wish, copies: Sequence[NodeName]) -> str:
 
 
 def _given_back(wish: Wish, name: NodeName) -> int:
-    """What a half-made copy holds and gives back before the next one begins; between hosts it stays until that is whole
-    (`hosts.py: goes_on`)."""
-    upstream = wish.upstream(name)
-    here = upstream is None or wish.node(name).host == wish.node(upstream).host
-    return wish.seen(name).leftover_bytes if here else 0
+    """What half-made copies hold: it is given back before the next one begins, or is a part of that already
+    (`hosts.py: goes_on`). Former data that was being rewound is only copied from: it stays until the copy is whole."""
+    node = wish.seen(name)
+    return 0 if uses_halves(wish, name) and any(map(is_rewound, node.leftovers)) else node.leftover_bytes
 
 
 def _copies_beside(wish: Wish, name: NodeName) -> tuple[NodeName, ...]:

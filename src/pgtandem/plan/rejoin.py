@@ -23,6 +23,7 @@ from pgtandem.plan.draft import Draft
 from pgtandem.plan.drift import drift_of
 from pgtandem.plan.durability import single_failures
 from pgtandem.plan.fencing import fence
+from pgtandem.plan.hosts import uses_halves
 from pgtandem.plan.how_long import copy_takes, rewind_takes
 from pgtandem.plan.order import ordered
 from pgtandem.plan.outside import places_to_fill
@@ -280,6 +281,8 @@ def _keep(draft: Draft, name: NodeName, node: ObservedNode, apart: Apart) -> Non
 
 def _data(draft: Draft, name: NodeName, upstream: NodeName, primary: NodeName, why: str, *, rewind: bool) -> None:
     directory = draft.wish.node(name).data_directory
+    halves = draft.wish.seen(name).leftovers if not rewind and uses_halves(draft.wish, name) else ()
+    again = " It goes on with what an interrupted run left half made." if halves else ""
     step = Step(
         f"{name}.data",
         StepKind.REWIND if rewind else StepKind.REPLACE_DATA,
@@ -289,7 +292,7 @@ def _data(draft: Draft, name: NodeName, upstream: NodeName, primary: NodeName, w
         else f"copy {upstream} anew to {directory}; what is there is kept beside it for now",
         f"Only the pages that differ are read from {primary}, as the role {REWIND_ROLE}, which there is only meanwhile."
         if rewind
-        else (f"It cannot be rewound: {why}." if why else "A new copy was asked for."),
+        else (f"It cannot be rewound: {why}." if why else "A new copy was asked for.") + again,
         Risk.REPLACE,
         needs=(
             *(f"{name}.keep", f"{name}.stop", f"{name}.fence"),
@@ -303,6 +306,7 @@ def _data(draft: Draft, name: NodeName, upstream: NodeName, primary: NodeName, w
         ),
         proves=(Condition("data_is_ours", name, name),),
         files=desired_files(draft.wish, name),
+        names=halves,
         upstream=primary if rewind else upstream,
         places=() if rewind else places_to_fill(draft.wish, name),
     )

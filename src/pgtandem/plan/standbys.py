@@ -130,6 +130,7 @@ def _replace(draft: Draft, name: NodeName, upstream: NodeName, files: NodeFiles)
             if renewed
             else f"while {name} is stopped, put the directory back that stands beside {directory}",
             files=files,
+            names=draft.wish.seen(name).leftovers if goes_on(draft, name) else (),
             upstream=upstream,
             places=places_to_fill(draft.wish, name),
         )
@@ -158,11 +159,11 @@ def _remove_replaced(draft: Draft, name: NodeName, upstream: NodeName) -> None:
 
 
 def _before_a_copy(draft: Draft, name: NodeName, upstream: NodeName) -> tuple[str, ...]:
-    """What must be done before a standby can be copied from its upstream."""
+    """What must be done before a standby can be copied from its upstream. What half-made copies have it takes first."""
     primary = draft.wish.primary
     return (
         "host.programs",
-        f"{name}.leftovers",
+        *(() if goes_on(draft, name) else (f"{name}.leftovers",)),
         f"{primary}.role",
         f"{primary}.files",
         f"{upstream}.start",
@@ -174,8 +175,6 @@ def _before_a_copy(draft: Draft, name: NodeName, upstream: NodeName) -> tuple[st
 
 
 def _base_backup(draft: Draft, name: NodeName, upstream: NodeName, files: NodeFiles) -> None:
-    needs = _before_a_copy(draft, name, upstream)
-    again = draft.wish.seen(name).leftovers if goes_on(draft, name) else ()
     draft.add(
         Step(
             f"{name}.data",
@@ -184,7 +183,7 @@ def _base_backup(draft: Draft, name: NodeName, upstream: NodeName, files: NodeFi
             f"copy {upstream} to {draft.wish.node(name).data_directory}",
             f"{name} has no data yet; a base backup makes it a standby of {upstream}.",
             Risk.CREATE,
-            needs=tuple(need for need in needs if need != f"{name}.leftovers") if again else needs,
+            needs=_before_a_copy(draft, name, upstream),
             expects=(
                 Condition("data_absent", name),
                 Condition("answers", upstream),
@@ -192,7 +191,7 @@ def _base_backup(draft: Draft, name: NodeName, upstream: NodeName, files: NodeFi
             proves=(Condition("data_is_ours", name, name),),
             undo=f"remove {draft.wish.node(name).data_directory}",
             files=files,
-            names=again,
+            names=draft.wish.seen(name).leftovers if goes_on(draft, name) else (),
             upstream=upstream,
             places=places_to_fill(draft.wish, name),
         )

@@ -19,3 +19,8 @@ def test_the_page_lists_every_rule_and_no_other() -> None:
     listed = {row[0]: row[1:] for row in rows(page("doctor.md"))}
     assert listed == {row[0]: row[1:] for row in rows("| a |\n|---|\n" + table)}
     assert list(listed) == list(RULES), "in the order of their ids"
+
+
+def test_the_readme_counts_them() -> None:
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    assert re.search(r"\| (\d+) traps of streaming replication", readme)[1] == str(len(RULES))  # type: ignore[index]

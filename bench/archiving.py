@@ -10,6 +10,7 @@ import os
 import resource
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -63,7 +64,9 @@ class Backlog:
             self._own(path)
         (self.data / "pgtandem").mkdir(mode=0o700)
         (self.data / ARCHIVE_SCRIPT).write_text(ARCHIVE_TEXT)
-        (self.data / SYSTEM_FILE).write_text("7000\n")
+        # The script compares it with the control file's.
+        self.system = str(int.from_bytes((self.data / "global/pg_control").read_bytes()[:8], sys.byteorder))
+        (self.data / SYSTEM_FILE).write_text(f"{self.system}\n")
         for path in [self.data / "pgtandem", *(self.data / "pgtandem").iterdir(), self.store]:
             self._own(path)
         if len(self.contents) < 10:
@@ -72,8 +75,8 @@ class Backlog:
     def drain(self, name: str, settings: Mapping[str, str], segments: int = SEGMENTS) -> float:
         """Seconds until all of it is archived by these settings; into an archive that is empty before."""
         shutil.rmtree(self.archive, ignore_errors=True)
-        (self.archive / "7000").mkdir(parents=True)
-        for path in (self.archive, self.archive / "7000"):
+        (self.archive / self.system).mkdir(parents=True)
+        for path in (self.archive, self.archive / self.system):
             self._own(path)
         status = self.data / "pg_wal" / "archive_status"
         for path in [*status.iterdir(), *(self.data / "pg_wal").glob("0000000100000000*")]:
@@ -191,7 +194,7 @@ def archiving(pairs: int) -> list[Outcome]:
         place = str(backlog.archive)
         ours = {"archive_command": archive_command(place)}
         packed = {"archive_command": archive_command(place, ("zstd", "1"))}
-        basic = {"archive_library": "basic_archive", "basic_archive.archive_directory": f"{place}/7000"}
+        basic = {"archive_library": "basic_archive", "basic_archive.archive_directory": f"{place}/{backlog.system}"}
         plain = {"archive_command": f"cp %p {place}/%f"}
 
         def drained(name: str, settings: Mapping[str, str], segments: int = SEGMENTS) -> Callable[[], float]:

@@ -165,6 +165,10 @@ def test_a_target_outside_is_refused_with_the_nearest_possible_ones() -> None:
     why = refused(at(7), holes)
     assert "last position before it is 0/5000000" in why
     assert "segment 000000010000000000000005 is missing" in why
+    whole = intervals(full(2), wal(TimelineContent(ONE, ((2, 9),))), {})
+    why = refused(at(20), whole)
+    assert "last position before it is 0/A000000, the end of what is archived" in why
+    assert "missing" not in why
     assert f"first one after it is {lsn(2, 256)}" in refused(at(1), holes)
     assert f"{{{T0 + 100}}}" in refused(when(200), holes)
     assert f"{{{T0}}}" in refused(when(-5), holes)

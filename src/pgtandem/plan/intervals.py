@@ -118,7 +118,7 @@ def _why_lsn(on_it: list[Interval], lsn: Lsn) -> str:
     words = []
     if before:
         last = max(before, key=lambda each: each.end)
-        words.append(f"the last position before it is {last.end}, where segment {last.missing} is missing")
+        words.append(f"the last position before it is {last.end}, {_what_ends(last)}")
     if after:
         first = min(after, key=lambda each: each.backup.stop_lsn)
         words.append(f"the first one after it is {first.backup.stop_lsn}, the end of backup {first.backup.label}")
@@ -131,11 +131,15 @@ def _why_time(on_it: list[Interval], moment: float) -> str:
     words = []
     if before:
         last = max(before, key=_end_time)
-        words.append(f"the last moment before it is {{{_end_time(last)}}}, where segment {last.missing} is missing")
+        words.append(f"the last moment before it is {{{_end_time(last)}}}, {_what_ends(last)}")
     if after:
         first = min(after, key=lambda each: each.backup.ended)
         words.append(f"the first one after it is {{{first.backup.ended}}}, the end of backup {first.backup.label}")
     return "; ".join(words)
+
+
+def _what_ends(interval: Interval) -> str:
+    return f"where segment {interval.missing} is missing" if interval.hole else "the end of what is archived"
 
 
 def _refusal(target: Target, why: str, found: tuple[Interval, ...]) -> PgtandemError:

@@ -150,14 +150,7 @@ def test_copy_in_place_of_old_data_that_is_cut_again_and_again_gets_whole(
     change(pair, changed)
     differs = size(pair) if megabytes > 10 else size(pair) // 2
     pair.tables["replication"] = {"max_copy_rate": "60MB"}
-    before = digest(pair)
-
-    def meanwhile(cut: int) -> None:
-        assert digest(pair) == before
-        pair.psql("db1", f"UPDATE big SET text = 'cut {cut}' WHERE id BETWEEN {cut} * 300 AND {cut} * 300 + 50")
-        pair.psql("db1", "CHECKPOINT")
-
-    done = cut_again_and_again(pair, "rejoin", "db2", "--copy", "--yes", megabytes=megabytes, meanwhile=meanwhile)
+    done = cut_again_and_again(pair, "rejoin", "db2", "--copy", "--yes", megabytes=megabytes, meanwhile=goes_on(pair))
     assert done.cuts >= 2
     assert done.most == 1
     assert "bytes were sent, the rest was here with the same content" in done.said
@@ -172,14 +165,7 @@ def test_copy_written_into_old_data_that_is_cut_every_ten_megabytes_gets_whole(p
     leave_behind(pair)
     change(pair, 30_000)
     pair.tables["replication"] = {"max_copy_rate": "60MB"}
-    before = digest(pair)
-
-    def meanwhile(cut: int) -> None:
-        assert digest(pair) == before
-        pair.psql("db1", f"UPDATE big SET text = 'cut {cut}' WHERE id BETWEEN {cut} * 300 AND {cut} * 300 + 50")
-        pair.psql("db1", "CHECKPOINT")
-
-    done = cut_again_and_again(pair, "apply", "--yes", meanwhile=meanwhile)
+    done = cut_again_and_again(pair, "apply", "--yes", meanwhile=goes_on(pair))
     assert done.cuts >= 3
     assert done.most == 1
     assert "bytes were sent and written into the old data" in done.said
@@ -227,6 +213,18 @@ def change(cluster: RemoteCluster, rows: int) -> None:
 
 def size(cluster: RemoteCluster) -> int:
     return int(cluster.psql("db1", "SELECT sum(pg_database_size(oid)) FROM pg_database"))
+
+
+def goes_on(cluster: RemoteCluster) -> Callable[[int], None]:
+    """For between two runs: the primary writes, and db2's old data is what it was when this was called."""
+    before = digest(cluster)
+
+    def meanwhile(cut: int) -> None:
+        assert digest(cluster) == before
+        cluster.psql("db1", f"UPDATE big SET text = 'cut {cut}' WHERE id BETWEEN {cut} * 300 AND {cut} * 300 + 50")
+        cluster.psql("db1", "CHECKPOINT")
+
+    return meanwhile
 
 
 def digest(cluster: RemoteCluster) -> str:

@@ -29,7 +29,8 @@ from pgtandem.model.observed import (
 )
 from pgtandem.model.pooling import ObservedPgbouncer
 from pgtandem.model.server import Server
-from pgtandem.model.topology import Archive, HostAddress, Node, Topology
+from pgtandem.model.topology import HostAddress, Node, Topology
+from pgtandem.observe.archive_folder import observe_archive_folder
 from pgtandem.observe.archived import hosts_without_compressor
 from pgtandem.observe.backups import observe_backups
 from pgtandem.observe.beyond import observe_beyond
@@ -151,15 +152,7 @@ class Observer:
         self._systems.clear()
 
     async def archive(self) -> Fact[ArchiveFolder]:
-        archive = self.topology.archive
-        if archive is None:
-            return ABSENT
-        hosts = self.topology.archive_hosts
-        parts = await asyncio.gather(*(_archive(self.world.host(host), archive) for host in hosts))
-        seen = [part for part in parts if not isinstance(part, HostUnreachable)]
-        silent = [Unknown(part.why or part.what) for part in parts if isinstance(part, HostUnreachable)]
-        # With a part on every node's host, the parts of hosts that are down are their nodes' trouble.
-        return _together(seen if any(isinstance(part, Known) for part in seen) else [*silent, *seen])
+        return await observe_archive_folder(self.topology, self.world)
 
     async def backups(self) -> Fact[Backups]:
         """The base backups in the archive. Where that has several clusters, those of the data that the nodes have: of
@@ -465,39 +458,3 @@ async def _replaced(host: Host, names: Sequence[str], node: Node, cluster: str) 
     paths = [posixpath.join(parent, name) for name in names if is_replaced(name, node.data_directory)]
     markers = [await observe_marker(host, path) for path in paths]
     return tuple(path for path, marker in zip(paths, markers, strict=True) if marker == Marker(cluster, node.name))
-
-
-def _together(folders: Sequence[Fact[ArchiveFolder]]) -> Fact[ArchiveFolder]:
-    """One fact of the archives on several hosts."""
-    for fact in folders:
-        if isinstance(fact, Unknown):
-            return fact
-    known = [fact.value for fact in folders if isinstance(fact, Known)]
-    if not known:
-        return ABSENT
-    anywhere = dict.fromkeys(system for folder in known for system in folder.systems)
-    everywhere = [s for s in anywhere if len(known) == len(folders) and all(s in folder.systems for folder in known)]
-    disks = [folder.disk for folder in known if folder.disk]
-    return Known(
-        ArchiveFolder(
-            tuple(everywhere),
-            min(disks, key=lambda disk: disk.free_bytes, default=None),
-            elsewhere=tuple(system for system in anywhere if system not in everywhere),
-        )
-    )
-
-
-async def _archive(host: Host, archive: Archive) -> Fact[ArchiveFolder] | HostUnreachable:
-    try:
-        if isinstance(await host.account(), Absent):
-            return ABSENT
-        names = await host.list_directory(archive.directory)
-        if names is None:
-            return ABSENT
-        return Known(
-            ArchiveFolder(tuple(name for name in names if name.isdigit()), await host.disk_space(archive.directory))
-        )
-    except HostUnreachable as failure:
-        return failure
-    except HostFailure as failure:
-        return Unknown(f"{failure.what}: {failure.why}")

@@ -177,8 +177,9 @@ class HandWriter:
         wait_until(lambda: len(self.acknowledged()) >= wanted, "more rows are acknowledged", 60)
 
     def missing(self, host: str) -> set[int]:
-        there = {int(line) for line in self.cluster.sql(host, "SELECT id FROM written").split()}
-        return self.acknowledged() - there
+        # What was acknowledged is read first: the loop goes on until it sees that it is to end.
+        acknowledged = self.acknowledged()
+        return acknowledged - {int(line) for line in self.cluster.sql(host, "SELECT id FROM written").split()}
 
 
 def _quoted(argv: Sequence[str]) -> list[str]:

@@ -62,8 +62,9 @@ class RemoteWriter:
 
     def missing(self, node: str) -> list[int]:
         """The acknowledged rows that a node does not show."""
+        acknowledged = list(self.acknowledged)  # before the rows are read: more come while they are
         there = set(map(int, self._cluster.psql(node, "SELECT id FROM written").split()))
-        return [number for number in list(self.acknowledged) if number not in there]
+        return [number for number in acknowledged if number not in there]
 
     def everything_is_on(self, *nodes: str) -> None:
         for node in nodes:

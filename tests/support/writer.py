@@ -60,9 +60,10 @@ class Writer:
 
     def missing(self, node: str) -> list[int]:
         """The acknowledged rows that a node does not show."""
+        acknowledged = list(self.acknowledged)  # before the rows are read: more come while they are
         with self._cluster.connect(node) as connection:
             there = {row[0] for row in connection.execute("SELECT id FROM written").fetchall()}
-        return [number for number in self.acknowledged if number not in there]
+        return [number for number in acknowledged if number not in there]
 
     def everything_is_on(self, *nodes: str) -> None:
         """Waits until the nodes show every acknowledged row."""

@@ -14,8 +14,8 @@ from pgtandem.model.value import dataclass
 from pgtandem.observe.archived import all_archived_wal, archive_folder, observe_archived_wal
 from pgtandem.observe.cluster import Observer
 from pgtandem.plan.intervals import intervals
+from pgtandem.plan.kept_archive import kept_archive
 from pgtandem.ports import Host, World
-from pgtandem.postgres.archive_commands import not_ours
 from pgtandem.postgres.segments import segment_name
 
 #: NAME ...: prints the modification time (seconds since 1970) of each that is there, in whichever form it is stored.
@@ -45,15 +45,7 @@ async def observe_restorable(topology: Topology, world: World) -> Restorable:
     """Asks the archive alone: it works where no node is left. Raises PgtandemError PT-3051 without an archive, PT-3071
     where another tool keeps it, and PT-3008 where the archive cannot be looked at or has backups of several clusters of
     this name."""
-    if topology.foreign_archive is not None:
-        raise not_ours(topology.cluster, topology.foreign_archive, "restore")
-    if topology.archive is None:
-        raise PgtandemError(
-            "PT-3051",
-            f"cluster {topology.cluster} has no archive that could be restored from",
-            why="Backups and the WAL that follows them lie in the archive.",
-            next_step='write [archive] with directory = "..." into the topology file',
-        )
+    kept_archive(topology, "restore")
     fact = await Observer(topology, world).backups_to_restore()
     if not isinstance(fact, Known):
         why = fact.sentence if isinstance(fact, Unknown) else ""

@@ -15,11 +15,11 @@ from pgtandem.model.observed import Observed
 from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
 from pgtandem.model.topology import HostAddress, Topology
 from pgtandem.model.value import dataclass
+from pgtandem.plan.kept_archive import kept_archive
 from pgtandem.plan.order import ordered
 from pgtandem.plan.pruning import expired_steps, prune_step
 from pgtandem.plan.refusals import refuse_foreign
 from pgtandem.plan.summaries import lacks_summaries
-from pgtandem.postgres.archive_commands import not_ours
 from pgtandem.postgres.base_backups import new_label
 
 
@@ -91,26 +91,11 @@ def plan_backup(topology: Topology, observed: Observed, order: BackupOrder) -> P
 
 def backups_in_archive(topology: Topology, observed: Observed) -> Backups:
     """Raises PgtandemError PT-3051, PT-3071 and PT-3008, as `plan_backup` does."""
-    require_archive(topology, "back up")
+    kept_archive(topology, "back up")
     if isinstance(observed.backups, Known):
         return observed.backups.value
     why = observed.backups.sentence if isinstance(observed.backups, Unknown) else "There is no archive yet."
     raise PgtandemError("PT-3008", "could not look at the backups in the archive", why=why, next_step="pgtandem status")
-
-
-def require_archive(topology: Topology, wish: str) -> None:
-    """Raises PgtandemError PT-3051 without an archive, and PT-3071 where another tool keeps it, with that one's command
-    for what is wished."""
-    if topology.foreign_archive is not None:
-        raise not_ours(topology.cluster, topology.foreign_archive, wish)
-    if topology.archive is None:
-        raise PgtandemError(
-            "PT-3051",
-            f"cluster {topology.cluster} has no archive to keep backups in",
-            why="A base backup without the WAL that follows it brings back one moment only, and it lies in the archive "
-            "beside that WAL.",
-            next_step='write [archive] with directory = "..." into the topology file, then pgtandem apply',
-        )
 
 
 def _refuse_without_folder(topology: Topology, observed: Observed, primary: NodeName) -> None:

@@ -27,8 +27,8 @@ from pgtandem.observe.archived import all_archived_wal, archive_folder, observe_
 from pgtandem.observe.cluster import Observer
 from pgtandem.plan.archive_prune import plan_archive_prune, why_it_stays
 from pgtandem.plan.archive_report import archive_report
+from pgtandem.plan.kept_archive import kept_archive
 from pgtandem.ports import World
-from pgtandem.postgres.archive_commands import not_ours
 from pgtandem.postgres.archive_content import wal_name
 
 
@@ -37,11 +37,16 @@ def run(options: argparse.Namespace) -> int:
     if options.action not in (None, "list", "verify", "prune"):
         what = f'archive has no action "{options.action}"'
         raise PgtandemError("PT-1006", what, next_step="pgtandem archive list, verify or prune")
+    what = ""
     if options.json and options.action == "prune":
-        raise PgtandemError("PT-1006", "--json is for archive list and verify", next_step="pgtandem archive --help")
+        what = "--json is for archive list and verify"
+    elif options.yes and options.action != "prune":
+        what = f"archive {options.action or 'list'} changes nothing and asks nothing, so it has no use for --yes"
+    if what:
+        raise PgtandemError("PT-1006", what, next_step="pgtandem archive --help")
     path = topology_path(options)
     topology = read_topology(path)
-    _require_archive(topology, "prune" if options.action == "prune" else "check")
+    kept_archive(topology, "prune" if options.action == "prune" else "check")
     if options.action == "prune":
         return _prune(path, topology, options)
 
@@ -72,17 +77,6 @@ def _prune(path: str, topology: Topology, options: argparse.Namespace) -> int:
         print("\n".join(wrap(f"nothing to remove: {notes}", min(width(sys.stdout), 100))))
     print(spelled("next:  pgtandem archive", path))
     return 0
-
-
-def _require_archive(topology: Topology, wish: str) -> None:
-    if topology.foreign_archive is not None:
-        raise not_ours(topology.cluster, topology.foreign_archive, wish)
-    if topology.archive is None:
-        raise PgtandemError(
-            "PT-3071",
-            f"cluster {topology.cluster} has no WAL archive",
-            next_step='write [archive] with directory = "..." into the topology file, then pgtandem apply',
-        )
 
 
 async def _report(topology: Topology, world: World, *, verify: bool) -> ArchiveReport:

@@ -19,7 +19,8 @@ from pgtandem.model.backup import BackupKind, Backups
 from pgtandem.model.facts import Known, Unknown
 from pgtandem.model.topology import Topology
 from pgtandem.observe.cluster import Observer
-from pgtandem.plan.backup import order_backup, plan_backup, plan_verify, require_archive
+from pgtandem.plan.backup import order_backup, plan_backup, plan_verify
+from pgtandem.plan.kept_archive import kept_archive
 from pgtandem.ports import World
 
 
@@ -43,6 +44,8 @@ def _check(options: argparse.Namespace) -> None:
         what = f'backup {options.action} does not know what to do with "{options.labels[0]}"'
     elif options.action and (options.full or options.incremental or options.source):
         what = f"backup {options.action} takes no backup, so it has no use for that option"
+    elif options.action == "list" and options.yes:
+        what = "backup list changes nothing and asks nothing, so it has no use for --yes"
     elif options.json and options.action != "list":
         what = "--json is for backup list"
     if what:
@@ -96,7 +99,7 @@ def _list(path: str, topology: Topology, options: argparse.Namespace) -> int:
 
 
 async def _backups(topology: Topology, world: World) -> Backups:
-    require_archive(topology, "list")
+    kept_archive(topology, "list")
     fact = await Observer(topology, world).backups_to_restore()
     if isinstance(fact, Unknown):
         raise PgtandemError("PT-3008", "could not look at the backups", why=fact.sentence, next_step="pgtandem status")

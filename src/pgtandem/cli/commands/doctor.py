@@ -24,6 +24,9 @@ def run(options: argparse.Namespace) -> int:
     """0 without findings, 2 with any. `explain` needs no cluster."""
     if options.explain is not None:
         return _explain(options)
+    if options.json and options.format in ("sarif", "junit"):
+        what = f"--json and --format {options.format} cannot be given together"
+        raise PgtandemError("PT-1006", what, next_step="pgtandem doctor --help")
     path = topology_path(options)
     look = _look(options, path)
     findings = diagnose(look)
@@ -73,8 +76,12 @@ def _explain(options: argparse.Namespace) -> int:
             f'doctor does not know what to do with "{options.explain}"',
             next_step="pgtandem doctor   or   pgtandem doctor explain ID",
         )
+    if options.dsn or options.format in ("sarif", "junit"):
+        option = "--dsn" if options.dsn else f"--format {options.format}"
+        what = f"doctor explain tells of the rules and looks at no cluster, so it has no use for {option}"
+        raise PgtandemError("PT-1006", what, next_step="pgtandem doctor --help")
     rules = list(RULES.values()) if options.rule is None else [_rule(options.rule)]
-    if options.json:
+    if options.json or options.format == "json":
         print(json.dumps(rules_json(rules), indent=2))
     else:
         print("\n".join(explained(rules, Paint(sys.stdout), min(width(sys.stdout), 100))))

@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _check_shown(options: argparse.Namespace) -> None:
     """What can be restored is shown, whatever else was asked for: then nobody must believe that it was done."""
-    for name in ("node", "into", "like", "port", "timeline", "backup", "promote"):
+    for name in ("node", "into", "like", "port", "timeline", "backup", "promote", "yes"):
         value = getattr(options, name)
         if value not in (None, False):
             words = f"--{name}" if value is True else f"--{name} {value}"

@@ -355,6 +355,7 @@ def _is_back(cluster: Cluster, node: str) -> None:
     cluster.converged()
     (aside,) = (cluster.folder / "data").glob(f"{node}-before-restore-*")
     assert (aside / "PG_VERSION").exists()
+    assert restored(cluster) == [], "nothing of the server that stood beside the cluster is left"
     wait_until(lambda: "00000002.history" in cluster.archived(), "the history file is archived", 60)
 
 

@@ -11,6 +11,7 @@ from pgtandem.model.observed import ControlData, Marker
 from pgtandem.model.plan import Step
 from pgtandem.model.restore import RESTORED
 from pgtandem.observe.directory import observe_marker, observe_postmaster
+from pgtandem.observe.paths import log_file
 from pgtandem.plan.recovery import RESTORE_FILE, same_target
 from pgtandem.ports import Host
 from pgtandem.postgres.controldata import parse_control_data
@@ -51,7 +52,11 @@ async def put_back(context: Context, step: Step) -> str:
 
 
 async def forget_restore(context: Context, step: Step) -> str:
-    await context.host(step.node).remove_file(posixpath.join(context.node(step.node).data_directory, RESTORE_FILE))
+    """The log of the server that stood beside the cluster goes first: without the note nobody comes back for it."""
+    host, order = context.host(step.node), step.restore
+    assert order is not None
+    await host.remove_file(log_file(order.directory))
+    await host.remove_file(posixpath.join(context.node(step.node).data_directory, RESTORE_FILE))
     return ""
 
 

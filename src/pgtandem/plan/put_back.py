@@ -102,6 +102,7 @@ def plan_forget_restore(topology: Topology, observed: Observed, order: RestoreOr
         "note that the restore is complete",
         "The same command again would begin a new one.",
         Risk.CREATE,
+        restore=order,
     )
     return Plan(primary=order.like, steps=(step,))
 

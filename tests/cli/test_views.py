@@ -98,6 +98,10 @@ VIEWS = {
     "plan-restore": plan(_case("restore")),
     "backups": lambda paint, columns: backup_lines(values.PAIR, values.BACKUPS, _NOW, paint, columns),
     "backups-none": lambda paint, columns: backup_lines(values.PAIR, Backups(), _NOW, paint, columns),
+    "restorable-spoilt": lambda paint, columns: interval_lines("shop", values.INTERVALS_SPOILT, paint, columns),
+    "restorable-nothing-sound": lambda paint, columns: interval_lines(
+        "shop", values.INTERVALS_SPOILT[:2], paint, columns
+    ),
     "restorable": lambda paint, columns: interval_lines("shop", values.INTERVALS, paint, columns),
     "restore-points": lambda paint, columns: point_lines(values.POINTS, paint),
     "error": lambda paint, columns: error_lines(_REFUSED, None, paint, columns),

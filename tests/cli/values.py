@@ -352,6 +352,15 @@ INTERVALS = (
     Interval(Timeline(1), BACKUPS.found[0], Lsn(0x4037488), Lsn(0x6000000), _NIGHT, None, SEGMENT, True),
     Interval(Timeline(2), BACKUPS.found[0], Lsn(0x6000000), Lsn(0x8000000), None, _NIGHT + 60, SEGMENT),
 )
+#: The older backup is damaged, and the incremental one that continues it; a new one is good.
+_BAD = replace(BACKUPS.found[0], verified=Verified(_NIGHT, "base.tar is 5 bytes too short"))
+INTERVALS_SPOILT = (
+    Interval(Timeline(1), _BAD, Lsn(0x4037488), Lsn(0x8000000), _NIGHT, _NIGHT + 99, SEGMENT, spoilt=_BAD),
+    Interval(Timeline(1), BACKUPS.found[1], Lsn(0x5000060), Lsn(0x8000000), _NIGHT + 9, _NIGHT + 99, SEGMENT,
+             spoilt=_BAD),
+    Interval(Timeline(1), backup("20270117T031320Z-full", _NIGHT + 50), Lsn(0x7000060), Lsn(0x8000000), _NIGHT + 50,
+             _NIGHT + 99, SEGMENT),
+)  # fmt: skip
 
 POINTS = Searched(
     (Point("before upgrade", Lsn(0x4037500), _NIGHT + 10), Point("every day", Lsn(0x6000100))),

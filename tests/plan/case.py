@@ -30,7 +30,7 @@ from pgtandem.cli.show_error import error_lines
 from pgtandem.cli.show_plan import plan_lines
 from pgtandem.cli.terminal import Paint
 from pgtandem.errors import PgtandemError
-from pgtandem.model.backup import Backup, BackupKind
+from pgtandem.model.backup import Backup, BackupKind, Verified
 from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import Observed
@@ -81,7 +81,12 @@ def _backup(kind: BackupKind | None, source: str | None = None) -> Callable[[Top
 
 
 def _restore(
-    *, promote: bool = False, drill: float | None = None, like: str = "db2", breaks_off: str | None = None
+    *,
+    promote: bool = False,
+    drill: float | None = None,
+    like: str = "db2",
+    breaks_off: str | None = None,
+    bad: str = "",
 ) -> RestoreOrder:
     """As `pgtandem restore --to 0/26000000` orders it; topology.toml has the restored server as its one node."""
     made = Backup(
@@ -89,6 +94,7 @@ def _restore(
         *(Lsn.parse("0/25000028"), Lsn.parse("0/25000100"), NOW - 60, NOW, 16 * 1024 * 1024),
         size_bytes=74_000_000,
         folder=f"{FOLDER}/archive/{SYSTEM}/backups/20270115T070000Z-full",
+        verified=Verified(NOW, bad) if bad else None,
     )
     target = Target(TargetKind.LSN, "0/26000000", lsn=Lsn.parse("0/26000000"))
     return RestoreOrder(
@@ -116,6 +122,7 @@ QUESTIONS = {
     "restore": partial(plan_restore, order=_restore()),
     "restore and promote": partial(plan_restore, order=_restore(promote=True)),
     "restore before a hole": partial(plan_restore, order=_restore(breaks_off="000000010000000000000027")),
+    "restore from a damaged backup": partial(plan_restore, order=_restore(bad="base.tar is 5 bytes too short")),
     "restore without a backup": _no_backup,
     "restore beside": _restore_beside,
     "put back": partial(plan_put_back, order=_restore(promote=True, like="db1"), aside=f"{FOLDER}/data/db1-before"),

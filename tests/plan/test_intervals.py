@@ -133,13 +133,26 @@ def test_the_newest_backup_before_the_target_is_taken() -> None:
 
 
 def test_a_backup_that_is_known_to_be_damaged_is_taken_only_where_no_other_leads_there() -> None:
-    spoilt = Verified(T0, "base.tar changed since it was written")
     older, newer = two()
-    either = (older, replace(newer, backup=replace(newer.backup, verified=spoilt)))
+    either = (older, replace(newer, spoilt=newer.backup))
     for target in (at(9), when(60), Target(TargetKind.LATEST, "latest")):
         assert choose(either, target, None).backup.label == "20270114T031320Z-full"
         assert choose(either, target, None, newer.backup.label).backup.label == newer.backup.label
         assert choose(either[1:], target, None).backup.label == newer.backup.label
+
+
+def test_a_backup_that_continues_a_damaged_one_is_as_damaged() -> None:
+    spoilt = Verified(T0, "base.tar changed since it was written")
+    (first,) = full(2).found
+    second = backup("20270115T031320Z-incremental", T0 + 50, parent=first.label, start_lsn=lsn(6), stop_lsn=lsn(6, 256))
+    third = full(7, label="20270116T031320Z-full").found[0]
+    archived = wal(TimelineContent(ONE, ((2, 9),)))
+    found = intervals(Backups((replace(first, verified=spoilt), second, third)), archived, {})
+    assert [each.spoilt.label if each.spoilt else None for each in found] == [first.label, first.label, None]
+    found = intervals(Backups((first, replace(second, verified=spoilt), third)), archived, {})
+    assert [each.spoilt.label if each.spoilt else None for each in found] == [None, second.label, None]
+    assert choose(found, Target(TargetKind.LATEST, "latest"), None).backup.label == third.label
+    assert choose(found, at(6, 300), None).backup.label == first.label
 
 
 def test_nobody_knows_where_a_name_is_so_the_oldest_one_is_taken() -> None:

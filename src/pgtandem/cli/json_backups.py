@@ -57,6 +57,7 @@ def restorable_json(topology: Topology, found: Sequence[Interval], searched: Sea
                 "end": None if each.end_time is None else _time(each.end_time),
                 "missing_segment": each.missing,
                 "hole": each.hole,
+                "trouble": each.spoilt.verified.trouble if each.spoilt and each.spoilt.verified else "",
             }
             for each in found
         ],

@@ -12,28 +12,48 @@ _NUMBER = re.compile(r"\{(\d+\.?\d*)\}")
 
 
 def interval_lines(cluster: str, found: Sequence[Interval], paint: Paint, columns: int) -> list[str]:
-    """By timeline: from when to when, from which backups, and where it ends."""
+    """By timeline: from when to when, from which backups, and where it ends. A stretch begins with the first backup
+    that is not known to be damaged; those that are, are named."""
     if not found:
         return [f"nothing can be restored of cluster {cluster}: there is no backup to begin with"]
-    lines = [paint.bold(f"cluster {cluster} can be restored to any moment")]
+    if any(each.spoilt is None for each in found):
+        lines = [paint.bold(f"cluster {cluster} can be restored to any moment")]
+    else:
+        what = f"every backup of cluster {cluster} is BAD: what comes back may be damaged"
+        lines = [paint.red(line) for line in textwrap.wrap(what, columns)]
     for timeline in dict.fromkeys(each.timeline for each in found):
         on_it = [each for each in found if each.timeline == timeline]
         lines.append(paint.bold(f"on timeline {timeline}"))
         # Backups of one unbroken stretch lead to the same end: that is one line.
         for end in dict.fromkeys(each.end for each in on_it):
-            stretch = [each for each in on_it if each.end == end]
-            first = stretch[0]
-            count = f"{len(stretch)} backups, the first is" if len(stretch) > 1 else "backup"
-            lines += [
-                f"  from   {_moment(first.begin_time)}   {first.begin}",
-                f"  until  {_moment(first.end_time)}   {first.end}",
-                *_wrapped(f"{count} {first.backup.label}", columns),
-            ]
-            if first.hole:
-                what = f"there is WAL behind it, but {first.missing} is missing: nothing in between can be restored"
-                lines += [paint.red(line) for line in _wrapped(what, columns)]
+            lines += _stretch_lines([each for each in on_it if each.end == end], paint, columns)
     last = "Times are this machine's; the last transactions of each stretch may be a little older."
     return [*lines, *textwrap.wrap(last, columns)]
+
+
+def _stretch_lines(stretch: Sequence[Interval], paint: Paint, columns: int) -> list[str]:
+    good = [each for each in stretch if each.spoilt is None]
+    shown = good or stretch
+    first = shown[0]
+    count = f"{len(shown)} backups, the first is" if len(shown) > 1 else "backup"
+    lines = [
+        f"  from   {_moment(first.begin_time)}   {first.begin}",
+        f"  until  {_moment(first.end_time)}   {first.end}",
+        *_wrapped(f"{count} {first.backup.label}", columns),
+    ]
+    trouble = [_spoilt_in_words(each, others=bool(good)) for each in stretch if each.spoilt]
+    if first.hole:
+        trouble.append(f"there is WAL behind it, but {first.missing} is missing: nothing in between can be restored")
+    return lines + [paint.red(line) for what in trouble for line in _wrapped(what, columns)]
+
+
+def _spoilt_in_words(interval: Interval, *, others: bool) -> str:
+    label, bad = interval.backup.label, interval.spoilt
+    assert bad is not None
+    assert bad.verified is not None
+    of = "" if bad.label == label else f", which continues {bad.label},"
+    instead = "left out here" if others else "and no other one leads here"
+    return f"backup {label}{of} is BAD, {instead}: {bad.verified.trouble}"
 
 
 def point_lines(searched: Searched, paint: Paint) -> list[str]:

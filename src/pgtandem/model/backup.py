@@ -119,3 +119,8 @@ class Backups:
                 return None
             chain.insert(0, parent)
         return tuple(chain)
+
+
+def spoilt_in(chain: tuple[Backup, ...]) -> Backup | None:
+    """The first of a chain whose last check found something wrong: none that continues it can be trusted either."""
+    return next((backup for backup in chain if backup.verified and backup.verified.trouble), None)

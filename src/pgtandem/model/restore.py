@@ -70,7 +70,8 @@ class Interval:
     """What one backup can be brought to on a timeline: from one position to before another, and about from when to
     when (None where there is nothing to tell by). `missing` is the segment that would be next; with `hole` there is
     later WAL that cannot be reached without it. From `streamed_from` on it is in a segment that
-    was streamed in part, whose last record may not be whole."""
+    was streamed in part, whose last record may not be whole. `spoilt` is the backup of its chain that is known to be
+    damaged, None where none is."""
 
     timeline: Timeline
     backup: Backup
@@ -81,6 +82,7 @@ class Interval:
     missing: str
     hole: bool = False
     streamed_from: Lsn | None = None
+    spoilt: Backup | None = None
 
     @property
     def sure_end(self) -> Lsn:

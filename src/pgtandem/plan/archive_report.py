@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from pgtandem.model.archive_report import ArchiveReport, Damage, Restorable
 from pgtandem.model.archived import ArchiveContent, ArchivedWal
-from pgtandem.model.backup import Backups
+from pgtandem.model.backup import Backups, spoilt_in
 from pgtandem.postgres.archive_content import reach, without
 from pgtandem.postgres.segments import segment_name
 
@@ -39,7 +39,8 @@ def content_damages(content: ArchiveContent) -> Iterator[Damage]:
 def _restorable(wal: ArchivedWal, backups: Backups) -> Iterator[Restorable]:
     timelines = [one.timeline for one in wal.content.timelines if one.runs]
     for backup in backups.kept:
-        if backups.chain(backup) is None or (backup.verified and backup.verified.trouble):
+        chain = backups.chain(backup)
+        if chain is None or spoilt_in(chain):
             continue
         for timeline in sorted({backup.timeline, *timelines}):
             found = reach(wal, backup.timeline, backup.start_lsn, timeline)
@@ -51,5 +52,6 @@ def _out_of_reach(backups: Backups, intervals: tuple[Restorable, ...]) -> Iterat
     """Backups that lack the WAL between their begin and their end cannot be restored at all."""
     reached = {interval.backup for interval in intervals}
     for backup in backups.kept:
-        if backup.label not in reached and backup.sound and backups.chain(backup) is not None:
+        chain = backups.chain(backup)
+        if backup.label not in reached and backup.sound and chain is not None and not spoilt_in(chain):
             yield Damage(f"backup {backup.label} lacks WAL that it needs: it cannot be restored")

@@ -10,8 +10,8 @@ from pgtandem.model.topology import Topology
 from pgtandem.plan.order import ordered
 from pgtandem.plan.recovery import RESTORE_FILE, is_drills
 from pgtandem.plan.restore import (
-    broken_off,
     clear_leftovers,
+    forewarned,
     holds,
     other_data,
     recover,
@@ -62,7 +62,7 @@ def plan_drill(
         )
     )
     steps += _removal(observed, order, needs=("restored.check",), foreseen=True)
-    return Plan(primary=None, steps=ordered(steps), notes=broken_off(order))
+    return Plan(primary=None, steps=ordered(steps), notes=forewarned(order))
 
 
 def plan_drill_failed(topology: Topology, observed: Observed, order: RestoreOrder, trouble: str) -> Plan:

@@ -1,10 +1,11 @@
 """What can be restored: every backup with the WAL that follows it, timeline by timeline; and which backup to take."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pgtandem.errors import PgtandemError
 from pgtandem.model.archived import ArchivedWal
-from pgtandem.model.backup import Backup, Backups
+from pgtandem.model.backup import Backup, Backups, spoilt_in
 from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.observed import Observed
 from pgtandem.model.restore import Interval, Target, TargetKind
@@ -19,8 +20,9 @@ def intervals(backups: Backups, wal: ArchivedWal, written: Mapping[str, float]) 
     found = []
     for timeline in timelines:
         for backup in backups.kept:
-            if backups.chain(backup) is not None and (interval := _interval(backup, wal, timeline, written)):
-                found.append(interval)
+            chain = backups.chain(backup)
+            if chain is not None and (interval := _interval(backup, wal, timeline, written)):
+                found.append(replace(interval, spoilt=spoilt_in(chain)))
     return tuple(found)
 
 
@@ -104,8 +106,7 @@ def choose(
 
 def _not_spoilt(inside: list[Interval]) -> list[Interval]:
     """Those whose backup was not found to be damaged, where there are any: an older one leads there too."""
-    sound = [each for each in inside if each.backup.verified is None or not each.backup.verified.trouble]
-    return sound or inside
+    return [each for each in inside if each.spoilt is None] or inside
 
 
 def _end_time(interval: Interval) -> float:

@@ -5,9 +5,10 @@ off anywhere, the same command goes on: what the folder holds says which restore
 """
 
 from pgtandem.errors import PgtandemError
+from pgtandem.model.backup import spoilt_in
 from pgtandem.model.facts import Absent, Known, Unknown
 from pgtandem.model.observed import Observed, ObservedNode
-from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
+from pgtandem.model.plan import WARNING, Condition, Plan, Risk, Step, StepKind
 from pgtandem.model.restore import RESTORED, RestoreOrder, TargetKind
 from pgtandem.model.topology import Node, Topology
 from pgtandem.plan.order import ordered
@@ -83,7 +84,7 @@ def plan_restore(topology: Topology, observed: Observed, order: RestoreOrder) ->
                 restore=order,
             )
         )
-    return Plan(primary=None, steps=ordered(steps), notes=(*broken_off(order), *_notes(order)) if steps else ())
+    return Plan(primary=None, steps=ordered(steps), notes=(*forewarned(order), *_notes(order)) if steps else ())
 
 
 def _ends_before(node: ObservedNode, order: RestoreOrder) -> bool:
@@ -202,14 +203,20 @@ def _settings(node: ObservedNode) -> dict[str, str]:
     return parse_settings(text or "")
 
 
-def broken_off(order: RestoreOrder) -> tuple[str, ...]:
-    """Said before it begins: afterwards nothing in the restored data shows that there was more."""
-    if order.breaks_off is None:
-        return ()
-    return (
-        f"The archive has WAL behind {order.breaks_off}, which is missing: recovery ends there, at "
-        f"{order.expected_end}, and what was written later does not come back.",
-    )
+def forewarned(order: RestoreOrder) -> tuple[str, ...]:
+    """Said before it begins: afterwards nothing in the restored data shows that there was more, or what was damaged."""
+    notes = []
+    bad = spoilt_in(order.chain)
+    if bad is not None and bad.verified is not None:
+        notes.append(
+            f"{WARNING}backup {bad.label} is BAD, so that what comes back may be damaged: {bad.verified.trouble}"
+        )
+    if order.breaks_off is not None:
+        notes.append(
+            f"The archive has WAL behind {order.breaks_off}, which is missing: recovery ends there, at "
+            f"{order.expected_end}, and what was written later does not come back."
+        )
+    return tuple(notes)
 
 
 def _notes(order: RestoreOrder) -> tuple[str, ...]:

@@ -145,13 +145,18 @@ def _show(path: str, topology: Topology, options: argparse.Namespace) -> int:
         print("\n".join(interval_lines(topology.cluster, restorable.intervals, paint, columns)))
         if points is not None:
             print("\n".join(point_lines(points, paint)))
-        following = 'pgtandem restore --to "TIME"' if restorable.intervals else "pgtandem backup"
+        following = 'pgtandem restore --to "TIME"' if _sound(restorable) else "pgtandem backup --full"
         print(spelled(f"next:  {following}", path))
     if isinstance(found, Unknown):
         raise PgtandemError(
             "PT-3008", "could not read the restore points from WAL", why=found.sentence, next_step=found.next_step
         )
-    return 0 if restorable.intervals else 2
+    return 0 if _sound(restorable) else 2
+
+
+def _sound(restorable: Restorable) -> bool:
+    """Whether anything can be restored from a backup that is not known to be damaged."""
+    return any(each.spoilt is None for each in restorable.intervals)
 
 
 def _tell(path: str, outcome: Outcome, order: RestoreOrder, text: str) -> None:

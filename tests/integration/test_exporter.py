@@ -69,14 +69,14 @@ class Exporter:
 def test_a_scrape_and_health_checks_of_a_pair(pair: Cluster) -> None:
     with Exporter(pair) as exporter:
         assert exporter.sample("node_up", node="db1") == 1
-        assert exporter.sample("node_state", node="db2", state="streaming") == 1
+        wait_until(lambda: exporter.sample("node_state", node="db2", state="streaming") == 1, "the standby streams")
         wait_until(lambda: exporter.sample("node_lag_bytes", node="db2") == 0, "the standby has everything")
         before = exporter.sample("wal_written_bytes_total", node="db1")
         pair.write_row("of the exporter")
         assert before is not None
         wait_until(lambda: (exporter.sample("wal_written_bytes_total", node="db1") or 0) > before, "WAL is counted")
         assert (exporter.sample("node_disk_free_bytes", node="db2") or 0) > 0
-        assert exporter.sample("slot_active", slot="pgtandem_db2") == 1
+        wait_until(lambda: exporter.sample("slot_active", slot="pgtandem_db2") == 1, "its slot is in use")
         assert exporter.status("/nodes/db1/primary") == 200
         assert exporter.status("/nodes/db2/primary") == 503
         assert exporter.status("/nodes/db2/standby?max_lag_bytes=16777216&max_lag_seconds=60") == 200
@@ -196,3 +196,5 @@ def test_haproxy_with_the_example_file_follows_a_switchover(pair: Cluster) -> No
         finally:
             haproxy.terminate()
             haproxy.wait(10)
+            if pair.sql("db1", "SELECT pg_is_in_recovery()"):  # the others' primary, in whatever order they run
+                pair.ok("switchover", "--to", "db1", "--yes")

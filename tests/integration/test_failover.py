@@ -125,18 +125,7 @@ def freeze(cluster: Cluster, node: str) -> None:
 
 def thaw(cluster: Cluster, node: str) -> None:
     for pid in receivers(cluster, node):
-        os.kill(pid, signal.SIGKILL)
-    # The postmaster restarts after a killed child.
-    wait_until(lambda: cluster.run("status").exit_code == 2 and answers(cluster, node), f"{node} is back", 60)
-
-
-def answers(cluster: Cluster, node: str) -> bool:
-    import psycopg
-
-    try:
-        return bool(cluster.sql(node, "SELECT pg_is_in_recovery()"))
-    except psycopg.OperationalError:
-        return False
+        cluster.kill_child(node, pid)
 
 
 def receivers(cluster: Cluster, node: str) -> list[int]:

@@ -135,7 +135,7 @@ def announced(said: str, writer: RemoteWriter, began: float) -> int:
     window = re.search(r"at most what was committed in the (\d+) s before now", said)
     assert window, said
     since = began - float(window.group(1)) - 1  # shown in whole seconds
-    return sum(moment > since for moment in writer.acknowledged.values())
+    return sum(moment > since for moment in list(writer.acknowledged.values()))
 
 
 def comes_back(cluster: RemoteCluster, failure: Failure) -> None:

@@ -83,7 +83,7 @@ def test_a_failover_over_the_network_promotes_with_what_only_the_archive_has(clu
     cluster.write_row("and this, in the next segment")
     streamed(cluster, "db1")
     hosts.power_off("h1")
-    hosts.run("h2", ["kill", "-9", frozen])
+    cluster.kill_child("db2", frozen)
     cluster.ok("failover", "--to", "db2", "--the-primary-is-dead", "--yes")
     for number in range(20):
         cluster.shows_row("db2", f"only the archive has it: {number}")

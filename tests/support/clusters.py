@@ -333,6 +333,19 @@ class Cluster:
         """kill -9 of its postmaster."""
         self.signal(node, signal.SIGKILL)
 
+    def answers(self, node: str) -> bool:
+        try:
+            return self.sql(node, "SELECT true") is True
+        except psycopg.OperationalError:
+            return False
+
+    def kill_child(self, node: str, pid: int) -> None:
+        """kill -9 of one of its server's processes. The server ends all the others and recovers: returns when it has
+        noticed, and answers again."""
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not Path(f"/proc/{pid}").exists(), f"{node} has noticed", 60)
+        wait_until(lambda: self.answers(node), f"{node} answers again", 60)
+
     def pg_ctl(self, node: str, *arguments: str) -> None:
         self.program("pg_ctl", *arguments, "-D", str(self.data(node)))
 

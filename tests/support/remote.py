@@ -69,7 +69,7 @@ class RemoteCluster:
             if not self.hosts.alive(host):
                 self.hosts.boot(host)  # a test left it off
             self.hosts.run(host, ["pkill", "-9", "-f", self.base])
-            wait_until(lambda host=host: not self.hosts.processes(host, self.base), f"servers of {host} are gone", 10)
+            wait_until(lambda host=host: not self.hosts.processes(host, self.base), f"servers of {host} are gone", 60)
             self.hosts.run(host, ["rm", "-rf", self.base])
         shutil.rmtree(self.folder)
 
@@ -175,6 +175,13 @@ class RemoteCluster:
     def shows_row(self, node: str, text: str) -> None:
         self.wait_for(node, "SELECT to_regclass('note') IS NOT NULL")
         self.wait_for(node, f"SELECT EXISTS (SELECT FROM note WHERE text = '{text}')")
+
+    def kill_child(self, node: str, pid: str) -> None:
+        """kill -9 of one of its server's processes; returns when the server has noticed, and answers again."""
+        host = self.host_of(node)
+        self.hosts.run(host, ["kill", "-9", pid])
+        wait_until(lambda: self.hosts.run(host, ["test", "-e", f"/proc/{pid}"]).returncode, f"{node} has noticed", 60)
+        self.wait_for(node, "SELECT true", 60)
 
     def streams(self, node: str) -> list[str]:
         """Who streams from a node."""

@@ -8,11 +8,11 @@ import sys
 
 FILE_NAME = "pgtandem.toml"
 
-_NAMES = (
+COMMAND_NAMES = (
     "up|down|init|adopt|plan|apply|status|top|report|exporter|doctor|history|whatif|switchover|failover|rejoin|archive"
     "|backup|restore|drill|bench|uri|psql"
 )
-_COMMANDS = re.compile(rf"\bpgtandem (?=({_NAMES})\b)")
+_COMMANDS = re.compile(rf"\bpgtandem (?=({COMMAND_NAMES})\b)")
 
 
 def program() -> str:

@@ -1,8 +1,9 @@
 """What doctor found, for people: gravest first, each trap once with every place where it is."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from pgtandem.cli.prose import wrapped
 from pgtandem.cli.terminal import Paint
 from pgtandem.doctor.diagnose import RULES, unseen
 from pgtandem.doctor.look import Look
@@ -11,13 +12,16 @@ from pgtandem.doctor.rules import Finding, Rule, Severity
 _LABEL = 8
 
 
-def finding_lines(look: Look, findings: Sequence[Finding], paint: Paint, columns: int) -> list[str]:
-    """The findings, what could not be looked at, and a line that counts."""
+def finding_lines(
+    look: Look, findings: Sequence[Finding], paint: Paint, columns: int, spell: Callable[[str], str] = str
+) -> list[str]:
+    """The findings, what could not be looked at, and a line that counts. `spell` writes commands as they must be called
+    here: before lines are made, since that may be longer."""
     lines: list[str] = []
     for group in _groups(findings):
-        lines += _group(group, paint, columns)
+        lines += _group(group, paint, columns, spell)
     for name, why in unseen(look):
-        lines += _wrapped("unseen:", f"{name}: {why}", columns)
+        lines += _wrapped("unseen:", spell(f"{name}: {why}"), columns)
     # Over SQL alone the cluster has no name but those of its servers, which are above.
     whole = f"{len(look.topology.nodes)} servers" if look.sql_only else f"cluster {look.topology.cluster}"
     return [*lines, paint.bold(whole) + f": {_count(findings)} ({len(RULES)} rules)"]
@@ -31,19 +35,19 @@ def _groups(findings: Sequence[Finding]) -> list[list[Finding]]:
     return list(groups.values())
 
 
-def _group(findings: list[Finding], paint: Paint, columns: int) -> list[str]:
+def _group(findings: list[Finding], paint: Paint, columns: int, spell: Callable[[str], str]) -> list[str]:
     first = findings[0]
     rule, severity = first.rule, first.severity
     heading = f"{severity.value.upper():<9} {rule.id}  {rule.title}"
     lines = [_coloured(paint, severity, line) for line in _hanging(heading, 17, columns)]
     for finding in findings:
         seen = finding.seen
-        lines += _wrapped(seen.node or "", seen.what, columns)
+        lines += _wrapped(seen.node or "", spell(seen.what), columns)
         if seen.where:
             lines += _wrapped("", f"at {seen.where}", columns)
-    lines += [paint.dim(line) for line in _wrapped("why:", rule.why, columns)]
+    lines += [paint.dim(line) for line in _wrapped("why:", spell(rule.why), columns)]
     for fix in dict.fromkeys(finding.fix for finding in findings):
-        lines += _wrapped("fix:", fix, columns)
+        lines += _wrapped("fix:", spell(fix), columns)
     return [*lines, ""]
 
 
@@ -83,10 +87,7 @@ def explained(rules: Sequence[Rule], paint: Paint, columns: int) -> list[str]:
 def _wrapped(label: str, text: str, columns: int) -> list[str]:
     """Indented by two, the label before the first line; a command is never broken within a word."""
     first = f"  {label:<{_LABEL}}" if len(label) < _LABEL else f"  {label} "
-    lines = textwrap.wrap(
-        text, max(columns - 2 - _LABEL, 20), initial_indent=" " * (len(first) - 2 - _LABEL), break_long_words=False,
-        break_on_hyphens=False,
-    )  # fmt: skip
+    lines = wrapped(text, max(columns - 2 - _LABEL, 20), " " * (len(first) - 2 - _LABEL))
     below = " " * (2 + _LABEL)
     return [first + line.lstrip() if number == 0 else below + line for number, line in enumerate(lines)]
 

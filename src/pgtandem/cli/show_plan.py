@@ -1,7 +1,6 @@
 """A plan in words."""
 
-import textwrap
-
+from pgtandem.cli.prose import wrapped
 from pgtandem.cli.show_candidates import candidate_lines
 from pgtandem.cli.terminal import Paint
 from pgtandem.model.plan import WARNING, Consequence, Plan, Risk, Step
@@ -55,7 +54,7 @@ def plan_lines(plan: Plan, cluster: str, paint: Paint, columns: int, *, reasons:
 
 
 def _note(text: str, columns: int) -> list[str]:
-    return textwrap.wrap(text, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return wrapped(text, columns, below="  ")
 
 
 def names_width(steps: tuple[Step, ...]) -> int:
@@ -97,5 +96,5 @@ def _filled(first: str, text: str, indent: str, columns: int) -> list[str]:
     wide = max(columns - len(indent), 20)
     lines = []
     for paragraph in text.split("\n"):
-        lines += textwrap.wrap(paragraph, wide, break_long_words=False, break_on_hyphens=False)
+        lines += wrapped(paragraph, wide)
     return [(first if number == 0 else indent) + line for number, line in enumerate(lines)]

@@ -1,7 +1,6 @@
 """The status of a cluster on one screen."""
 
-import textwrap
-
+from pgtandem.cli.prose import wrapped
 from pgtandem.cli.terminal import Paint
 from pgtandem.model.observed import Observed
 from pgtandem.model.plan import WARNING
@@ -117,7 +116,7 @@ def _lasts(seconds: float | None) -> str:
 
 
 def _wrapped(label: str, text: str, columns: int) -> list[str]:
-    lines = textwrap.wrap(text, max(columns - len(label), 20), break_long_words=False, break_on_hyphens=False)
+    lines = wrapped(text, max(columns - len(label), 20))
     return [(label if number == 0 else " " * len(label)) + line for number, line in enumerate(lines)]
 
 

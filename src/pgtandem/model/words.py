@@ -1,4 +1,7 @@
-"""Sizes and durations as people read them."""
+"""Sizes and durations as people read them, and what they are to copy."""
+
+#: Begins a command that a sentence ends with: it is shown on a line of its own, and never broken.
+TO_COPY = "\n    "
 
 
 def size_in_words(count: int) -> str:

@@ -10,6 +10,7 @@ from pgtandem.model.observed import Observed
 from pgtandem.model.plan import Risk, Step, StepKind
 from pgtandem.model.stream import Keeper, ObservedStream
 from pgtandem.model.topology import Topology
+from pgtandem.model.words import TO_COPY
 from pgtandem.plan.draft import Draft
 from pgtandem.postgres.stream_scripts import RECEIVER, RUN
 from pgtandem.topology.places import host_name
@@ -97,7 +98,7 @@ def _by_cron(topology: Topology, seen: ObservedStream) -> str:
     """The account's own crontab: once a minute, since a receiver that runs lets no second one run."""
     run = shlex.quote(posixpath.join(seen.folder, RECEIVER, RUN)).replace("%", "\\%")
     line = f"* * * * * sh {run}"
-    return f"Cron can do it{_on(topology)}: (crontab -l; echo {shlex.quote(line)}) | crontab -"
+    return f"Cron can do it{_on(topology)}:{TO_COPY}(crontab -l; echo {shlex.quote(line)}) | crontab -"
 
 
 def _ours(seen: ObservedStream) -> Keeper | None:

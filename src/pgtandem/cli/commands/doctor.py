@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         out = sys.stdout
         columns = min(width(out), 100)
-        print(spelled("\n".join(finding_lines(look, findings, Paint(out), columns)), path))
+        print("\n".join(finding_lines(look, findings, Paint(out), columns, lambda text: spelled(text, path))))
         if options.dsn and wrong(findings):
             print(textwrap.fill(_TAKE_OVER, columns))
     return 2 if wrong(findings) else 0

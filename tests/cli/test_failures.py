@@ -138,7 +138,10 @@ def test_a_full_disk_under_the_output_is_told(tmp_path: Path) -> None:
     with open("/dev/full", "w") as full:
         done = pgtandem("init", str(tmp_path), stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 10
-    assert done.stderr == "error: could not write the output   [PT-1009]\nwhy:   No space left on device.\n"
+    assert done.stderr == (
+        "error: could not write the output   [PT-1009]\nwhy:   No space left on device.\n"
+        "next:  make room on that disk, then run the same command again\n"
+    )
 
 
 def test_closed_streams_and_a_poor_encoding_are_no_defect(tmp_path: Path) -> None:

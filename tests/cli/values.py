@@ -13,6 +13,7 @@ from pgtandem.model.facts import ABSENT, Known, Unknown
 from pgtandem.model.lsn import Lsn, Timeline, TimelineSwitch
 from pgtandem.model.names import NodeName, PgbouncerName
 from pgtandem.model.observed import (
+    ArchiveFolder,
     DataDirectory,
     DiskSpace,
     Marker,
@@ -120,6 +121,11 @@ CASCADING = Observed(
     }
 )
 
+
+def _archive(free_bytes: int) -> Known[ArchiveFolder]:
+    return Known(ArchiveFolder(("7300000000000000001",), DiskSpace(10**12, free_bytes, "disk2")))
+
+
 MUCH_IS_WRONG = Observed(
     {
         DB1: built(
@@ -140,7 +146,8 @@ MUCH_IS_WRONG = Observed(
         DB3: ObservedNode(
             *(Unknown("the folder /srv/shop/data cannot be read: Permission denied"),) * 6,
         ),
-    }
+    },
+    archive=_archive(8 * 1024**2),
 )
 
 LONG = "tokyo-production-orders-and-invoices-primary-number-1"[:50]
@@ -211,7 +218,8 @@ CAUGHT_UP = Observed(
             settings=CAPPED,
         ),
         DB2: built("db2", 5433),
-    }
+    },
+    archive=_archive(412_500_000_000),
 )
 
 

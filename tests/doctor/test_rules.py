@@ -137,6 +137,7 @@ PROVOKED: list[tuple[str, str, int, Differences]] = [
     ("ARC15", "pair", 18, settings("db2", archive_cleanup_command="pg_archivecleanup /archive %r")),
     ("ARC17", "pair", 18, settings(archive_library="basic_archive")),
     ("ARC18", "pair", 18, {"archive": {"disk": FULL_DISK}}),
+    ("ARC18", "pair", 18, {"archive": {"disk": {"total_bytes": 80 << 20, "free_bytes": 15 << 20, "device": "a"}}}),
     ("ARC18", "pair", 18, {"archive": "unknown: permission denied"}),
     ("ARC19", "foreign", 18, {}),
     ("ARC20", "pair", 18, {"archive": {"newer": [2]}}),

@@ -35,7 +35,7 @@ class Trapped(RemoteCluster):
         self.know_hosts()
         self.archive = f"{self.base}/archive"
         self.disk("h3", self.base, 400)
-        self.disk("h3", self.archive, 100)
+        self.disk("h3", self.archive, 250)
         self.on("h2", "install", "-d", "-o", "postgres", "-g", "postgres", self.base)
         self.disk("h2", f"{self.base}/wal", 400)
         self.nodes["db2"]["wal_directory"] = f"{self.base}/wal"

@@ -155,6 +155,19 @@ def test_what_does_not_come_whole_is_not_stored(served: Served, stream: bytes) -
     assert served.names() == []
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
+def test_a_full_disk_is_told_to_who_sends(served: Served) -> None:
+    """Who sends has that in the server's log: the archive's host is another one."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(served.folder)], check=True)
+    try:
+        done = served.store(sent(SEGMENT, os.urandom(1 << 20)) + COMMIT)
+        assert (done.returncode, served.names()) == (1, [])
+        assert b"No space left on device" in done.stderr
+        assert f"serve-wal: could not write {SEGMENT}".encode() in done.stderr
+    finally:
+        subprocess.run(["umount", "-l", str(served.folder)], check=True)
+
+
 def test_many_files_come_over_one_connection_each_with_its_checksum(served: Served) -> None:
     files = {f"0000000100000000{number:08X}": os.urandom(1 << 20) for number in range(5)}
     files["0000000100000001000000FF.zst"] = b"taken as it is"

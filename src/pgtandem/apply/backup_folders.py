@@ -12,8 +12,3 @@ LONG_SECONDS = 7 * 24 * 3600.0
 def backup_folder(context: Context, system: str, name: str) -> str:
     assert context.topology.archive is not None
     return posixpath.join(backups_folder(context.topology.archive.directory, system), name)
-
-
-def is_full(why: str) -> bool:
-    """Whether a program that failed says that the disk had no room."""
-    return "No space left" in why or "Disk quota exceeded" in why

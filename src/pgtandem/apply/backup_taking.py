@@ -11,13 +11,13 @@ import contextlib
 import posixpath
 import re
 
-from pgtandem.apply.backup_folders import LONG_SECONDS, backup_folder, is_full
+from pgtandem.apply.backup_folders import LONG_SECONDS, backup_folder
 from pgtandem.apply.certificates import root_certificates
 from pgtandem.apply.context import Context
 from pgtandem.apply.copies import PROGRESS
 from pgtandem.apply.node_files import system_identifier
 from pgtandem.apply.streamed_copies import rate_option
-from pgtandem.errors import PgtandemError
+from pgtandem.errors import PgtandemError, is_full
 from pgtandem.model.backup import Backup, BackupKind
 from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import REPLICATION_ROLE

@@ -12,7 +12,7 @@ from pgtandem.apply import outside
 from pgtandem.apply.certificates import equip
 from pgtandem.apply.context import Context
 from pgtandem.apply.node_files import write_node_files
-from pgtandem.errors import PgtandemError
+from pgtandem.errors import PgtandemError, is_full
 from pgtandem.model.names import SUPERUSER
 from pgtandem.model.observed import Marker
 from pgtandem.model.plan import Step, StepKind
@@ -161,7 +161,7 @@ async def _remove(context: Context, step: Step, staging: str) -> None:
 
 def failed(code: str, what: str, why: str) -> PgtandemError:
     next_step = "run the same command again once that is mended"
-    if "No space left" in why:
+    if is_full(why):
         next_step = "make room on that disk, then run the same command again"
     return PgtandemError(code, what, why=why, next_step=next_step)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pgtandem.apply.context import Context
 from pgtandem.apply.differences import SECONDS
 from pgtandem.apply.file_copies import CopyFailed, list_files
-from pgtandem.errors import PgtandemError
+from pgtandem.errors import PgtandemError, is_full
 from pgtandem.model.observed import is_rewound
 from pgtandem.model.plan import Step
 from pgtandem.model.value import dataclass
@@ -101,7 +101,7 @@ def stays(context: Context, step: Step, failure: BaseException) -> bool:
     """Whether what there is of a copy that failed stays, so that the next run sends less (`plan/hosts.py: goes_on`). A
     disk that is full gets its room back."""
     assert step.upstream is not None
-    full = isinstance(failure, PgtandemError) and "No space left" in failure.why
+    full = isinstance(failure, PgtandemError) and is_full(failure.why)
     one_host = context.node(step.node).host == context.node(step.upstream).host
     return isinstance(failure, PgtandemError | asyncio.CancelledError) and not (full or step.places or one_host)
 

@@ -3,7 +3,7 @@
 from pgtandem.apply.context import Context
 from pgtandem.apply.copies import failed
 from pgtandem.apply.differences import SECONDS
-from pgtandem.errors import PgtandemError
+from pgtandem.errors import PgtandemError, is_full
 from pgtandem.model.observed import Marker
 from pgtandem.model.plan import Step
 from pgtandem.observe.directory import observe_marker
@@ -46,7 +46,7 @@ async def _merge(context: Context, step: Step, folder: str, how: str) -> str:
     done = await host.run([*PYTHON, MERGE, folder, final, how], deadline_seconds=SECONDS)
     if done.exit_code == NOT_BEGUN:
         await _remove(context, step, folder)
-        if "No space left" in done.complaint:
+        if is_full(done.complaint):
             raise failed("PT-4006", f"could not copy {step.upstream} to {step.node}", done.complaint)
         raise _not_as_it_was(context, step, done.complaint)
     if done.exit_code:

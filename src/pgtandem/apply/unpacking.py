@@ -2,9 +2,9 @@
 
 import posixpath
 
-from pgtandem.apply.backup_folders import LONG_SECONDS, is_full
+from pgtandem.apply.backup_folders import LONG_SECONDS
 from pgtandem.apply.context import Context
-from pgtandem.errors import PgtandemError
+from pgtandem.errors import PgtandemError, is_full
 from pgtandem.model.backup import Backup
 from pgtandem.model.restore import RestoreOrder
 from pgtandem.observe.wal_ways import ssh_home

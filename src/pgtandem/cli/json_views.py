@@ -83,6 +83,7 @@ def status_json(topology: Topology, observed: Observed) -> dict[str, Any]:
         "archive": health.archive,
         "archive_waiting_segments": health.archive_waiting_segments,
         "archive_age_seconds": health.archive_age_seconds,
+        "archive_free_bytes": health.archive_free_bytes,
         "stream": asdict(health.stream) if health.stream else None,
         "backups": health.backups,
         "pgbouncers": [_pgbouncer(pgbouncer) for pgbouncer in health.pgbouncers],

@@ -9,6 +9,7 @@ from pgtandem.doctor.rules import Seen, Severity, rule
 from pgtandem.model.facts import Known, Unknown, value_or_none
 from pgtandem.model.names import NodeName
 from pgtandem.model.server import Server
+from pgtandem.plan.archive_room import archive_room, held_in_pg_wal, make_room
 from pgtandem.plan.keeper import not_kept
 from pgtandem.plan.stream_health import stream_health
 from pgtandem.postgres.archive_commands import find_tool, keeper_of
@@ -23,7 +24,6 @@ _PIPE = re.compile(r"(?<!\|)\|(?!\|)")
 _SEGMENT = re.compile(r"^[0-9A-F]{24}$")
 _FEW_SEGMENTS = 10
 _MANY_SEGMENTS = 100
-_FULL_FRACTION, _FULL_BYTES = 0.05, 5 * 1024**3
 
 
 def _commands(look: Look) -> Iterator[tuple[NodeName, Server, str]]:
@@ -119,7 +119,13 @@ def failing(look: Look) -> Iterator[Seen]:
         if look.archives(name) and command == "" and not look.value(name, "archive_library"):
             yield Seen(name, f"archive_mode is on without a command, {waiting} segments wait", fix=_USE_OURS)
         elif archiver.failing:
-            yield Seen(name, f"the last attempt failed, at {archiver.last_failed_wal}; {waiting} segments wait")
+            what = f"the last attempt failed, at {archiver.last_failed_wal}; {waiting} segments wait"
+            room = archive_room(look.topology, look.observed)
+            if room is None or not room.scarce:
+                yield Seen(name, f"{what}; {held_in_pg_wal(look.observed, name)}")
+            else:
+                full = f"the archive's disk has {room}"
+                yield Seen(name, f"{what}; {full}; {held_in_pg_wal(look.observed, name)}", fix=make_room(look.topology))
         elif waiting >= _FEW_SEGMENTS and not archiver.archived_count and not archiver.failed_count:
             # A command that ends by a signal or above 125 is not counted as failed.
             yield Seen(name, f"nothing was ever archived nor counted as failed, and {waiting} segments wait")
@@ -338,8 +344,9 @@ def stray_timelines(look: Look) -> Iterator[Seen]:
     "ARC18",
     Severity.HIGH,
     "the archive cannot take much more",
-    why="When the archive is full, segments stay on the primary until its disk is full too. Then the primary stops.",
-    fix="make room on the archive's disk, or move the archive",
+    why="When the archive is full, segments stay in pg_wal until that disk is full too, and then the primary stops. "
+    "Once there is room again archiving goes on by itself.",
+    fix="a larger disk for the archive, or pgtandem archive prune; never remove files from pg_wal",
     by_sql=False,
 )
 def archive_full(look: Look) -> Iterator[Seen]:
@@ -351,10 +358,10 @@ def archive_full(look: Look) -> Iterator[Seen]:
         yield Seen(None, obstacle.value.why, fix=obstacle.value.remedy)
     elif isinstance(fact, Unknown):
         yield Seen(None, f"{wanted.directory} cannot be looked at: {fact.reason}", fix=fact.next_step)
-    elif isinstance(fact, Known) and fact.value.disk:
-        disk = fact.value.disk
-        if disk.free_bytes < min(disk.total_bytes * _FULL_FRACTION, _FULL_BYTES):
-            yield Seen(None, f"{disk.free_bytes // 1024**2} MB free at {wanted.directory}")
+    elif (room := archive_room(look.topology, look.observed)) is not None and room.low:
+        # Where retention holds it so, that is as it should be.
+        severity = None if room.scarce else Severity.NOTE
+        yield Seen(None, str(room), fix=make_room(look.topology), severity=severity)
 
 
 @rule(

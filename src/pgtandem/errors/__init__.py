@@ -5,6 +5,6 @@ exit code of the command. Nothing else of the package is imported here.
 """
 
 from pgtandem.errors.codes import CODES, Code, Family
-from pgtandem.errors.error import PgtandemError, Problem
+from pgtandem.errors.error import PgtandemError, Problem, is_full
 
-__all__ = ["CODES", "Code", "Family", "PgtandemError", "Problem"]
+__all__ = ["CODES", "Code", "Family", "PgtandemError", "Problem", "is_full"]

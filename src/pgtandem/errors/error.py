@@ -4,6 +4,13 @@ from dataclasses import dataclass
 
 from pgtandem.errors.codes import CODES, Code
 
+_AFTER_ROOM = "make room on that disk, then run the same command again"
+
+
+def is_full(why: str) -> bool:
+    """Whether somebody says that a disk, or what an account may have of it, has no room."""
+    return "No space left" in why or "Disk quota exceeded" in why
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -23,7 +30,8 @@ class PgtandemError(Exception):
     """A failure with its words: what (one line, lower case), why (a sentence), next (a command when there is one).
 
     `problems` lists several findings of one failure, each with its own words; where one finding is all, it is the error
-    itself, and `where` names its place. Raises KeyError for a code that is not in the table: a defect that the tests
+    itself, and `where` names its place. A full disk can stop whatever writes, so its next step is known here, unless
+    who raises it knows a better one. Raises KeyError for a code that is not in the table: a defect that the tests
     find.
     """
 
@@ -41,7 +49,7 @@ class PgtandemError(Exception):
         self.code: Code = CODES[code]
         self.what = what
         self.why = why
-        self.next_step = next_step
+        self.next_step = next_step or (_AFTER_ROOM if is_full(why) else "")
         self.where = where
         self.problems = problems
 

@@ -233,8 +233,9 @@ class NodeTls:
 @dataclass(frozen=True, slots=True)
 class ArchiveFolder:
     """The WAL archive. `systems` are the system identifiers that have a folder in it; where there is one on each of
-    several hosts, on all of them, and `elsewhere` those that only some have. `segments` are this cluster's, as runs of
-    numbers, looked at only where a standby does not stream or the primary has archived nothing since it crashed.
+    several hosts, on all of them, and `elsewhere` those that only some have. `disk` is the fullest one, and `disk_of`
+    says of which host, "" where that is this machine. `segments` are this cluster's, as runs of numbers, looked at only
+    where a standby does not stream or the primary has archived nothing since it crashed.
     `newer` are the timelines above that of the lowest running primary which have a history file there, one after the
     other, as a server that looks for the latest timeline would find them."""
 
@@ -243,6 +244,7 @@ class ArchiveFolder:
     segments: Fact[tuple[tuple[int, int], ...]] = NOT_LOOKED
     elsewhere: tuple[str, ...] = ()
     newer: tuple[int, ...] = ()
+    disk_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)

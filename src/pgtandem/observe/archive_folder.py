@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from pgtandem.model.facts import ABSENT, Absent, Fact, Known, Unknown
 from pgtandem.model.observed import ArchiveFolder
-from pgtandem.model.topology import Archive, Topology
+from pgtandem.model.topology import Archive, HostAddress, Topology
 from pgtandem.ports import Host, HostFailure, HostUnreachable, World
 
 
@@ -14,7 +14,7 @@ async def observe_archive_folder(topology: Topology, world: World) -> Fact[Archi
     archive = topology.archive
     if archive is None:
         return ABSENT
-    parts = await asyncio.gather(*(_archive(world.host(host), archive) for host in topology.archive_hosts))
+    parts = await asyncio.gather(*(_archive(world.host(host), host, archive) for host in topology.archive_hosts))
     seen = [part for part in parts if not isinstance(part, HostUnreachable)]
     silent = [Unknown(part.why or part.what) for part in parts if isinstance(part, HostUnreachable)]
     # With a part on every node's host, the parts of hosts that are down are their nodes' trouble.
@@ -31,26 +31,30 @@ def _together(folders: Sequence[Fact[ArchiveFolder]]) -> Fact[ArchiveFolder]:
         return ABSENT
     anywhere = dict.fromkeys(system for folder in known for system in folder.systems)
     everywhere = [s for s in anywhere if len(known) == len(folders) and all(s in folder.systems for folder in known)]
-    disks = [folder.disk for folder in known if folder.disk]
+    fullest = min((folder for folder in known if folder.disk), key=_free_bytes, default=None)
     return Known(
         ArchiveFolder(
             tuple(everywhere),
-            min(disks, key=lambda disk: disk.free_bytes, default=None),
+            fullest.disk if fullest else None,
             elsewhere=tuple(system for system in anywhere if system not in everywhere),
+            disk_of=fullest.disk_of if fullest else "",
         )
     )
 
 
-async def _archive(host: Host, archive: Archive) -> Fact[ArchiveFolder] | HostUnreachable:
+def _free_bytes(folder: ArchiveFolder) -> int:
+    return folder.disk.free_bytes if folder.disk else 0
+
+
+async def _archive(host: Host, address: HostAddress, archive: Archive) -> Fact[ArchiveFolder] | HostUnreachable:
     try:
         if isinstance(await host.account(), Absent):
             return ABSENT
         names = await host.list_directory(archive.directory)
         if names is None:
             return ABSENT
-        return Known(
-            ArchiveFolder(tuple(name for name in names if name.isdigit()), await host.disk_space(archive.directory))
-        )
+        systems, disk = tuple(name for name in names if name.isdigit()), await host.disk_space(archive.directory)
+        return Known(ArchiveFolder(systems, disk, disk_of="" if address.is_local else host.name))
     except HostUnreachable as failure:
         return failure
     except HostFailure as failure:

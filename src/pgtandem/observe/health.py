@@ -11,9 +11,11 @@ from pgtandem.model.server import ReplayHold, Sender, Server
 from pgtandem.model.topology import Method, Node, Topology
 from pgtandem.model.value import dataclass
 from pgtandem.model.words import size_in_words
+from pgtandem.observe.archive_health import archive_in_words, archive_problems, archive_remarks
 from pgtandem.observe.backup_health import backup_problems, backups_in_words
 from pgtandem.observe.flow import SlotHealth, Stages, slots, stages
 from pgtandem.observe.tls_health import tls_in_words, tls_problems
+from pgtandem.plan.archive_room import archive_room
 from pgtandem.plan.between_hosts import clocks_apart
 from pgtandem.plan.durability import called
 from pgtandem.plan.keeper import keeper_remarks
@@ -21,7 +23,6 @@ from pgtandem.plan.layout import remarks
 from pgtandem.plan.minor_versions import runs_older
 from pgtandem.plan.pgbouncer_health import PgbouncerHealth, pgbouncer_health, pgbouncer_problems
 from pgtandem.plan.stream_health import StreamHealth, stream_health, stream_problems
-from pgtandem.postgres.archive_commands import keeper_of
 from pgtandem.postgres.conf import RECOVERY_FILE, parse_settings
 from pgtandem.postgres.conninfo import parse_conninfo
 from pgtandem.postgres.sync_names import confirmations
@@ -56,8 +57,9 @@ class NodeHealth:
 class ClusterHealth:
     """The whole table, sentences about synchronous commit, the archive and TLS (None without it), and what is wrong,
     gravest first. `archive_waiting_segments` and `archive_age_seconds` tell how many segments are not archived yet, and
-    how long ago the last one was; None where that is not known. `backups` is a sentence, None where there are none.
-    `stream` is the archive's stream, None where none is asked for."""
+    how long ago the last one was, `archive_free_bytes` what is free on its disk; None where that is not known.
+    `backups` is a sentence, None where there are none. `stream` is the archive's stream, None where none is
+    asked for."""
 
     cluster: str
     primary: NodeName | None
@@ -70,6 +72,7 @@ class ClusterHealth:
     slots: tuple[SlotHealth, ...] = ()
     archive_waiting_segments: int | None = None
     archive_age_seconds: float | None = None
+    archive_free_bytes: int | None = None
     backups: str | None = None
     stream: StreamHealth | None = None
     pgbouncers: tuple[PgbouncerHealth, ...] = ()
@@ -82,7 +85,7 @@ def cluster_health(topology: Topology, observed: Observed) -> ClusterHealth:
     server = observed.nodes[primary].running if primary else None
     archiver = server.archiver if server and topology.archives else None
     pgbouncers = pgbouncer_health(topology, observed, primary)
-    stream = stream_health(topology, observed, primary)
+    stream, room = stream_health(topology, observed, primary), archive_room(topology, observed)
     problems = _problems(topology, observed, nodes, pgbouncers)
     if primary is not None:
         problems += stream_problems(stream)
@@ -91,13 +94,14 @@ def cluster_health(topology: Topology, observed: Observed) -> ClusterHealth:
         primary=primary,
         nodes=nodes,
         synchronous=_synchronous(topology, observed, primary),
-        archive=_archive(topology, observed, primary),
+        archive=archive_in_words(topology, observed, primary),
         tls=tls_in_words(topology, observed),
         problems=(*problems, *backup_problems(observed)),
-        remarks=(*_remarks(topology, observed), *_delayed(nodes)),
+        remarks=(*_remarks(topology, observed), *archive_remarks(topology, observed), *_delayed(nodes)),
         slots=slots(observed),
         archive_waiting_segments=archiver.waiting_segments if archiver else None,
         archive_age_seconds=archiver.last_archived_age_seconds if archiver else None,
+        archive_free_bytes=room.free_bytes if room else None,
         backups=backups_in_words(observed),
         stream=stream,
         pgbouncers=pgbouncers,
@@ -273,36 +277,6 @@ def _synchronous(topology: Topology, observed: Observed, primary: NodeName | Non
     return f"{text}: {left + 1} more failure{'s' if left else ''} of {of} stop{'' if left else 's'} writes"
 
 
-def _archive(topology: Topology, observed: Observed, primary: NodeName | None) -> str:
-    if topology.archive is not None:
-        place = topology.archive.directory
-    elif topology.foreign_archive is not None:
-        place = f"{keeper_of(topology.foreign_archive)} (what it holds, only that tells)"
-    else:
-        return "none"
-    server = observed.nodes[primary].running if primary else None
-    archiver = server.archiver if server else None
-    if archiver is None:
-        return f"{place}: unknown while there is no single primary"
-    waiting = archiver.waiting_segments or 0
-    segments = f"{waiting} segment{'' if waiting == 1 else 's'}"
-    age = archiver.last_archived_age_seconds
-    since = "" if age is None else f", the last was archived {_ago(age)} ago"
-    if archiver.failing:
-        return f"{place}: FAILING at {archiver.last_failed_wal}, {segments} behind{since}"
-    if archiver.last_archived_wal is None:
-        return f"{place}: nothing archived yet" + (f", {segments} behind" if waiting else "")
-    if waiting:
-        return f"{place}: {segments} behind{since}: {archiver.last_archived_wal}"
-    return f"{place}: last {archiver.last_archived_wal}, 0 waiting"
-
-
-def _ago(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.0f} h"
-
-
 def _problems(
     topology: Topology, observed: Observed, nodes: tuple[NodeHealth, ...], pgbouncers: tuple[PgbouncerHealth, ...]
 ) -> list[str]:
@@ -324,13 +298,9 @@ def _problems(
     problems += _hba_problems(observed)
     apart = clocks_apart(topology, observed)
     problems += [apart] if apart else []
+    problems += archive_problems(topology, observed)
     for name in primaries:
         server = observed.nodes[name].running
-        if server and server.archiver and server.archiver.failing:
-            waiting = server.archiver.waiting_segments
-            problems.append(
-                f"{name} cannot archive WAL: {'1 segment waits' if waiting == 1 else f'{waiting} segments wait'}"
-            )
         pending = [key for key, setting in (server.settings if server else {}).items() if setting.pending_restart]
         if pending:
             problems.append(f"{name} needs a restart for {', '.join(sorted(pending))}")

@@ -1,8 +1,12 @@
 """The WAL archive: its folder, and the proof that a segment gets there."""
 
+from collections.abc import Iterator
+
 from pgtandem.model.facts import Fact, Known
-from pgtandem.model.observed import ArchiveFolder
-from pgtandem.model.plan import Condition, Risk, Step, StepKind
+from pgtandem.model.observed import ArchiveFolder, Observed
+from pgtandem.model.plan import WARNING, Condition, Risk, Step, StepKind
+from pgtandem.model.topology import Topology
+from pgtandem.plan.archive_room import archive_room, make_room
 from pgtandem.plan.desired import Wish
 from pgtandem.plan.draft import Draft
 from pgtandem.plan.drift import drift_of
@@ -50,6 +54,18 @@ def _has_segments(archive: Fact[ArchiveFolder]) -> bool:
     )
 
 
+def _last_failed(wish: Wish) -> str:
+    room = archive_room(wish.topology, wish.observed)
+    return f"The last attempt to archive failed{f': its disk has {room}' if room and room.scarce else ''}."
+
+
+def archive_notes(topology: Topology, observed: Observed) -> Iterator[str]:
+    """Told with every plan: nothing that a plan does makes room there."""
+    room = archive_room(topology, observed)
+    if room and room.scarce:
+        yield f"{WARNING}the archive's disk is almost full: {room}. What makes room: {make_room(topology)}."
+
+
 def check_archive(draft: Draft) -> None:
     wish, name = draft.wish, draft.wish.primary
     if not wish.topology.archives:
@@ -68,7 +84,7 @@ def check_archive(draft: Draft) -> None:
             StepKind.CHECK_ARCHIVE,
             name,
             f"finish one WAL segment and see it {'in the archive' if wish.topology.archive else 'archived'}",
-            "The last attempt to archive failed." if failing else "An archive that was never written to is a hope.",
+            _last_failed(wish) if failing else "An archive that was never written to is a hope.",
             Risk.READ,
             needs=(
                 "archive.folder",

@@ -20,10 +20,10 @@ def slot_cap_megabytes(node: ObservedNode, neighbours: Iterable[ObservedNode], i
     `neighbours` are the other nodes on the same host; `in_place` is what the settings file has
     now, as pgtandem wrote it ("4096MB").
     """
-    disk = _disk(node)
+    disk = wal_disk(node)
     if disk is None:
         return _megabytes(in_place)
-    sharing = 1 + sum(1 for other in neighbours if (space := _disk(other)) and space.device == disk.device)
+    sharing = 1 + sum(1 for other in neighbours if (space := wal_disk(other)) and space.device == disk.device)
     held = max((slot.held_bytes or 0 for slot in node.running.slots.values()), default=0) if node.running else 0
     usable_mb = (disk.free_bytes + held) // MEGABYTE // sharing
     fresh = _power_of_two_at_most(max(usable_mb // 2, _SMALLEST_MB))
@@ -33,7 +33,7 @@ def slot_cap_megabytes(node: ObservedNode, neighbours: Iterable[ObservedNode], i
     return fresh
 
 
-def _disk(node: ObservedNode) -> DiskSpace | None:
+def wal_disk(node: ObservedNode) -> DiskSpace | None:
     """The one that WAL is written to."""
     return value_or_none(node.disk if isinstance(node.wal_disk, Absent) else node.wal_disk)
 

@@ -58,12 +58,12 @@ find_folder() { # sets home: where ssh works
 #: What comes over a connection. Needs nothing.
 COPY = r"""
 exact=
-find_copy() { # whether dd counts bytes: then one process is enough
-    dd bs=1 count=0 iflag=fullblock,count_bytes </dev/null >/dev/null 2>&1 && exact=1
+find_copy() { # whether dd counts bytes: then one process is enough, and can say why it failed, and nothing else
+    dd bs=1 count=0 iflag=fullblock,count_bytes status=none </dev/null >/dev/null 2>&1 && exact=1
 }
 copy() { # $1 bytes from stdin, and not one more, for that would be of what follows
     if [ -n "$exact" ]; then
-        dd bs=262144 count="$1" iflag=fullblock,count_bytes 2>/dev/null
+        dd bs=262144 count="$1" iflag=fullblock,count_bytes status=none
         return
     fi
     [ "$1" -lt 262144 ] || dd bs=262144 count=$(($1 / 262144)) iflag=fullblock 2>/dev/null || return

@@ -315,6 +315,13 @@ def _of_archive(made: _Families, observed: Observed) -> None:
             if archiver.last_archived_age_seconds is not None
         ],
     )
+    folder = value_or_none(observed.archive)
+    disk = folder.disk if folder else None
+    for name, what, count in (
+        ("free", "Free on the archive's disk, on the fullest where it has several.", disk.free_bytes if disk else None),
+        ("size", "The size of that disk.", disk.total_bytes if disk else None),
+    ):
+        made.gauge(f"archive_disk_{name}_bytes", what, (), [((), count)])
     made.counter(
         "archived_segments",
         "Segments archived since the statistics were reset.",

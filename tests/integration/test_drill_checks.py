@@ -66,12 +66,30 @@ def test_an_index_whose_order_is_wrong_fails_the_drill_and_is_named(checked: Clu
     assert not list((checked.folder / "data").glob("*-drill*"))
 
 
-def test_a_query_that_fails_fails_the_drill_with_the_servers_words(checked: Cluster) -> None:
-    refused = checked.run("drill", "--query", "SELECT count(*) FROM nowhere", "--yes").refused("PT-4056", 13)
-    assert 'relation "nowhere" does not exist' in refused
+def test_a_query_that_fails_for_the_rows_fails_the_drill_with_the_servers_words(checked: Cluster) -> None:
+    query = "SELECT 1 / (count(*) - 5000) FROM numbers"
+    refused = checked.run("drill", "--query", query, "--yes").refused("PT-4056", 13)
+    assert "division by zero" in refused
     assert "the query failed on what came back" in refused
-    refused = checked.run("drill", "--query", "SELECT 1", "--database", "nowhere", "--yes").refused("PT-4056", 13)
-    assert 'database "nowhere" does not exist' in refused
+    assert "division by zero" in last(checked)["drill_trouble"]
+
+
+def test_without_a_server_to_ask_a_wrong_query_is_told_at_the_end_and_the_backup_is_as_good(checked: Cluster) -> None:
+    ran(checked, _TURN.replace("$2, $1", "$1, $2"))
+    checked.sql("db1", "SELECT pg_switch_wal()")
+    checked.ok("backup", "--full", "--yes")
+    checked.ok("down", "--yes")
+    for words, wrong in (
+        (("--query", "SELECT count(*) FROM nowhere"), 'relation "nowhere" does not exist'),
+        (("--query", "SELECT 1", "--database", "nowhere"), 'no database "nowhere"'),
+        (("--query", "SELEC 1"), "syntax error at or near"),
+    ):
+        done = checked.run("drill", *words, "--yes")
+        assert "only what comes back tells (no server of the cluster runs)" in done.out
+        assert wrong in done.refused("PT-4057", 13).lower().replace('"selec"', "")
+        assert last(checked)["drilled"]
+        assert not last(checked)["drill_trouble"]
+    checked.up()
 
 
 @pytest.mark.parametrize("major", [15, 16, 18])

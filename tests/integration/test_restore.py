@@ -254,7 +254,26 @@ def test_a_drill_that_fails_leaves_nothing_but_the_note(past: Past) -> None:
         assert "The last restore drill" in past.cluster.run("status").out
     finally:
         base.write_bytes(content)
-    past.cluster.ok("drill", "--yes")
+    # A query that is wrong says nothing against the backup. Several statements in one are only known by asking them.
+    refused = past.cluster.run("drill", "--query", "SELECT 1; SELECT count(*) FROM nowhere", "--yes")
+    why = " ".join(refused.refused("PT-4057", 13).split())
+    assert 'relation "nowhere" does not exist' in why.lower()
+    assert "42P01" not in why
+    assert "Nothing is wrong with the backup, and that is noted: restored in" in why
+    assert restored(past.cluster) == []
+    assert "drill passed" in past.cluster.ok("status").out
+
+
+def test_a_query_that_is_wrong_is_told_before_anything_is_restored(past: Past) -> None:
+    before = past.cluster.journal_lines()
+    for words, wrong in (
+        (("--query", "SELECT count(*) FROM nowhere"), 'relation "nowhere" does not exist'),
+        (("--query", "SELECT count(*) FROM note", "--database", "shop"), 'there is no database "shop"'),
+    ):
+        refused = past.cluster.run("drill", *words, "--yes").refused("PT-3058", 12)
+        assert f"the query cannot be asked: {wrong}" in refused
+    assert past.cluster.journal_lines() == before
+    assert restored(past.cluster) == []
     assert past.cluster.run("status").exit_code == 0
 
 

@@ -238,6 +238,16 @@ class SessionContract:
         assert last is None or last
         assert failed >= 0
 
+    # --- somebody's queries
+
+    def test_a_query_is_read_on_the_primary_and_on_a_standby(
+        self, runner: asyncio.Runner, session: Session, standby_session: Session
+    ) -> None:
+        for each in (session, standby_session):
+            assert runner.run(each.has_database("postgres"))
+            assert not runner.run(each.has_database("nowhere"))
+            assert runner.run(each.check_query("SELECT 1")) == ""
+
     # --- the proof
 
     def test_proof_is_read_where_it_was_written(self, runner: asyncio.Runner, session: Session) -> None:

@@ -20,6 +20,50 @@ pytestmark = pytest.mark.real
 VERIFIER = scram.verifier("right", b"0123456789abcdef")
 
 
+# --- somebody's queries
+
+
+_QUERIES = {
+    "SELECT count(*) FROM orders": "",
+    "SELECT count(*) FROM nowhere;": 'Relation "nowhere" does not exist.',
+    "SELECT nothing FROM orders": 'Column "nothing" does not exist.',
+    "SELEC 1": 'Syntax error at or near "SELEC".',
+    "SELECT (1": "Syntax error at end of input.",
+    "SELECT 'x'::int": "Invalid input syntax for ",
+    "SELECT never_defined(1)": "Function never_defined(integer) does not exist.",
+    # What cannot be told so is no mistake.
+    "SELECT 1; SELECT count(*) FROM nowhere": None,
+    "SELECT 1/0 FROM orders": "",
+    "": "",
+    # Read, and not carried out.
+    "DROP TABLE orders": "",
+}
+
+
+def test_a_query_is_read_in_its_database_and_not_carried_out(
+    runner: asyncio.Runner, server: RealServer, access: Access, session: PsycopgSession
+) -> None:
+    server.sql("CREATE DATABASE shop")
+    server.sql("ALTER DATABASE shop SET search_path = sales")
+    try:
+        assert runner.run(session.has_database("shop"))
+        asked = runner.run(PsycopgDatabase().connect(replace(access, database="shop")))
+        with server.connect(dbname="shop") as connection:
+            connection.execute("CREATE SCHEMA sales")
+            connection.execute("CREATE TABLE sales.orders (id int)")
+            connection.execute("CREATE TABLE sales.locked (id int)")
+        for query, wrong in _QUERIES.items():
+            said = runner.run(asked.check_query(query))
+            assert said == wrong or (wrong and said and said.startswith(wrong)), query
+        with server.connect(dbname="shop", autocommit=False) as connection:
+            connection.execute("LOCK TABLE sales.locked")
+            assert runner.run(asked.check_query("SELECT * FROM locked")) is None, "who has locked it is not to blame"
+        assert runner.run(asked.check_query("SELECT * FROM orders")) == ""
+        runner.run(asked.close())
+    finally:
+        server.sql("DROP DATABASE shop")
+
+
 # --- sessions that break
 
 

@@ -149,7 +149,7 @@ def _arguments(access: Access, deadline_seconds: float) -> dict[str, Any]:
         **({"host": name, "hostaddr": access.address} if name else {}),
         "user": access.user,
         "password": access.password.reveal() if access.password else None,
-        "dbname": "postgres",
+        "dbname": access.database,
         "client_encoding": "UTF8",
     }
 

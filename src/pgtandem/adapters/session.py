@@ -315,6 +315,28 @@ class PsycopgSession:
         there = await _row(self._connection, f"SELECT {queries.HAS_PROOF}")
         return await _proof(self._connection) if there == (True,) else None
 
+    @_call("tell whether there is database {name}")
+    async def has_database(self, name: str) -> bool:
+        return await _row(self._connection, queries.HAS_DATABASE, name) is not None
+
+    @_call("read a query")
+    async def check_query(self, query: str) -> str | None:
+        import psycopg
+
+        await self._connection.execute(queries.begin_reading(self._major))
+        try:
+            # Only libpq's own function has the server read a query and not carry it out.
+            text = query.encode(self._connection.info.encoding)
+            result = await asyncio.to_thread(self._connection.pgconn.prepare, b"", text)
+            if result.status != psycopg.pq.ExecStatus.FATAL_ERROR:
+                return ""
+            error = psycopg.errors.error_from_result(result, encoding=self._connection.info.encoding)
+        finally:
+            await self._connection.execute("ROLLBACK")
+        if error.sqlstate == queries.SYNTAX_ERROR and error.diag.statement_position is None:
+            return None  # several statements: a mistake in one would have its place
+        return why_of(error) if queries.blames_the_query(error.sqlstate, was_read=True) else None
+
     @_call("start a base backup", _BACKUP_SECONDS)
     async def start_backup(self, label: str) -> BackupStart:
         await self._connection.execute(queries.PREPARE_BACKUP)

@@ -1,6 +1,7 @@
 """Checking a server that was restored for trial, writing the result down, and removing it."""
 
 import posixpath
+import re
 
 from pgtandem.apply.context import Context
 from pgtandem.apply.restored_places import remove_places
@@ -16,9 +17,14 @@ from pgtandem.plan.recovery import RESTORE_FILE, is_drills
 from pgtandem.ports import SUPERUSER_SECRET, Completed
 from pgtandem.postgres.base_backups import DRILL_FILE, render_drill
 from pgtandem.postgres.conninfo import render_conninfo, render_passfile
+from pgtandem.postgres.queries import blames_the_query
 
 _LONG_SECONDS = 24 * 3600.0
 _LAST = "SELECT coalesce(extract(epoch FROM now() - pg_last_xact_replay_timestamp())::bigint::text, '')"
+_DATABASES = "SELECT datname FROM pg_database WHERE datallowconn"
+#: What psql adds to an error with VERBOSITY=verbose; the word before the first depends on the server's language.
+_SQLSTATE = re.compile(r"(?<=:  )([0-9A-Z]{5}): ")
+_LOCATION = re.compile(r"\n\S+:  \w+, \w+\.c:\d+\s*$")
 _HAS_AMCHECK = "SELECT count(*) FROM pg_available_extensions WHERE name = 'amcheck'"
 
 
@@ -37,7 +43,7 @@ async def _check_restored(context: Context, step: Step) -> str:
     await clients.open()
     try:
         age = (await clients.ask("postgres", _LAST)).strip()
-        said = [await clients.ask_as_told(database, query)] if query else []
+        said = await clients.ask_as_told(database, query) if query else None
         checked = await _amcheck(clients)
     finally:
         await clients.close()
@@ -50,7 +56,11 @@ async def _check_restored(context: Context, step: Step) -> str:
         else "no transaction came after the backup"
     )
     words = [f"restored in {seconds:.1f} s", last, *(checked or ["its server answers"])]
-    words += [f"the query says {' '.join(text.split()) or 'nothing'}" for text in said]
+    if isinstance(said, PgtandemError):
+        said.why += f"\nNothing is wrong with the backup, and that is noted: {'; '.join(words)}."
+        raise said
+    if said is not None:
+        words.append(f"the query says {' '.join(said.split()) or 'nothing'}")
     return "; ".join(words)
 
 
@@ -99,6 +109,16 @@ def _wrong(order: RestoreOrder, why: str) -> PgtandemError:
     )
 
 
+def _of_the_query(label: str, why: str) -> PgtandemError:
+    return PgtandemError(
+        "PT-4057",
+        f"the query cannot be asked of what came back of backup {label}",
+        why=f"{why[:1].upper()}{why[1:].rstrip('.')}.",
+        next_step="try it on the cluster with pgtandem psql; what works there may be about something that is younger "
+        "than the archived WAL",
+    )
+
+
 class _Clients:
     """PostgreSQL's own client programs, with the superuser's password in a file that is there only meanwhile."""
 
@@ -117,23 +137,35 @@ class _Clients:
 
     async def ask(self, database: str, query: str) -> str:
         """Raises PgtandemError PT-4056 with what the server said."""
-        argv = ["psql", "-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-d", self.conninfo(database), "-c", query]
-        done = await self.run(argv)
+        done = await self._asked(database, query)
         if done.exit_code:
             raise _wrong(self._order, f"{query}: {done.complaint}")
         return done.text
 
-    async def ask_as_told(self, database: str, query: str) -> str:
-        """The same for a query of the user's: that it fails need not be the backup's fault."""
-        try:
-            return await self.ask(database, query)
-        except PgtandemError as failure:
-            failure.what = f"the query failed on what came back of backup {self._order.backup.label}"
-            failure.next_step = (
-                "try it on the cluster with pgtandem psql; where it works there: pgtandem backup --full, then "
-                "pgtandem drill"
-            )
-            raise
+    async def ask_as_told(self, database: str, query: str) -> str | PgtandemError:
+        """The same for a query of the user's. Where that is wrong itself, or asks for what came after the last archived
+        WAL, nothing is said against the backup: then it is a PgtandemError PT-4057."""
+        label = self._order.backup.label
+        if database not in (await self.ask("postgres", _DATABASES)).split("\n"):
+            return _of_the_query(label, f'there is no database "{database}"')
+        done = await self._asked(database, query)
+        if not done.exit_code:
+            return done.text
+        said = _LOCATION.sub("", done.complaint).strip()
+        state, why = _SQLSTATE.search(said), _SQLSTATE.sub("", said)
+        if state and blames_the_query(state[1]):
+            return _of_the_query(label, why)
+        failure = _wrong(self._order, f"{query}: {why}")
+        failure.what = f"the query failed on what came back of backup {label}"
+        failure.next_step = (
+            "try it on the cluster with pgtandem psql; where it works there: pgtandem backup --full, then "
+            "pgtandem drill"
+        )
+        raise failure
+
+    async def _asked(self, database: str, query: str) -> Completed:
+        settings = ("-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose")
+        return await self.run(["psql", "-X", "-A", "-t", "-q", *settings, "-d", self.conninfo(database), "-c", query])
 
     def conninfo(self, database: str) -> str:
         order = self._order

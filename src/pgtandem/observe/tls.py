@@ -133,11 +133,13 @@ async def _over_tcp(topology: Topology, world: World, node: Node, port: int) -> 
     return await world.session(node, port, await _encryption(world, node))
 
 
-async def open_own_session(topology: Topology, world: World, node: Node, port: int) -> Session:
+async def open_own_session(
+    topology: Topology, world: World, node: Node, port: int, database: str = "postgres"
+) -> Session:
     """A new session of a node's server that nobody else uses; the caller closes it. Raises DatabaseUnreachable."""
     if topology.tls is None:
-        return await world.own_session(node, port)
-    return await world.own_session(node, port, await _encryption(world, node))
+        return await world.own_session(node, port, database=database)
+    return await world.own_session(node, port, await _encryption(world, node), database)
 
 
 async def _encryption(world: World, node: Node) -> Encryption:

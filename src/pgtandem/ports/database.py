@@ -47,7 +47,7 @@ class Access:
     """How to reach a node's server as its superuser.
 
     `name` is what the server's certificate must be for, where `address` leads there by another way ("" for the same);
-    `root_certificate` is the path of the CA's certificates.
+    `root_certificate` is the path of the CA's certificates; `database` is where the session is.
     """
 
     node: NodeName
@@ -58,6 +58,7 @@ class Access:
     encryption: Encryption = Encryption.ANY
     name: str = ""
     root_certificate: str | None = None
+    database: str = "postgres"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +174,16 @@ class Session(Protocol):
 
     async def read_proof(self) -> str | None:
         """The token of that row, None where there is none yet."""
+        ...
+
+    async def has_database(self, name: str) -> bool:
+        """Whether there is such a database that sessions may be opened in."""
+        ...
+
+    async def check_query(self, query: str) -> str | None:
+        """What is wrong with somebody's query, in the server's words; "" where nothing is, None where that cannot be
+        told: several statements at once, a table that somebody else has locked. The server reads the query in a
+        transaction that may only read, as any session in this database would; nothing of it is carried out."""
         ...
 
     async def start_backup(self, label: str) -> BackupStart:

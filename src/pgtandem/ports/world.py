@@ -59,7 +59,9 @@ class World:
             self._sessions[key] = await self.own_session(node, port, encryption)
         return self._sessions[key]
 
-    async def own_session(self, node: Node, port: int, encryption: Encryption = Encryption.ANY) -> Session:
+    async def own_session(
+        self, node: Node, port: int, encryption: Encryption = Encryption.ANY, database: str = "postgres"
+    ) -> Session:
         """A new session that nobody else uses; the caller closes it. Raises the same."""
         root = self.workspace.root_certificate() if encryption is not Encryption.ANY else None
         address, way = await self.host(node.host).forward(node.address, port)
@@ -68,6 +70,7 @@ class World:
             encryption=encryption,
             name=node.address,
             root_certificate=root[0] if root else None,
+            database=database,
         )
         return await self._connect(access)
 

@@ -46,6 +46,30 @@ def prepare_session(major: int) -> str:
     return f"SET ROLE NONE; {own}"  # the superuser's own settings (ALTER ROLE) may name a role
 
 
+#: Whether there is a database of that name, and it lets sessions in.
+HAS_DATABASE = "SELECT 1 FROM pg_catalog.pg_database WHERE datname = %s AND datallowconn"
+
+#: Classes of SQLSTATE (manual, appendix A) that a server answers with because of what it was asked: not supported, no
+#: such schema, syntax and names, too complex.
+_OF_THE_QUERY = ("0A", "3F", "42", "54")
+#: What it says of a constant that cannot be, if it says so while it only reads.
+_OF_A_CONSTANT = "22"
+SYNTAX_ERROR = "42601"
+
+
+def begin_reading(major: int) -> str:
+    """Begins a transaction that may only read, in which what a session of pgtandem has for itself does not hold."""
+    without_ours = "; ".join(f"SET LOCAL {name} TO DEFAULT" for name in session_settings(major))
+    return f"BEGIN READ ONLY; {without_ours}; SET LOCAL lock_timeout = '500ms'"
+
+
+def blames_the_query(sqlstate: str | None, *, was_read: bool = False) -> bool:
+    """Whether a server that refused a query says that the query itself is wrong; `was_read` where it was to read it
+    only, so that no row can be the reason."""
+    classes = (*_OF_THE_QUERY, _OF_A_CONSTANT) if was_read else _OF_THE_QUERY
+    return sqlstate is not None and sqlstate[:2] in classes
+
+
 def observe(major: int) -> str:
     """Statements of one round trip that return two documents: the settings, then everything else of a server.
 

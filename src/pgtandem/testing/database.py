@@ -287,6 +287,17 @@ class SimSession:
     async def read_proof(self) -> str | None:
         return (await self._reach()).storage.content.proof
 
+    @port_call(changes=False)
+    async def has_database(self, name: str) -> bool:
+        await self._reach()
+        return name == "postgres"
+
+    @port_call(changes=False)
+    async def check_query(self, query: str) -> str | None:
+        """It reads no SQL, so that nothing is wrong with any."""
+        await self._reach()
+        return ""
+
     @port_call(changes=True)
     async def start_backup(self, label: str) -> BackupStart:
         server = await self._reach()

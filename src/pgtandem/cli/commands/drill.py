@@ -12,11 +12,14 @@ from pgtandem.cli.named import named_backup, named_node
 from pgtandem.cli.restore_order import order_restore
 from pgtandem.cli.workbench import in_world, read_topology, topology_path
 from pgtandem.errors import Family, PgtandemError
+from pgtandem.model.facts import Known, Unknown
+from pgtandem.model.observed import Observed
 from pgtandem.model.plan import Plan, Risk
 from pgtandem.model.restore import RestoreOrder, Target, TargetKind
 from pgtandem.model.topology import Topology
 from pgtandem.observe.cluster import Observer
-from pgtandem.observe.restorable import observe_restorable
+from pgtandem.observe.query_check import observe_mistake
+from pgtandem.observe.restorable import Restorable, observe_restorable
 from pgtandem.plan.drill import plan_drill, plan_drill_failed
 from pgtandem.plan.intervals import choose
 from pgtandem.plan.restore import restore_topology
@@ -32,8 +35,13 @@ def run(options: argparse.Namespace) -> int:
         raise PgtandemError("PT-1006", what, next_step=f'pgtandem drill --database {options.database} --query "SQL"')
 
     async def work(world: World) -> tuple[Outcome, RestoreOrder]:
-        order = await _order(topology, world, options)
-        question = partial(plan_drill, order=order, query=options.query, database=options.database or "postgres")
+        database = options.database or "postgres"
+        observed = await Observer(topology, world).cluster()
+        restorable = await observe_restorable(topology, world)
+        if options.query:
+            await _check_query(topology, world, observed, options.query, database)
+        order = await _order(topology, world, observed, restorable, options)
+        question = partial(plan_drill, order=order, query=options.query, database=database)
         trial = restore_topology(topology, order)
         try:
             outcome = await change(trial, world, question, yes=options.yes, command="drill", gives=GivesWay.ALWAYS)
@@ -51,8 +59,9 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-async def _order(topology: Topology, world: World, options: argparse.Namespace) -> RestoreOrder:
-    restorable = await observe_restorable(topology, world)
+async def _order(
+    topology: Topology, world: World, observed: Observed, restorable: Restorable, options: argparse.Namespace
+) -> RestoreOrder:
     target = Target(TargetKind.LATEST, "latest")
     last = restorable.backups.kept[-1].label if restorable.backups.kept else None
     if options.backup:
@@ -60,7 +69,7 @@ async def _order(topology: Topology, world: World, options: argparse.Namespace) 
     return await order_restore(
         topology,
         world,
-        await Observer(topology, world).cluster(),
+        observed,
         restorable,
         choose(restorable.intervals, target, None, last),
         target,
@@ -69,6 +78,21 @@ async def _order(topology: Topology, world: World, options: argparse.Namespace) 
         port=options.port,
         drill=world.clock.now(),
     )
+
+
+async def _check_query(topology: Topology, world: World, observed: Observed, query: str, database: str) -> None:
+    """A server of the cluster is shown it before anything is restored for it. Raises PgtandemError PT-3058."""
+    mistake = await observe_mistake(topology, world, observed, query, database)
+    if isinstance(mistake, Known):
+        node, words = mistake.value.node, mistake.value.words
+        raise PgtandemError(
+            "PT-3058",
+            f"the query cannot be asked: {words[:1].lower()}{words[1:].rstrip('.')}",
+            why=f"So says {node} of it in database {database}; it carried nothing out, and nothing was restored.",
+            next_step="mend --query, or name the database that it is for: --database NAME",
+        )
+    if isinstance(mistake, Unknown):
+        print(f"whether the query can be asked, only what comes back tells ({mistake.reason})", flush=True)
 
 
 async def _clean_up(trial: Topology, world: World, order: RestoreOrder, failure: PgtandemError) -> None:

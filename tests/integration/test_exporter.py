@@ -195,6 +195,6 @@ def test_haproxy_with_the_example_file_follows_a_switchover(pair: Cluster) -> No
             wait_until(lambda: served_by(reads) == (ports["db1"], True), "reads go to db1", 30)
         finally:
             haproxy.terminate()
-            haproxy.wait(10)
+            haproxy.wait(60)
             if pair.sql("db1", "SELECT pg_is_in_recovery()"):  # the others' primary, in whatever order they run
                 pair.ok("switchover", "--to", "db1", "--yes")

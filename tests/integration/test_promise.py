@@ -8,6 +8,7 @@ import pytest
 
 from pgtandem.postgres.sync_names import confirmations
 from support.clusters import Cluster
+from support.servers import wait_until
 from support.writer import Writer
 
 _LEVELS = ("off", "local", "remote_write", "on", "remote_apply")
@@ -31,7 +32,9 @@ def sampled(cluster: Cluster) -> Iterator[set[Promise]]:
     def watch() -> None:
         query = "SELECT current_setting('synchronous_commit'), current_setting('synchronous_standby_names')"
         with cluster.connect("db1") as connection:
-            while not over.is_set():
+            last = False
+            while not last:
+                last = over.is_set()  # read first: what is promised in the end is seen in any case
                 row = connection.execute(query).fetchone()
                 assert row is not None
                 seen.add(promise(*row))
@@ -39,6 +42,7 @@ def sampled(cluster: Cluster) -> Iterator[set[Promise]]:
     thread = threading.Thread(target=watch)
     thread.start()
     try:
+        wait_until(lambda: seen, "it is seen what was promised before", 30)
         yield seen
     finally:
         over.set()

@@ -127,7 +127,7 @@ def test_cancelled_caller_does_not_wait_for_a_frozen_server(
         begun = time.monotonic()
         with pytest.raises(TimeoutError):
             runner.run(impatient())
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 15, "a call has 35 seconds"
     finally:
         server.thaw()
     runner.run(session.close())

@@ -387,7 +387,7 @@ class Hosts:
             said = console.read_bytes()[self._consoles[host] :]
             return b"listening on 0.0.0.0 port 22" in said and b"listening on :: port 22" in said
 
-        wait_until(listens, f"sshd of {host} listens", 10)
+        wait_until(listens, f"sshd of {host} listens", 60)
         self._init[host] = int(Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text().split()[0])
         self._consoles[host] = console.stat().st_size
 
@@ -399,7 +399,7 @@ class Hosts:
         with contextlib.suppress(ProcessLookupError):
             os.kill(init or outer.pid, signal.SIGKILL)  # the kernel kills everything else in the host
         try:
-            outer.wait(5)
+            outer.wait(30)
         except subprocess.TimeoutExpired:
             outer.kill()
             outer.wait()

@@ -8,6 +8,7 @@ import pytest
 
 from support.clusters import Cluster
 from support.servers import wait_until
+from support.slots import drop_slot
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +89,7 @@ def test_a_cluster_with_the_commands_of_another_tool_archives_and_catches_up_by_
         assert refused.exit_code == 12
         assert "PT-3071" in refused.err
         cluster.stop_server("db2")
-        needed = str(cluster.sql("db1", "SELECT pg_walfile_name(restart_lsn) FROM pg_replication_slots"))
-        cluster.sql("db1", "SELECT pg_drop_replication_slot('pgtandem_db2')")
+        needed = drop_slot(cluster, "db2")
         cluster.write_row("kept by another tool")
 
         def gone() -> bool:

@@ -5,6 +5,7 @@ import pytest
 from support.clusters import Cluster, installation
 from support.installations import PACKAGED_MAJORS, packaged
 from support.servers import wait_until
+from support.slots import drop_slot
 
 #: 11 has recovery.conf; the others differ less from what every other test runs on.
 _LONG = [pytest.param(major, marks=pytest.mark.chaos) for major in (15, 16, 18)]
@@ -22,8 +23,7 @@ def test_a_standby_catches_up_from_a_compressed_backlog(major: int) -> None:
         cluster.write()
         cluster.up()
         cluster.stop_server("db2")
-        needed = str(cluster.sql("db1", "SELECT pg_walfile_name(restart_lsn) FROM pg_replication_slots"))
-        cluster.sql("db1", "SELECT pg_drop_replication_slot('pgtandem_db2')")
+        needed = drop_slot(cluster, "db2")
         cluster.write_row("long ago")
         kept = cluster.archive.rename(cluster.archive.with_name("gone"))
         finished = []

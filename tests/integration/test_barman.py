@@ -14,6 +14,7 @@ from support.clusters import installation
 from support.hosts import Hosts, why_no_hosts
 from support.remote import BIN, MAJOR, RemoteCluster
 from support.servers import PASSWORD, RealServer, wait_until
+from support.slots import drop_slot
 
 _missing = why_no_hosts() or next(
     (f"there is no {program}" for program in ("barman", "barman-wal-archive") if not shutil.which(program)), None
@@ -100,8 +101,7 @@ def test_a_cluster_archives_to_barman_and_a_standby_catches_up_from_it(kept: Rem
     data = kept.nodes["db2"]["data_directory"]
     stopped = kept.hosts.run("h2", [f"{BIN}/pg_ctl", "stop", "-w", "-m", "fast", "-D", data], user="postgres")
     assert stopped.returncode == 0, stopped.stderr
-    needed = kept.psql("db1", "SELECT pg_walfile_name(restart_lsn) FROM pg_replication_slots")
-    kept.psql("db1", "SELECT pg_drop_replication_slot('pgtandem_db2')")
+    needed = drop_slot(kept, "db2")
     wal = f"{kept.nodes['db1']['data_directory']}/pg_wal/{needed}"
 
     def gone() -> bool:

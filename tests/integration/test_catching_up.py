@@ -8,6 +8,7 @@ import pytest
 from pgtandem.postgres.archive_content import wal_name
 from support.clusters import Cluster
 from support.servers import wait_until
+from support.slots import drop_slot
 
 #: WAL is recycled at every checkpoint.
 SMALL = {"min_wal_size": "32MB", "max_wal_size": "32MB"}
@@ -32,9 +33,7 @@ def without_archive() -> Iterator[Cluster]:
 def take_the_slot_away(cluster: Cluster) -> str:
     """The first standby is stopped, and its slot dropped; the name of the segment in which its WAL ends."""
     cluster.stop_server("db2")
-    needed = cluster.sql("db1", "SELECT pg_walfile_name(restart_lsn) FROM pg_replication_slots")
-    cluster.sql("db1", "SELECT pg_drop_replication_slot('pgtandem_db2')")
-    return str(needed)
+    return drop_slot(cluster, "db2")
 
 
 def remove_wal(cluster: Cluster, name: str, *, at_once: int) -> None:
@@ -92,9 +91,8 @@ def test_the_form_of_the_archive_changes_on_a_running_cluster_and_every_form_is_
         kinds = [kind for kind, _ in three.step_kinds()]
         assert "restart" not in kinds
         three.apply()
-        three.stop_server("db2")
         three.stop_server("db3")
-        three.sql("db1", "SELECT pg_drop_replication_slot('pgtandem_db2')")
+        take_the_slot_away(three)
         finish_segments(three, 2)
     three.write_row("in three forms")
     remove_wal(three, needed, at_once=4)

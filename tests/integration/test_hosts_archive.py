@@ -8,6 +8,7 @@ import pytest
 from support.hosts import Hosts, why_no_hosts
 from support.remote import BIN, RemoteCluster
 from support.servers import wait_until
+from support.slots import drop_slot
 
 _reason = why_no_hosts() or (None if Path(BIN).is_dir() else f"there is no {BIN}")
 pytestmark = [pytest.mark.skipif(_reason is not None, reason=_reason or "")]
@@ -63,9 +64,7 @@ def lose_the_way(cluster: RemoteCluster, node: str, primary: str = "db1") -> Non
     """The standby is stopped, and the primary forgets the WAL that it would need next: only archives have it."""
     data = cluster.nodes[node]["data_directory"]
     cluster.hosts.run(cluster.host_of(node), [f"{BIN}/pg_ctl", "-D", data, "-m", "fast", "stop"], user="postgres")
-    slot = f"pgtandem_{node}"
-    cluster.wait_for(primary, f"SELECT NOT active FROM pg_replication_slots WHERE slot_name = '{slot}'")
-    cluster.psql(primary, f"SELECT pg_drop_replication_slot('{slot}')")
+    drop_slot(cluster, node, primary)
     cluster.write_row("while it was away", primary)
     for _ in range(6):
         cluster.psql(primary, "SELECT pg_switch_wal(); CREATE TABLE x AS SELECT 1; DROP TABLE x; CHECKPOINT")

@@ -9,6 +9,7 @@ from support.hosts import Hosts, why_no_hosts
 from support.program import Running
 from support.remote import RemoteCluster
 from support.servers import wait_until
+from support.slots import drop_slot
 
 _missing = why_no_hosts()
 pytestmark = pytest.mark.skipif(_missing is not None, reason=_missing or "")
@@ -49,8 +50,7 @@ def leave_behind(cluster: RemoteCluster) -> None:
     """db2 is stopped, and loses the WAL that it needs; meanwhile a few rows change, tables come, grow and go."""
     cluster.psql("db2", "CHECKPOINT")
     stop(cluster, "db2")
-    needed = cluster.psql("db1", "SELECT pg_walfile_name(restart_lsn) FROM pg_replication_slots")
-    cluster.psql("db1", "SELECT pg_drop_replication_slot('pgtandem_db2')")
+    needed = drop_slot(cluster, "db2")
     for change in (
         "UPDATE big SET text = 'changed' WHERE id % 5000 = 0",
         "DROP TABLE passing",

@@ -8,6 +8,7 @@ import pytest
 
 from support.clusters import REPLICATION_ROLE, Cluster
 from support.servers import wait_until
+from support.slots import drop_slot
 
 
 @pytest.fixture(scope="module")
@@ -202,10 +203,8 @@ def test_a_reject_line_above_the_block_does_not_stop_replication(three: Cluster)
 
 
 def test_a_dropped_slot_is_made_again(three: Cluster) -> None:
-    with three.connect("db1") as connection:
-        connection.execute("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots")
-        three.stop_server("db2")
-        connection.execute("SELECT pg_drop_replication_slot('pgtandem_db2')")
+    three.stop_server("db2")
+    drop_slot(three, "db2")
     mended(three)
     assert three.slots("db1") == ["pgtandem_db2"]
     assert three.sql("db1", "SELECT active FROM pg_replication_slots")
@@ -216,13 +215,16 @@ def test_a_dropped_slot_is_made_again(three: Cluster) -> None:
 def test_a_slot_dropped_under_a_streaming_standby_is_made_again(three: Cluster) -> None:
     pid = three.pid("db3")
     with three.connect("db2") as connection:
-        for _ in range(50):
+
+        def dropped() -> bool:
             connection.execute("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active")
             try:
                 connection.execute("SELECT pg_drop_replication_slot('pgtandem_db3')")
-                break
             except psycopg.errors.ObjectInUse:
-                continue
+                return False
+            return True
+
+        wait_until(dropped, "the slot is dropped between two connections", 60)
     mended(three)
     assert three.slots("db2") == ["pgtandem_db3"]
     assert three.pid("db3") == pid

@@ -11,6 +11,7 @@ import pytest
 from integration.test_adopt_here import at, ok
 from support.clusters import Cluster, installation
 from support.servers import PASSWORD, RealServer, wait_until
+from support.slots import drop_slot
 
 pytestmark = [
     pytest.mark.chaos,
@@ -62,8 +63,7 @@ def test_a_cluster_archives_to_pgbackrest_and_a_standby_catches_up_from_it(kept:
     assert "pgBackRest (what it holds, only that tells): last" in kept.ok("status").out
     assert "pgbackrest" in kept.run("doctor").out
     kept.stop_server("db2")
-    needed = str(kept.sql("db1", "SELECT pg_walfile_name(restart_lsn) FROM pg_replication_slots"))
-    kept.sql("db1", "SELECT pg_drop_replication_slot('pgtandem_db2')")
+    needed = drop_slot(kept, "db2")
     kept.write_row("kept by pgBackRest")
 
     def gone() -> bool:

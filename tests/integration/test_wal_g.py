@@ -10,6 +10,7 @@ import pytest
 from integration.test_adopt_here import at, ok
 from support.clusters import Cluster, newest
 from support.servers import PASSWORD, RealServer, wait_until
+from support.slots import drop_slot
 
 pytestmark = pytest.mark.chaos
 
@@ -62,8 +63,7 @@ def test_a_cluster_archives_by_the_commands_of_wal_g_and_a_standby_catches_up_by
         ):
             assert command in cluster.run(*words).refused("PT-3071", 12)
         cluster.stop_server("db2")
-        needed = str(cluster.sql("db1", "SELECT pg_walfile_name(restart_lsn) FROM pg_replication_slots"))
-        cluster.sql("db1", "SELECT pg_drop_replication_slot('pgtandem_db2')")
+        needed = drop_slot(cluster, "db2")
         cluster.write_row("kept by WAL-G's commands")
 
         def gone() -> bool:

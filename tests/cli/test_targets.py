@@ -1,5 +1,6 @@
 """What a restore is asked to stop at."""
 
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -14,8 +15,6 @@ NOW = datetime(2027, 1, 15, 14, 0, 0, tzinfo=UTC).timestamp()
 @pytest.fixture(autouse=True)
 def tokyo(monkeypatch: pytest.MonkeyPatch) -> None:
     """This machine's clock, nine hours ahead."""
-    import time
-
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
     yield
@@ -60,3 +59,11 @@ def test_what_is_none_of_them_is_refused_with_the_forms(text: str) -> None:
 def test_a_time_to_come_is_refused() -> None:
     with pytest.raises(PgtandemError, match="still to come"):
         read_target("2027-01-15T15:03:00Z", NOW)
+
+
+def test_a_time_that_comes_twice_is_asked_for_by_its_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    with pytest.raises(PgtandemError, match="twice") as caught:
+        read_target("2026-10-25 02:30", NOW)
+    assert caught.value.next_step == "--to 2026-10-25T02:30:00+02:00   or   --to 2026-10-25T02:30:00+01:00"

@@ -205,7 +205,7 @@ def test_what_is_outside_is_refused_with_the_nearest(past: Past) -> None:
     refused = past.cluster.run("restore", "--promote").refused("PT-1006", 10)
     assert "pgtandem restore --to latest --promote" in " ".join(refused.split())
     refused = past.cluster.run("restore", "--to", "F/0", "--yes").refused("PT-3054", 12)
-    assert "The last position before it is" in refused
+    assert "Recovery gets to the last record before" in refused
     refused = past.cluster.run("restore", "--to", "2001-01-01T00:00Z", "--yes").refused("PT-3054", 12)
     assert re.search(r"The first one after it is \d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}", refused)
     taken = past.cluster.run("restore", "--to", "latest", "--into", str(past.cluster.data("db1")), "--yes")

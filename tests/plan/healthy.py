@@ -195,7 +195,7 @@ def look(
         {name: seen.get(name, fresh.nodes[name]) for name in topology.names},
         archive,
         tuple(
-            FormerNode(node.name, node.data_directory, node.port, seen[node.name])
+            FormerNode(node.name, node.data_directory, node.port, seen[node.name], node.host)
             for node in built.nodes
             if node.name not in topology.names
         ),

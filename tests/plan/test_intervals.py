@@ -166,23 +166,48 @@ def test_the_newest_timeline_is_followed_and_an_older_one_where_it_is_named() ->
     assert choose(found, at(5, 2000), ONE).timeline == ONE
 
 
-def refused(target: Target, found: tuple[Interval, ...], timeline: Timeline | None = None) -> str:
+def refusal(target: Target, found: tuple[Interval, ...], timeline: Timeline | None = None) -> PgtandemError:
     with pytest.raises(PgtandemError) as caught:
         choose(found, target, timeline)
     assert caught.value.code.text == "PT-3054"
-    return caught.value.why
+    return caught.value
+
+
+def refused(target: Target, found: tuple[Interval, ...], timeline: Timeline | None = None) -> str:
+    return refusal(target, found, timeline).why
 
 
 def test_a_target_outside_is_refused_with_the_nearest_possible_ones() -> None:
     holes = intervals(full(2), wal(TimelineContent(ONE, ((2, 4), (6, 9)))), written("000000010000000000000004"))
     why = refused(at(7), holes)
-    assert "last position before it is 0/5000000" in why
+    assert "gets to the last record before 0/5000000" in why
     assert "segment 000000010000000000000005 is missing" in why
     whole = intervals(full(2), wal(TimelineContent(ONE, ((2, 9),))), {})
     why = refused(at(20), whole)
-    assert "last position before it is 0/A000000, the end of what is archived" in why
+    assert "gets to the last record before 0/A000000, the end of what is archived" in why
     assert "missing" not in why
     assert f"first one after it is {lsn(2, 256)}" in refused(at(1), holes)
     assert f"{{{T0 + 100}}}" in refused(when(200), holes)
     assert f"{{{T0}}}" in refused(when(-5), holes)
     assert "no backup leads to timeline 7" in refused(at(3), holes, Timeline(7)).lower()
+
+
+def test_the_end_itself_is_no_target_and_the_command_that_gets_there_is_named() -> None:
+    whole = intervals(full(2), wal(TimelineContent(ONE, ((2, 9),))), written("000000010000000000000009"))
+    for target in (at(10), at(20), when(200)):
+        asked = refusal(target, whole).next_step
+        assert asked.startswith("pgtandem restore --to latest   (the nearest; what the primary still has")
+    assert choose(whole, Target(TargetKind.LSN, "x", lsn=lsn(9, 16000000)), None)
+    holes = intervals(full(2), wal(TimelineContent(ONE, ((2, 4), (6, 9)))), {})
+    assert refusal(at(5), holes).next_step == "pgtandem restore --to latest   (the nearest one before it)"
+    assert refusal(at(9, 6000), intervals(full(2), SWITCHED, {}), ONE).next_step == (
+        "pgtandem restore --to latest --timeline 1   (the nearest one before it)"
+    )
+
+
+def test_between_two_backups_the_older_one_leads_to_the_nearest() -> None:
+    older, newer = full(2).found[0], full(7, label="20270115T031320Z-full").found[0]
+    both = Backups((older, backup(newer.label, T0 + 50, start_lsn=newer.start_lsn, stop_lsn=newer.stop_lsn)))
+    found = intervals(both, wal(TimelineContent(ONE, ((2, 4), (7, 9)))), {})
+    command = "pgtandem restore --to latest --backup 20270114T031320Z-full   (the nearest one before it)"
+    assert refusal(at(6), found).next_step == command

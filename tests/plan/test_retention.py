@@ -2,8 +2,10 @@
 
 from cli.values import backup
 from pgtandem.model.backup import Backup, Backups, Verified
+from pgtandem.model.facts import ABSENT, Known
+from pgtandem.model.observed import Observed, ObservedHost
 from pgtandem.model.topology import BackupPolicy
-from pgtandem.plan.retention import expired
+from pgtandem.plan.retention import expired, surely_now
 
 DAY = 86400.0
 NOW = 1_800_000_000.0
@@ -57,3 +59,11 @@ def test_what_a_kept_incremental_one_continues_stays() -> None:
 def test_incremental_ones_go_with_their_full_one_the_last_first() -> None:
     chain = (at(9), at(8, "incremental", parent="day09-full"), at(1))
     assert gone(BackupPolicy(keep=1), *chain) == ["day08-incremental", "day09-full"]
+
+
+def test_a_clock_that_runs_ahead_makes_no_backup_old() -> None:
+    hosts = {f"ssh://h{ahead}": ObservedHost(clock_ahead_seconds=Known(float(ahead))) for ahead in (5, -400 * DAY, 9)}
+    here_ahead = surely_now(Observed({}, ABSENT, hosts=hosts), NOW + 400 * DAY)
+    assert here_ahead == NOW
+    del hosts[f"ssh://h{-400 * DAY}"]
+    assert surely_now(Observed({}, ABSENT, hosts={**hosts, "ssh://h": ObservedHost()}), NOW) == NOW

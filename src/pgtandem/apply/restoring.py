@@ -244,7 +244,11 @@ def _not_reached(order: RestoreOrder, lines: list[str]) -> PgtandemError:
     if order.drill is None and order.target.kind is not TargetKind.LATEST:
         nearest = f"pgtandem restore --to latest --timeline {order.timeline}"
         next_step = f"{nearest}   (the nearest one; that folder can be removed)"
-    return PgtandemError("PT-4054", f"the archive ends before {order.target}", why=why, next_step=next_step)
+    what = f"the archive ends before {order.target}"
+    if order.target.kind is TargetKind.LATEST:
+        what = f"recovery ended before {order.expected_end}, the end that the archive had when this began"
+        why += " A segment on the way is damaged, or was removed meanwhile (a prune that another machine began)."
+    return PgtandemError("PT-4054", what, why=why, next_step=next_step)
 
 
 def _where(server: Server, at: Lsn | None, lines: list[str]) -> str:

@@ -17,7 +17,7 @@ def read_moment(text: str, now: float) -> float:
 
     Raises PgtandemError PT-1006 where it is no time, is over, or does not name one single moment.
     """
-    moment = _moment(text, now)
+    moment = _moment(text, now, "--at")
     if moment <= now:
         raise _over(text, moment, now)
     return moment
@@ -25,7 +25,7 @@ def read_moment(text: str, now: float) -> float:
 
 def past_moment(text: str, now: float) -> float:
     """The same for a moment that is over. Raises PgtandemError PT-1006 for one that is still to come too."""
-    moment = _moment(text, now)
+    moment = _moment(text, now, "--to")
     if moment > now:
         raise PgtandemError(
             "PT-1006",
@@ -36,7 +36,7 @@ def past_moment(text: str, now: float) -> float:
     return moment
 
 
-def _moment(text: str, now: float) -> float:
+def _moment(text: str, now: float, option: str) -> float:
     today = datetime.fromtimestamp(now)
     if found := _CLOCK.fullmatch(text.strip()):
         hour, minute, second = (int(part or 0) for part in found.groups())
@@ -50,7 +50,7 @@ def _moment(text: str, now: float) -> float:
             raise _not_a_time(text) from None
         if re.fullmatch(r"[0-9W-]+", text.strip()):
             raise _not_a_time(text)  # a date alone would mean midnight, which nobody wrote
-    return wished.timestamp() if wished.tzinfo is not None else _of_this_zone(wished, text)
+    return wished.timestamp() if wished.tzinfo is not None else _of_this_zone(wished, text, option)
 
 
 def _as_offset(found: re.Match[str]) -> str:
@@ -74,7 +74,7 @@ def time_left_in_words(seconds: float) -> str:
     return f"{days} d {clock}" if days else clock
 
 
-def _of_this_zone(wished: datetime, text: str) -> float:
+def _of_this_zone(wished: datetime, text: str, option: str) -> float:
     """Where clocks are put forward an hour does not exist, and where they are put back one comes twice."""
     first, second = (wished.replace(fold=fold).timestamp() for fold in (0, 1))
     if datetime.fromtimestamp(first) != wished:
@@ -90,7 +90,7 @@ def _of_this_zone(wished: datetime, text: str) -> float:
             "PT-1006",
             f'the clock of this machine shows "{text}" twice',
             why="Clocks are put back at that time.",
-            next_step=f"--at {zones[0]}   or   --at {zones[1]}",
+            next_step=f"{option} {zones[0]}   or   {option} {zones[1]}",
         )
     return first
 

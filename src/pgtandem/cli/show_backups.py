@@ -15,7 +15,7 @@ _HEADING = ("backup", "from", "size", "age", "verified", "drill", "restores from
 def backup_lines(topology: Topology, backups: Backups, now: float, paint: Paint, columns: int) -> list[str]:
     """The table; below it what is wrong, and what an interrupted run left."""
     if not backups.kept:
-        lines = [f"cluster {topology.cluster} has no backup yet"]
+        lines = [f"there is no backup of cluster {topology.cluster} in its archive"]
     else:
         rows = [_HEADING, *(_row(backup, now) for backup in backups.kept)]
         # Where it is too wide, what can be restored from goes first: `restore` tells it anyway.

@@ -17,6 +17,7 @@ from pgtandem.model.passwords import Passwords
 from pgtandem.model.pooling import ObservedPgbouncer
 from pgtandem.model.server import Server
 from pgtandem.model.stream import ObservedStream
+from pgtandem.model.topology import HostAddress
 from pgtandem.model.value import dataclass, field
 
 NOT_LOOKED = Unknown("it was not looked at")
@@ -335,6 +336,7 @@ class FormerNode:
     data_directory: str
     port: int
     observed: ObservedNode
+    host: HostAddress
 
 
 @dataclass(frozen=True, slots=True)

@@ -389,7 +389,7 @@ class Observer:
         nodes = [Node(NodeName(b.name), b.port, b.data_directory, HostAddress(b.host), b.address) for b in gone]
         looks = await asyncio.gather(*(self._look(node) for node in nodes))
         return tuple(
-            FormerNode(node.name, node.data_directory, node.port, seen)
+            FormerNode(node.name, node.data_directory, node.port, seen, node.host)
             for node, seen in zip(nodes, looks, strict=True)
             if not _somebody_elses(node, seen, self.topology)
         )

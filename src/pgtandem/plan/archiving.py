@@ -10,6 +10,7 @@ from pgtandem.plan.archive_room import archive_room, make_room
 from pgtandem.plan.desired import Wish
 from pgtandem.plan.draft import Draft
 from pgtandem.plan.drift import drift_of
+from pgtandem.postgres.conf import SETTINGS_FILE, parse_settings
 
 
 def archive_folder(draft: Draft) -> None:
@@ -97,3 +98,15 @@ def check_archive(draft: Draft) -> None:
             expects=(Condition("is_primary", name),),
         )
     )
+
+
+def archive_taken_away(wish: Wish) -> list[str]:
+    """What it means that the topology file has no archive any more, while the primary still archives."""
+    topology, directory = wish.topology, wish.seen(wish.primary).directory
+    text = directory.files.get(SETTINGS_FILE) if directory else None
+    if topology.archive or topology.foreign_archive or "archive_command" not in parse_settings(text or ""):
+        return []
+    return [
+        "WAL is not archived any more: what is written from now on cannot be restored. What the archive has stays "
+        "where it is. Archiving that is turned on again leaves a hole: only a backup of after that leads on."
+    ]

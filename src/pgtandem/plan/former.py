@@ -1,6 +1,7 @@
 """Nodes that pgtandem built and the topology file no longer has."""
 
 from pgtandem.model.facts import Known
+from pgtandem.model.observed import FormerNode
 from pgtandem.model.plan import Condition, Risk, Step, StepKind
 from pgtandem.plan.draft import Draft
 from pgtandem.plan.layout import forget_registration
@@ -52,3 +53,15 @@ def former_nodes(draft: Draft, revoked: tuple[str, ...] = ()) -> None:
                 needs=(f"{former.name}.stop", f"{former.name}.unregister", *revoked),
             )
         )
+        _archive_left(draft, former)
+
+
+def _archive_left(draft: Draft, former: FormerNode) -> None:
+    """Where each node archives on its own disk, a host that goes takes its backups out of sight."""
+    topology = draft.wish.topology
+    if topology.archive is None or topology.archive.host or former.host in topology.archive_hosts:
+        return
+    draft.notes.append(
+        f"What {former.name} has of the WAL archive stays in {topology.archive.directory} on {former.host.url}, and no "
+        "command looks there any more. Where the last backup is there, take another one afterwards: pgtandem backup."
+    )

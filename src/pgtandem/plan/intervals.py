@@ -91,17 +91,19 @@ def choose(
         furthest = max(each.end for each in on_it)
         return _not_spoilt([each for each in on_it if each.end == furthest])[-1]
     if target.lsn is not None:
-        inside = [each for each in on_it if each.begin <= target.lsn <= each.end]
+        inside = [each for each in on_it if each.begin <= target.lsn < each.end]
         # An older position of the way to this timeline can be reached from a backup of before it.
-        inside = inside or [each for each in on_it if each.backup.stop_lsn <= target.lsn <= each.end]
+        inside = inside or [each for each in on_it if each.backup.stop_lsn <= target.lsn < each.end]
         if inside:
             return _not_spoilt(inside)[-1]
-        raise _refusal(target, _why_lsn(on_it, target.lsn), found)
+        before = [each for each in on_it if each.end <= target.lsn]
+        raise _refusal(target, _why_lsn(on_it, target.lsn), found, max(before, key=_end, default=None))
     assert target.moment is not None
     inside = [each for each in on_it if each.backup.ended <= target.moment <= _end_time(each)]
     if inside:
         return _not_spoilt(inside)[-1]
-    raise _refusal(target, _why_time(on_it, target.moment), found)
+    ended = [each for each in on_it if _end_time(each) < target.moment]
+    raise _refusal(target, _why_time(on_it, target.moment), found, max(ended, key=_end_time, default=None))
 
 
 def _not_spoilt(inside: list[Interval]) -> list[Interval]:
@@ -109,17 +111,21 @@ def _not_spoilt(inside: list[Interval]) -> list[Interval]:
     return [each for each in inside if each.spoilt is None] or inside
 
 
+def _end(interval: Interval) -> Lsn:
+    return interval.end
+
+
 def _end_time(interval: Interval) -> float:
     return interval.end_time if interval.end_time is not None else interval.backup.ended
 
 
 def _why_lsn(on_it: list[Interval], lsn: Lsn) -> str:
-    before = [each for each in on_it if each.end < lsn]
+    before = [each for each in on_it if each.end <= lsn]
     after = [each for each in on_it if each.backup.stop_lsn > lsn]
     words = []
     if before:
-        last = max(before, key=lambda each: each.end)
-        words.append(f"the last position before it is {last.end}, {_what_ends(last)}")
+        last = max(before, key=_end)
+        words.append(f"recovery gets to the last record before {last.end}, {_what_ends(last)}")
     if after:
         first = min(after, key=lambda each: each.backup.stop_lsn)
         words.append(f"the first one after it is {first.backup.stop_lsn}, the end of backup {first.backup.label}")
@@ -132,7 +138,7 @@ def _why_time(on_it: list[Interval], moment: float) -> str:
     words = []
     if before:
         last = max(before, key=_end_time)
-        words.append(f"the last moment before it is {{{_end_time(last)}}}, {_what_ends(last)}")
+        words.append(f"recovery gets to the last transaction of before {{{_end_time(last)}}}, {_what_ends(last)}")
     if after:
         first = min(after, key=lambda each: each.backup.ended)
         words.append(f"the first one after it is {{{first.backup.ended}}}, the end of backup {first.backup.label}")
@@ -143,7 +149,8 @@ def _what_ends(interval: Interval) -> str:
     return f"where segment {interval.missing} is missing" if interval.hole else "the end of what is archived"
 
 
-def _refusal(target: Target, why: str, found: tuple[Interval, ...]) -> PgtandemError:
+def _refusal(target: Target, why: str, found: tuple[Interval, ...], before: Interval | None = None) -> PgtandemError:
+    """`before` is what leads to the nearest that comes before the target."""
     if not found:
         return PgtandemError(
             "PT-3054",
@@ -155,5 +162,19 @@ def _refusal(target: Target, why: str, found: tuple[Interval, ...]) -> PgtandemE
         "PT-3054",
         f"cannot restore to {target}",
         why=f"{why[:1].upper()}{why[1:]}.",
-        next_step="pgtandem restore   (shows what can be restored)",
+        next_step=_nearest(before, found) if before else "pgtandem restore   (shows what can be restored)",
     )
+
+
+def _nearest(before: Interval, found: tuple[Interval, ...]) -> str:
+    """The command that leads to the end of this interval. That end itself is no target: recovery stops where it meets a
+    record that is not before its target."""
+    words = "pgtandem restore --to latest"
+    newest = before.timeline == latest_timeline(found)
+    if not newest:
+        words += f" --timeline {before.timeline}"
+    if any(each.end > before.end for each in found if each.timeline == before.timeline):
+        words += f" --backup {before.backup.label}"
+    elif newest and not before.hole:
+        return f"{words}   (the nearest; what the primary still has gets there by SELECT pg_switch_wal())"
+    return f"{words}   (the nearest one before it)"

@@ -1,7 +1,16 @@
 """Which backups are not kept any longer."""
 
 from pgtandem.model.backup import Backup, BackupKind, Backups
+from pgtandem.model.facts import Known
+from pgtandem.model.observed import Observed
 from pgtandem.model.topology import BackupPolicy
+
+
+def surely_now(observed: Observed, now: float) -> float:
+    """What time it is at least: by the clock that is behind all others, this machine's among them. One that runs ahead
+    must not make backups old."""
+    ahead = [host.clock_ahead_seconds for host in observed.hosts.values()]
+    return now + min([0.0, *(fact.value for fact in ahead if isinstance(fact, Known))])
 
 
 def expired(backups: Backups, policy: BackupPolicy, now: float) -> tuple[Backup, ...]:

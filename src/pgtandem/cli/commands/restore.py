@@ -167,7 +167,8 @@ def _tell(path: str, outcome: Outcome, order: RestoreOrder, text: str) -> None:
     state = "is paused in recovery" if server.in_recovery else "refuses writes" if closed else "takes writes"
     print(f"restored in {order.place}, at {at} of timeline {server.timeline}; it {state}")
     there = "" if order.host.is_local else f"on {order.login}: "
-    print(f"look:  {there}psql -h {order.address} -p {order.port} -U postgres postgres   (the cluster's password)")
+    secret = "(the cluster's password: see .pgtandem/passfile)"
+    print(f"look:  {there}psql -h {order.address} -p {order.port} -U postgres postgres   {secret}")
     if server.in_recovery:
         again = f"pgtandem restore --to {shlex.quote(text)} --into {shlex.quote(order.directory)} --promote"
         print(spelled(f"go on: {again}", path))

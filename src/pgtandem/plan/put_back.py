@@ -5,11 +5,13 @@ server stops, whoever could come up as a primary is fenced, the node's data is s
 and the restored data gets its name. The others have gone another way: `rejoin` copies them anew.
 """
 
+from collections.abc import Iterator
+
 from pgtandem.errors import PgtandemError
 from pgtandem.model.facts import Known, Unknown
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import Observed
-from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
+from pgtandem.model.plan import WARNING, Condition, Plan, Risk, Step, StepKind
 from pgtandem.model.restore import RestoreOrder
 from pgtandem.model.topology import Topology
 from pgtandem.plan.desired import Wish, desired_files
@@ -20,6 +22,7 @@ from pgtandem.plan.packaged import service_of
 from pgtandem.plan.recovery import RESTORE_FILE, same_target
 from pgtandem.plan.refusals import refuse_foreign
 from pgtandem.plan.rejoin import Apart, how_apart, plan_rejoin
+from pgtandem.plan.room import no_room
 
 
 def put_back_done(observed: Observed, order: RestoreOrder) -> bool:
@@ -77,11 +80,20 @@ def plan_put_back(topology: Topology, observed: Observed, order: RestoreOrder, a
     )
     others = [other for other in topology.names if other != name]
     notes = [f"Afterwards {' and '.join(others)} will be copied anew from {name}."] if others else []
+    notes += [] if done else _without_room(draft.wish, order, others)
     data = observed.nodes[name].directory
     if not done and data is not None and data.outside:
         places = ", ".join(sorted(set(data.outside.values())))
         notes.insert(0, f"What is in {places} is kept too, in folders with the same ending beside them.")
     return Plan(primary=name, steps=ordered(draft.steps), notes=tuple(notes))
+
+
+def _without_room(wish: Wish, order: RestoreOrder, others: list[NodeName]) -> Iterator[str]:
+    """A primary is worth more than its standbys, so that this refuses nothing before one of them is copied."""
+    size = sum(backup.data_bytes or backup.size_bytes for backup in order.chain)
+    for other in others:
+        for _, problem in no_room(wish, (other,), size):
+            yield f"{WARNING}{problem.what}: make room there before {other} is copied."
 
 
 def plan_follow(topology: Topology, observed: Observed, order: RestoreOrder, name: NodeName) -> Plan:

@@ -14,7 +14,6 @@ from pgtandem.model.observed import (
     ObservedNode,
     Obstacle,
     PostmasterState,
-    is_rewound,
 )
 from pgtandem.model.topology import HostAddress, Topology
 from pgtandem.plan.adopting import adoption_findings
@@ -22,13 +21,12 @@ from pgtandem.plan.between_hosts import library_findings, path_findings
 from pgtandem.plan.catching_up import gaps
 from pgtandem.plan.certificates import tls_findings
 from pgtandem.plan.desired import Wish, neighbour_at_port
-from pgtandem.plan.hosts import uses_halves
 from pgtandem.plan.layout import taken_names
 from pgtandem.plan.left_out import archive_left_out, left_out, out_of_reach
-from pgtandem.plan.merging import renews, room_for_copy
 from pgtandem.plan.outside import outside_findings
 from pgtandem.plan.parting import parting_findings
 from pgtandem.plan.roles import claims_primary
+from pgtandem.plan.room import copies_room
 from pgtandem.postgres.places import install_hint
 from pgtandem.postgres.versions import OLDEST, untested
 from pgtandem.topology.places import host_name
@@ -112,7 +110,7 @@ def _findings(wish: Wish) -> Iterator[Finding]:
         yield from taken_names(wish.topology, name, node)
         yield from adoption_findings(wish, name, node)
         yield from _port(wish, name, node)
-        yield from _disk(wish, name, node)
+        yield from copies_room(wish, name)
         yield from path_findings(wish, name)
         yield from library_findings(wish, name)
     yield from _obstacles(wish.topology, wish.observed)
@@ -433,63 +431,6 @@ def _port(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
         )
 
 
-def _disk(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
-    """All copies that are to be made on one file system must fit together."""
-    primary, copies = wish.seen(wish.primary).running, _copies_beside(wish, name)
-    if primary is None or not isinstance(node.disk, Known) or copies[:1] != (name,):
-        return
-    needed = sum(room_for_copy(primary.size_bytes, whole=not _is_renewed(wish, copy)) for copy in copies)
-    given_back = sum(_given_back(wish, copy) for copy in copies)
-    if node.disk.value.free_bytes + given_back < needed:
-        many = len(copies) > 1
-        yield (
-            "PT-3009",
-            Problem(
-                name,
-                f"the disk of {' and '.join(copies)} has {_gigabytes(node.disk.value.free_bytes)} free, "
-                f"and the {'copies need' if many else 'copy needs'} {_gigabytes(needed)}",
-                _what_is_needed(wish, copies),
-                f"make room, or name a folder on a larger disk as nodes.{name}.data_directory",
-            ),
-        )
-
-
-def _is_renewed(wish: Wish, name: NodeName) -> bool:
-    return not isinstance(wish.seen(name).data, Absent) and renews(wish, name)
-
-
-def _what_is_needed(wish: Wish, copies: Sequence[NodeName]) -> str:
-    if all(_is_renewed(wish, name) for name in copies):
-        return "That is for what differs from the old data, at the least a tenth of the databases, and some WAL."
-    each = " for each" if len(copies) > 1 else ""
-    return f"That is{each} the size of the databases, a tenth more for what is written meanwhile, and some WAL."
-
-
-def _given_back(wish: Wish, name: NodeName) -> int:
-    """What half-made copies hold: it is given back before the next one begins, or is a part of that already
-    (`hosts.py: goes_on`). Former data that was being rewound is only copied from: it stays until the copy is whole."""
-    node = wish.seen(name)
-    return 0 if uses_halves(wish, name) and any(map(is_rewound, node.leftovers)) else node.leftover_bytes
-
-
-def _copies_beside(wish: Wish, name: NodeName) -> tuple[NodeName, ...]:
-    """The standbys that are to be copied to the file system that this node's data is to lie on."""
-    host, disk, anew = wish.node(name).host, wish.seen(name).disk, gaps(wish)
-    return tuple(
-        node.name
-        for node in wish.topology.nodes
-        if node.name != wish.primary
-        and node.host == host
-        and (isinstance(wish.seen(node.name).data, Absent) or node.name in anew)
-        for other in (wish.seen(node.name).disk,)
-        if isinstance(disk, Known) and isinstance(other, Known) and other.value.device == disk.value.device
-    )
-
-
 def _listed(things: Sequence[object]) -> str:
     words = [str(thing) for thing in things]
     return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
-
-
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:.1f} GB"

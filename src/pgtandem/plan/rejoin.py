@@ -12,7 +12,7 @@ from pgtandem.model.facts import Known, Unknown
 from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import REWIND_ROLE, NodeName
 from pgtandem.model.observed import Observed, ObservedNode
-from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
+from pgtandem.model.plan import WARNING, Condition, Plan, Risk, Step, StepKind
 from pgtandem.model.server import Server
 from pgtandem.model.topology import Method, Topology
 from pgtandem.model.value import dataclass
@@ -29,8 +29,9 @@ from pgtandem.plan.order import ordered
 from pgtandem.plan.outside import places_to_fill
 from pgtandem.plan.packaged import service_of
 from pgtandem.plan.primary import replication_role
-from pgtandem.plan.refusals import refuse_foreign
+from pgtandem.plan.refusals import raise_findings, refuse_foreign
 from pgtandem.plan.roles import claims_primary, timeline_of
+from pgtandem.plan.room import no_room
 from pgtandem.plan.rotation import give_passwords
 from pgtandem.plan.slots import slot
 from pgtandem.plan.standbys import prove
@@ -54,8 +55,8 @@ class Apart:
 def plan_rejoin(topology: Topology, observed: Observed, name: NodeName, *, copy: bool = False) -> Plan:
     """The plan that makes `name` a standby of the primary; once it is, the plan that converges.
 
-    Raises PgtandemError: PT-3042 where there is nobody to follow or `name` cannot be looked at, and what
-    `plan_converge` raises where the node can simply follow.
+    Raises PgtandemError: PT-3042 where there is nobody to follow or `name` cannot be looked at, PT-3009 where the copy
+    does not fit beside the data that it replaces, and what `plan_converge` raises where the node can simply follow.
     """
     refuse_foreign(topology, observed)
     primary = _primary(topology, observed, name)
@@ -75,12 +76,21 @@ def plan_rejoin(topology: Topology, observed: Observed, name: NodeName, *, copy:
     if apart is None and runs_as_primary:
         note = f"{name} runs as a primary too, and has written no more than {primary} has so far."
         return Plan(primary=primary, steps=ordered(draft.steps), notes=(note,), look_again=True)
+    rewind = not copy and apart is not None and not apart.no_rewind
+    top = observed.nodes[primary].running
+    assert top is not None
+    full = [] if rewind else list(no_room(draft.wish, (name,), top.size_bytes))
+    if full and runs_as_primary:
+        # It must not go on as one, whether there is room for what comes after that or not.
+        (_, problem), *_ = full
+        note = f"{WARNING}{problem.what}: {problem.next_step}."
+        return Plan(primary=primary, steps=ordered(draft.steps), notes=(note,), look_again=True)
+    raise_findings(full, topology)
     if observed.passwords.next:
         give_passwords(draft)
     else:
         replication_role(draft)
     slot(draft, upstream, name)
-    rewind = not copy and apart is not None and not apart.no_rewind
     if apart is not None:
         _checkpoint(draft, primary)
         _keep(draft, name, node, apart)
@@ -104,8 +114,6 @@ def plan_rejoin(topology: Topology, observed: Observed, name: NodeName, *, copy:
         )
     )
     prove(draft, name, f"It must stream from {upstream}, and show a row written on {primary}.")
-    top = observed.nodes[primary].running
-    assert top is not None
     limit = topology.replication.copy_bytes_per_second
     notes = [f"{name} has parted from {primary}: {apart.why}"] if apart else []
     if rewind and apart is not None:

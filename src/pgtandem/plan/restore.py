@@ -11,6 +11,7 @@ from pgtandem.model.observed import Observed, ObservedNode
 from pgtandem.model.plan import WARNING, Condition, Plan, Risk, Step, StepKind
 from pgtandem.model.restore import RESTORED, RestoreOrder, TargetKind
 from pgtandem.model.topology import Node, Topology
+from pgtandem.model.words import size_in_words
 from pgtandem.plan.order import ordered
 from pgtandem.plan.recovery import RESTORE_FILE, TARGET_SETTINGS, render_order, same_target
 from pgtandem.postgres.conf import RECOVERY_DONE, SETTINGS_FILE, parse_settings
@@ -264,7 +265,8 @@ def refuse_full(node: ObservedNode, order: RestoreOrder) -> None:
     if isinstance(node.disk, Known) and node.disk.value.free_bytes + node.leftover_bytes < needed:
         raise PgtandemError(
             "PT-3009",
-            f"the disk of {order.place} is too small for the restore",
-            why=f"It needs {needed / 1e9:.1f} GB and has {node.disk.value.free_bytes / 1e9:.1f} GB free.",
-            next_step="name a folder on another disk: --into DIR",
+            f"the disk of {order.place} has {size_in_words(node.disk.value.free_bytes)} free, and the restore needs "
+            f"{size_in_words(needed)}",
+            why="That is what the backup unpacks to, a tenth more, and some WAL.",
+            next_step="make room, or name a folder on a larger disk: --into DIR",
         )

@@ -130,6 +130,21 @@ def test_a_tablespace_that_is_younger_than_the_backup_is_not_written_into(spread
     run(spread, "DROP TABLESPACE younger")
 
 
+def test_what_cannot_be_renamed_is_told_before_anything_is_stopped_or_restored(spread: Cluster) -> None:
+    """The folder of a tablespace stands where only root may write, as many do."""
+    began, above = spread.started_at("db1"), spread.base / "space"
+    mode = above.stat().st_mode
+    above.chmod(0o555)
+    try:
+        refused = spread.run("restore", "--to", "latest", "--node", "db1", "--yes").refused("PT-3056", 12)
+    finally:
+        above.chmod(mode)
+    assert f"what is in {above / 'fast'} cannot be replaced" in refused
+    assert "--into DIR" in refused
+    assert spread.started_at("db1") == began
+    assert [path.name for path in (spread.folder / "data").iterdir() if "restored" in path.name] == []
+
+
 @pytest.mark.chaos
 def test_a_node_is_replaced_with_its_tablespaces_and_its_wal(spread: Cluster) -> None:
     """And what it had before can be started as it was."""

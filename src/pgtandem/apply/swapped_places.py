@@ -27,8 +27,9 @@ class Swap:
     aside: str
 
 
-async def refuse_mounts(host: Host, places: Sequence[str]) -> None:
-    """A folder that a disk is mounted on cannot be renamed. Raises PgtandemError PT-3056."""
+async def refuse_immovable(host: Host, places: Sequence[str]) -> None:
+    """A folder that a disk is mounted on cannot be renamed, nor one in a folder that is not the account's to write in:
+    both have to be known before any server is stopped. Raises PgtandemError PT-3056."""
     for place in places:
         if (await host.run(["mountpoint", "-q", place], deadline_seconds=20)).exit_code == 0:
             raise PgtandemError(
@@ -37,6 +38,17 @@ async def refuse_mounts(host: Host, places: Sequence[str]) -> None:
                 why="A disk is mounted there. What is there and what was restored change places by their names, and "
                 "that one cannot be renamed.",
                 next_step="restore beside the cluster (--into DIR), and move the data by hand",
+            )
+        obstacle = await host.obstacle(f"{place}-before-restore")
+        if obstacle is not None:
+            parent = posixpath.dirname(place)
+            raise PgtandemError(
+                "PT-3056",
+                f"what is in {place} cannot be replaced by what was restored",
+                why="What is there and what was restored change places by their names, and the account that runs the "
+                f"server may rename nothing in {parent}. {obstacle.why}",
+                next_step=f"let that account write in {parent} until it is done; or restore beside the cluster "
+                "(--into DIR), and move the data by hand",
             )
 
 

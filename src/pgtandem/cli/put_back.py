@@ -7,7 +7,7 @@ from functools import partial
 
 from pgtandem.apply.engine import Question
 from pgtandem.apply.holding import GivesWay
-from pgtandem.apply.swapped_places import refuse_mounts
+from pgtandem.apply.swapped_places import refuse_immovable
 from pgtandem.cli.changing import change, write_client_passfile
 from pgtandem.cli.commands.restore import make_order
 from pgtandem.cli.invocation import spelled
@@ -50,8 +50,8 @@ async def _all(topology: Topology, world: World, target: Target, options: argpar
     begun = await _as_before(topology, world, target, options)
     order = await make_order(topology, world, target, options, begun_elsewhere=begun)
     node = topology.node(order.like)
-    spaces = [path for _, path in order.chain[0].tablespaces]
-    await refuse_mounts(world.host(node.host), [*spaces, *([node.wal_directory] if node.wal_directory else [])])
+    places = [node.data_directory, *(path for _, path in order.chain[0].tablespaces)]
+    await refuse_immovable(world.host(node.host), [*places, *([node.wal_directory] if node.wal_directory else [])])
     aside = await _aside(topology, world, order)
     if not put_back_done(await Observer(topology, world).cluster(), order):
         print(f"First beside the cluster: {target_in_words(target)}", flush=True)

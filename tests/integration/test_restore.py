@@ -236,11 +236,21 @@ def test_a_hole_in_the_archive_says_what_cannot_be_restored(past: Past) -> None:
 
 
 def test_a_drill_passes_and_leaves_nothing_and_status_tells(past: Past) -> None:
+    """The one before was killed (kill -9): status names what that left, and the next drill removes it."""
+    running = past.cluster.start("drill", "--yes")
+    wait_until(lambda: restored(past.cluster) or not running.alive, "something stands in the scratch place", 60)
+    assert "a restore drill was cut off" not in past.cluster.ok("status").out or not running.alive, "it is at work"
+    running.kill()
+    (note,) = [note for note in past.cluster.status()["remarks"] if "a restore drill was cut off" in note]
+    assert "-drill" in note
+    assert "pgtandem drill --like db2 removes it" in note
     done = past.cluster.ok("drill", "--query", "SELECT count(*) FROM note", "--yes")
     assert f"the query says {len(past.rows)}" in done.out
     assert re.search(r"restored in [\d.]+ s; the last transaction is \d+ s old", done.out)
     assert restored(past.cluster) == []
-    assert "drill passed" in past.cluster.ok("status").out
+    said = past.cluster.ok("status").out
+    assert "drill passed" in said
+    assert "cut off" not in said
 
 
 def test_a_drill_that_fails_leaves_nothing_but_the_note(past: Past) -> None:

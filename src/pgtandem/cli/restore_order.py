@@ -16,7 +16,7 @@ from pgtandem.observe.restorable import Restorable
 from pgtandem.plan.desired import Wish, desired_files, restore_command
 from pgtandem.plan.intervals import contested
 from pgtandem.plan.recovery import RESTORE_FILE, recorded, same_target
-from pgtandem.plan.restored_places import refuse_shared_spaces, restored_name, restored_spaces
+from pgtandem.plan.restored_places import drill_directory, refuse_shared_spaces, restored_name, restored_spaces
 from pgtandem.ports import World
 from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings
 from pgtandem.postgres.versions import STANDBY_FLOOR
@@ -47,9 +47,7 @@ async def order_restore(
     chain = restorable.backups.chain(interval.backup)
     assert chain is not None
     node = _like(topology, chain[0].host.url, like)
-    beside = (
-        f"{node.data_directory}-drill" if drill is not None else f"{node.data_directory}-restored-{_spelled(target)}"
-    )
+    beside = drill_directory(node) if drill is not None else f"{node.data_directory}-restored-{_spelled(target)}"
     path = _whole_path(directory, node) if directory else beside
     _refuse_taken(topology, node, path)
     refuse_shared_spaces(topology, observed, node.host, chain[0])

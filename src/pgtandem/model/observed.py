@@ -278,7 +278,8 @@ class ObservedNode:
     of folders outside, which a node without data would get, why it cannot have them. `wal_disk` is that of its
     wal_directory, Absent where WAL lies with the data. `beyond` is what only a primary that is down has.
     `merges` are folders in which the data directory is, beside its place: a new copy was being put together with it
-    when that was cut off, and all that it needs is there."""
+    when that was cut off, and all that it needs is there. `drills` are the folders of restores for trial that were cut
+    off, each with whether its server runs."""
 
     reachable: Fact[bool] = NOT_LOOKED
     account: Fact[str] = NOT_LOOKED
@@ -302,6 +303,7 @@ class ObservedNode:
     wal_disk: Fact[DiskSpace] = ABSENT
     beyond: Fact[Beyond] = NOT_LOOKED
     merges: tuple[str, ...] = ()
+    drills: tuple[tuple[str, bool], ...] = ()
 
     @property
     def running(self) -> Server | None:

@@ -34,6 +34,7 @@ from pgtandem.observe.archive_folder import observe_archive_folder
 from pgtandem.observe.archived import hosts_without_compressor
 from pgtandem.observe.backups import observe_backups
 from pgtandem.observe.beyond import observe_beyond
+from pgtandem.observe.cut_off_drills import observe_cut_off_drills
 from pgtandem.observe.directory import observe_directory, observe_marker, observe_postmaster
 from pgtandem.observe.hosts import observe_host
 from pgtandem.observe.layout import observe_layout
@@ -276,6 +277,7 @@ class Observer:
                 wal_disk=await _disk(host, node.wal_directory) if around and node.wal_directory else ABSENT,
                 replaced=(*await _replaced(host, beside, node, self.topology.cluster), *merges.abandoned),
                 merges=merges.pending,
+                drills=await observe_cut_off_drills(host, beside, node, self.world.workspace),
                 leftovers=leftovers,
                 leftover_bytes=await held_by(host, leftovers),
                 claimed=await claimed_places(host, leftovers),

@@ -115,6 +115,9 @@ def _remarks(topology: Topology, observed: Observed) -> Iterator[str]:
         yield from remarks(topology, name, observed.nodes[name])
         if older := runs_older(observed.nodes[name]):
             yield f"{name} waits for a restart: {older} (pgtandem apply)."
+        for path, runs in observed.nodes[name].drills:
+            server = ", and its server runs" if runs else ""
+            yield f"a restore drill was cut off and left {path}{server}: pgtandem drill --like {name} removes it."
     yield from keeper_remarks(topology, observed)
 
 

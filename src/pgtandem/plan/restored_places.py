@@ -5,7 +5,12 @@ import posixpath
 from pgtandem.errors import PgtandemError
 from pgtandem.model.backup import Backup
 from pgtandem.model.observed import Observed
-from pgtandem.model.topology import HostAddress, Topology
+from pgtandem.model.topology import HostAddress, Node, Topology
+
+
+def drill_directory(node: Node) -> str:
+    """Where a restore for trial like this node goes, unless another folder is named."""
+    return f"{node.data_directory}-drill"
 
 
 def restored_name(path: str, target: str) -> str:

@@ -2,21 +2,16 @@
 
 import contextlib
 import posixpath
-import re
-from collections.abc import Sequence
 
+from pgtandem.apply.archive_trouble import why_not_archived
 from pgtandem.apply.context import Context
 from pgtandem.apply.node_files import system_identifier
-from pgtandem.errors import PgtandemError, is_full
-from pgtandem.model.observed import Observed
+from pgtandem.errors import PgtandemError
 from pgtandem.model.plan import Step
-from pgtandem.observe.archive_folder import observe_archive_folder
-from pgtandem.plan.archive_room import archive_room, make_room
 from pgtandem.ports import HostFailure
 from pgtandem.postgres.archive_content import wal_name
 
 _ARCHIVE_SECONDS = 120.0
-_OF_THE_SERVER = re.compile(r"\b[A-Z]+[0-9]?:  |^\t")
 
 
 async def create_archive(context: Context, step: Step) -> str:
@@ -57,30 +52,13 @@ async def check_archive(context: Context, step: Step) -> str:
         names = await host.list_directory(posixpath.join(archive.directory, system))
         if segment in {found[0] for name in names or () if (found := wal_name(name))}:
             return f"{segment} is in the archive"
-    lines = await context.log_since(step.node, said_before)
-    tail = "\n".join(by_the_command(lines)) or await context.log_tail(step.node)
-    room = archive_room(context.topology, await _again(context)) if archive else None
-    does = "mend what the log names"
-    if room is not None and (room.segments == 0 or (is_full(tail) and room.scarce)):
-        tail = f"{tail}\nThe archive's disk has {room}."
-        does = f"make room: {make_room(context.topology)}"
-    elif is_full(tail):
-        does = "make room on the archive's disk (df, df -i for files, and quotas)"
+    why, does = await why_not_archived(context, step.node, said_before)
     raise PgtandemError(
         "PT-4007",
         f"WAL segment {segment} did not get into the archive{f' {archive.directory}' if archive else ''}",
-        why=f"The log of {step.node} says:\n{tail}" if tail else f"{failures} attempts failed.",
+        why=why or f"{failures} attempts failed.",
         next_step=f"{does}. Then run the same command again; PostgreSQL keeps the segment until then",
     )
-
-
-async def _again(context: Context) -> Observed:
-    return Observed({}, archive=await observe_archive_folder(context.topology, context.world))
-
-
-def by_the_command(lines: Sequence[str]) -> list[str]:
-    """What the archive command said itself, of a server's log: the server's own lines tell how urgent they are."""
-    return list(dict.fromkeys(line for line in lines if not _OF_THE_SERVER.search(line)))[-4:]
 
 
 async def remove_archive(context: Context, step: Step) -> str:

@@ -6,6 +6,7 @@
 import posixpath
 from dataclasses import replace
 
+from pgtandem.apply.archive_trouble import why_not_archived
 from pgtandem.apply.backup_folders import LONG_SECONDS, backup_folder
 from pgtandem.apply.context import Context
 from pgtandem.errors import PgtandemError
@@ -47,6 +48,7 @@ async def check_backup_wal(context: Context, step: Step) -> str:
     first, last = backup.start_lsn.position // size, (backup.stop_lsn.position - 1) // size
     session = await context.session(step.upstream)
     _, failed_before = await session.archived()
+    said_before = await context.log_lines(step.upstream)
     await session.finish_segment()
     missing, trouble = first, ""
 
@@ -63,13 +65,13 @@ async def check_backup_wal(context: Context, step: Step) -> str:
         return False if failed - failed_before >= 2 else None
 
     if not await context.wait(test, _ARCHIVE_SECONDS, pause=0.05):
-        tail = await context.log_tail(step.upstream)
+        why, does = await why_not_archived(context, step.upstream, said_before)
         name = segment_name(backup.timeline, missing, size)
         raise PgtandemError(
             "PT-4052",
             f"WAL segment {name}, which the backup needs, did not get into the archive",
-            why=trouble or (f"The log of {step.upstream} says:\n{tail}" if tail else "It is not there."),
-            next_step="mend what the log names, then pgtandem backup: it goes on with what was copied",
+            why=trouble or why or "It is not there.",
+            next_step=f"{does}. Then pgtandem backup: it goes on with what was copied",
         )
     count = last - first + 1
     return f"{count} segment{'s' if count > 1 else ''}"

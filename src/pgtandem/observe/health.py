@@ -22,6 +22,7 @@ from pgtandem.plan.keeper import keeper_remarks
 from pgtandem.plan.layout import remarks
 from pgtandem.plan.minor_versions import runs_older
 from pgtandem.plan.pgbouncer_health import PgbouncerHealth, pgbouncer_health, pgbouncer_problems
+from pgtandem.plan.slot_cap import wal_disk
 from pgtandem.plan.stream_health import StreamHealth, stream_health, stream_problems
 from pgtandem.postgres.conf import RECOVERY_FILE, parse_settings
 from pgtandem.postgres.conninfo import parse_conninfo
@@ -393,6 +394,10 @@ def _reason(seen: ObservedNode) -> str:
     for fact in (seen.reachable, seen.data, seen.postmaster, seen.server):
         if isinstance(fact, Unknown):
             return f". {fact.sentence}"
+    disk = wal_disk(seen)
+    size = seen.control.wal_segment_bytes if seen.control else 0
+    if disk is not None and disk.free_bytes < size:
+        return f": its disk has {size_in_words(disk.free_bytes)} free. Make room there, but never in pg_wal by hand"
     return ""
 
 

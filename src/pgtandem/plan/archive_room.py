@@ -74,7 +74,7 @@ def make_room(topology: Topology) -> str:
     """What to do about an archive without room."""
     policy = topology.backup
     kept = policy.keep is not None or policy.keep_for_seconds is not None
-    needs = "" if kept else " (it needs keep under [backup], and a verified backup)"
+    needs = " (what the kept backups do not need)" if kept else " (it needs keep under [backup], and a verified backup)"
     # What was not archived is in pg_wal alone.
     return f"a larger disk, or pgtandem archive prune{needs}; never remove files from pg_wal"
 

@@ -1,0 +1,34 @@
+"""Why WAL did not get into the archive: what the archive command said, and how much room there is."""
+
+import re
+from collections.abc import Sequence
+
+from pgtandem.apply.context import Context
+from pgtandem.errors import is_full
+from pgtandem.model.names import NodeName
+from pgtandem.model.observed import Observed
+from pgtandem.observe.archive_folder import observe_archive_folder
+from pgtandem.plan.archive_room import archive_room, make_room
+
+#: How urgent the server's own lines are.
+_OF_THE_SERVER = re.compile(r"\b[A-Z]+[0-9]?:  ")
+
+
+async def why_not_archived(context: Context, name: NodeName, said_before: list[str]) -> tuple[str, str]:
+    """Why ("" where nothing tells), and what to do about it, without what comes afterwards. `said_before` are the lines
+    of the server's log from before it was tried (`Context.log_lines`)."""
+    lines = await context.log_since(name, said_before)
+    said = "\n".join(by_the_command(lines)) or await context.log_tail(name)
+    why, does = f"The log of {name} says:\n{said}" if said else "", "mend what the log names"
+    seen = Observed({}, archive=await observe_archive_folder(context.topology, context.world))
+    room = archive_room(context.topology, seen)
+    if room is not None and (room.segments == 0 or (is_full(said) and room.scarce)):
+        return f"{why}\nThe archive's disk has {room}.".strip(), f"make room: {make_room(context.topology)}"
+    if is_full(said):
+        does = "make room on the archive's disk (df, df -i for the number of files, and quotas)"
+    return why, does
+
+
+def by_the_command(lines: Sequence[str]) -> list[str]:
+    """What the archive command said itself, of a server's log."""
+    return list(dict.fromkeys(line for line in lines if not _OF_THE_SERVER.search(line)))[-4:]

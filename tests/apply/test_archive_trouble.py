@@ -1,0 +1,20 @@
+"""What is quoted of a server's log where WAL does not get into the archive."""
+
+from pgtandem.apply.archive_trouble import by_the_command
+
+LOG = """\
+2026-11-26 10:54:00.097 UTC [25512] LOG:  archive command failed with exit code 1
+cp: error writing '/archive/.incoming/1/000000010000000000000005': No space left on device
+2026-11-26 10:54:01.097 UTC [25512] LOG:  archive command failed with exit code 1
+2026-11-26 10:54:01.097 UTC [25512] DETAIL:  The failed archive command was: set -- "pg_wal/000000010000000000000005"
+cp: error writing '/archive/.incoming/1/000000010000000000000005': No space left on device
+2026-11-26 10:54:02.097 UTC [25512] LOG:  archive command failed with exit code 1
+2026-11-26 10:54:02.097 UTC [25512] WARNING:  archiving write-ahead log file "000000010000000000000005" failed
+2026-11-26 10:54:03.097 UTC [25513] 53100 db@shop ERROR:  could not extend file
+"""
+
+
+def test_what_the_archive_command_said_is_told_once_and_without_the_servers_own_lines() -> None:
+    assert by_the_command(LOG.splitlines()) == [
+        "cp: error writing '/archive/.incoming/1/000000010000000000000005': No space left on device"
+    ]

@@ -271,3 +271,31 @@ def test_a_primary_that_was_stopped_by_a_cut_off_switchover_goes_on_even_after_a
 
 def fenced(cluster: Cluster) -> bool:
     return (cluster.data("db1") / "standby.signal").exists()
+
+
+@pytest.mark.chaos
+def test_a_standby_that_is_late_for_a_moment_is_looked_at_again_and_one_that_stays_late_is_refused() -> None:
+    with Cluster(parameters={"max_standby_streaming_delay": "5min"}) as cluster:
+        cluster.up()
+        cluster.sql("db1", "CREATE TABLE readers AS SELECT 1 AS x")
+        cluster.wait_for("db2", "SELECT to_regclass('readers') IS NOT NULL")
+        with Writer(cluster) as writer, cluster.connect("db2", autocommit=False) as reader:
+            reader.execute("SELECT * FROM readers")
+            cluster.sql("db1", "DROP TABLE readers")
+            cluster.wait_for("db1", "SELECT replay_lag > interval '2 s' FROM pg_stat_replication", 60)
+            command = ("switchover", "--max-lag-seconds", "1", "--yes")
+            assert "replay lag of db2" in cluster.run(*command).refused("PT-3042", 12)
+            before = refusals(cluster)
+            running = cluster.start(*command)
+            wait_until(lambda: refusals(cluster) > before or not running.alive, "it was looked at once", 60)
+            reader.rollback()
+            done = running.end()
+            assert done.exit_code == 0, done.said
+            assert primary_of(cluster) == "db2"
+            writer.goes_on()
+        writer.everything_is_on("db1", "db2")
+        cluster.converged()
+
+
+def refusals(cluster: Cluster) -> int:
+    return sum(line["event"] == "refused" for line in cluster.journal())

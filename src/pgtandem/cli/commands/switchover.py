@@ -2,8 +2,10 @@
 
 import argparse
 import asyncio
+import math
 import sys
 import time
+from dataclasses import replace
 
 from pgtandem.apply.engine import Outcome, Question
 from pgtandem.cli.changing import change, consent, write_client_passfile
@@ -25,6 +27,10 @@ from pgtandem.plan.pgbouncers import paused_databases
 from pgtandem.plan.roles import decide_primary, promised_primaries
 from pgtandem.plan.switchover import choose_successor, is_under_way, plan_switchover
 from pgtandem.ports import World
+
+#: So long a standby may take to replay what was on its way at the first look.
+_SETTLES_SECONDS = 5.0
+_PAUSE_SECONDS = 0.3
 
 
 def run(options: argparse.Namespace) -> int:
@@ -57,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
 
     async def work(world: World) -> Outcome:
         try:
-            outcome = await change(topology, world, question, yes=yes, command="switchover", goes_first=True)
+            outcome = await _once_it_has_settled(topology, world, question, yes)
         except PgtandemError as failure:
             if failure.code.family not in (Family.APPLY, Family.OBSERVE):
                 raise
@@ -107,15 +113,50 @@ async def _look_ahead(
     return chosen if consent(plan, topology, yes=options.yes, command="switchover") else None
 
 
+class _Late(PgtandemError):
+    """A refusal that may be none a moment later: a standby had not replayed the last few records yet."""
+
+
+async def _once_it_has_settled(topology: Topology, world: World, question: Question, yes: bool) -> Outcome:
+    """The switchover. What stands in its way for a moment alone is looked at again before it is refused."""
+    gives_up = world.clock.monotonic() + _SETTLES_SECONDS
+    while True:
+        try:
+            return await change(topology, world, question, yes=yes, command="switchover", goes_first=True)
+        except _Late:
+            if world.clock.monotonic() >= gives_up:
+                raise
+            await world.clock.sleep(_PAUSE_SECONDS)
+
+
 def _question(to: NodeName | None, limits: Limits) -> Question:
-    """The question, about the same node in every round: the best one of the first look where nobody named one."""
+    """The question, about the same node in every round: the best one of the first look where nobody named one. Raises
+    _Late where only the time that a standby is said to be late stands in the way: on a quiet cluster the primary takes
+    up to wal_receiver_status_interval (10 s) for that, and a record that comes in at the moment of the look makes it
+    count, although it is replayed at once."""
     chosen = to
+
+    def answer(topology: Topology, observed: Observed, limits: Limits) -> tuple[NodeName, Plan]:
+        successor = chosen or choose_successor(topology, observed, limits)
+        return successor, plan_switchover(topology, observed, successor, limits)
 
     def question(topology: Topology, observed: Observed) -> Plan:
         nonlocal chosen
-        if chosen is None:
-            chosen = choose_successor(topology, observed, limits)
-        return plan_switchover(topology, observed, chosen, limits)
+        try:
+            chosen, plan = answer(topology, observed, limits)
+        except PgtandemError as refusal:
+            try:
+                answer(topology, observed, replace(limits, lag_seconds=math.inf))
+            except PgtandemError:
+                raise refusal from None
+            raise _Late(
+                refusal.code.text,
+                refusal.what,
+                why=refusal.why,
+                next_step=refusal.next_step,
+                problems=refusal.problems,
+            ) from None
+        return plan
 
     return question
 

@@ -80,6 +80,34 @@ def test_full_archive_is_named_until_there_is_room(cluster: Cluster) -> None:
     assert cluster.status()["problems"] == []
 
 
+@pytest.mark.chaos
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
+def test_server_whose_disk_is_full_is_named_and_starts_once_there_is_room() -> None:
+    with Cluster(standbys=0) as cluster:
+        disk = cluster.folder / "disk"
+        disk.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300m,mode=755", "tmpfs", str(disk)], check=True)
+        try:
+            cluster.own(disk)
+            cluster.nodes["db1"]["data_directory"] = str(disk / "db1")
+            cluster.write()
+            cluster.up()
+            cluster.ok("down", "--yes")
+            filler = fill(disk, 0)
+            problems = cluster.status()["problems"]
+            assert "db1 is stopped: its disk has 0 B free. Make room there, but never in pg_wal by hand" in problems
+            done = cluster.run("apply", "--yes")
+            assert done.exit_code >= 10
+            assert "No space left on device" in done.err
+            assert "make room on that disk" in done.err
+            filler.unlink()
+            cluster.apply()
+            assert cluster.status()["problems"] == []
+            cluster.ok("down", "--yes")
+        finally:
+            subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
 _reason = why_no_hosts() or (None if Path(BIN).is_dir() else f"there is no {BIN}")
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from pgtandem.apply.context import Context
-from pgtandem.errors import PgtandemError
+from pgtandem.errors import PgtandemError, is_full
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import PostmasterState
 from pgtandem.model.plan import Step
@@ -148,11 +148,13 @@ async def _comes_up(context: Context, name: NodeName, known: list[str]) -> bool:
 async def _start_error(context: Context, name: NodeName) -> PgtandemError:
     tail = await context.log_tail(name)
     log = log_file(context.node(name).data_directory)
+    full = is_full(tail.rpartition("\n")[2])
+    does = "make room on that disk, but never in pg_wal by hand" if full else f"read {log}, mend what it names"
     return PgtandemError(
         "PT-4004",
         f"could not start {name}",
         why=f"Its log says:\n{tail}" if tail else f"Its process ended and left nothing in {log}.",
-        next_step=f"read {log}, mend what it names, and run the same command again",
+        next_step=f"{does}, and run the same command again",
     )
 
 

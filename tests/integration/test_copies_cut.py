@@ -1,20 +1,13 @@
 """Copies that are cut off again and again: each run goes on with what the one before has brought."""
 
-import os
-import signal
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-from integration.test_copies import KERNEL, add, checksums_fit, fill
 from integration.test_hosts_copies import leave_behind, stop
 from integration.test_hosts_renewed import is_sound
-from support.clusters import Cluster
 from support.hosts import Hosts, why_no_hosts
-from support.processes import children
 from support.program import Running
 from support.remote import RemoteCluster
 from support.servers import wait_until
@@ -233,45 +226,3 @@ def digest(cluster: RemoteCluster) -> str:
     done = cluster.hosts.run("h2", ["sh", "-c", files])
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-@pytest.mark.timeout(1800)
-def test_copy_on_one_machine_whose_programs_are_killed_again_and_again_is_whole_in_the_end() -> None:
-    """kill -9 of whatever copies, a little later each time. Nothing is kept of it: to compare takes as long (0027)."""
-    with Cluster(standbys=0, replication={"max_copy_rate": "60MB"}) as cluster:
-        cluster.up()
-        fill(cluster, 60_000)
-        cluster.write_row("before the copy")
-        add(cluster, "db2")
-        cuts = 0
-        for at in range(4, 44, 4):
-            running = cluster.start("apply", "--yes")
-            wait_until(lambda at=at, running=running: made(cluster) >= at or not running.alive, f"{at} MB", 60)
-            while running.alive and not kill_copying(running.process.pid):
-                continue
-            done = running.end(120)
-            assert "could not copy db1 to db2" in done.refused("PT-4006", 13)
-            assert not cluster.data("db2").exists()
-            assert cluster.leftovers() == []
-            cuts += 1
-        assert cuts == 10
-        said = cluster.ok("apply", "--yes").out
-        assert KERNEL.search(said), said
-        cluster.shows_row("db2", "before the copy")
-        checksums_fit(cluster, "db2")
-        assert cluster.sql("db2", "SELECT count(*) FROM big") == 60_000
-
-
-def made(cluster: Cluster) -> int:
-    """How many megabytes the half-made copy has."""
-    files = [path for folder in cluster.leftovers() for path in Path(folder).rglob("*") if path.is_file()]
-    return sum(path.stat().st_size for path in files) // _MEGABYTE
-
-
-def kill_copying(pid: int) -> bool:
-    for child in children(pid):
-        with suppress(FileNotFoundError, ProcessLookupError):
-            if Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")[0] in (b"cp", b"dd"):
-                os.kill(child, signal.SIGKILL)
-                return True
-    return False

@@ -1,5 +1,5 @@
-"""Copies of a node: by the kernel where both are on one host; between hosts what differs from the node's old data,
-where it has such, or from a half-made copy; and by pg_basebackup.
+"""Copies of a node: by the kernel where both are on one host, also on from a half-made copy; between hosts what differs
+from the node's old data, where it has such, or from a half-made copy; and by pg_basebackup.
 
 pg_basebackup is the way that always works. Which one it was, and what of the copy was checked, the step's remark says.
 """
@@ -12,7 +12,7 @@ from pgtandem.apply.context import Context
 from pgtandem.apply.copies import finish_copy, prepare_staging, tidy
 from pgtandem.apply.difference_copies import copy_by_difference
 from pgtandem.apply.differences import NotByDifference, NotNow
-from pgtandem.apply.halves import Halves, halves_of, stays
+from pgtandem.apply.halves import Halves, halves_of, on_one_host, stays
 from pgtandem.apply.kernel_copies import NotByKernel, copy_by_kernel
 from pgtandem.apply.streamed_copies import copy_by_stream
 from pgtandem.apply.writing_out import written_out_meanwhile
@@ -45,31 +45,26 @@ async def _copy(context: Context, step: Step, *, set_aside: bool, compares: bool
         directory = context.node(step.node).data_directory
         await outside.set_aside(host, directory, step.places, context.world.workspace.token())
     final, staging = await prepare_staging(context, step)
-    halves = Halves() if _on_one_host(context, step) else await halves_of(host, step.names)
+    halves = await halves_of(host, step.names)
     old = [*([final] if set_aside and (compares or halves.beside) else []), *halves.rewound]
     try:
         async with written_out_meanwhile(host, staging):
             remark = await _by_the_best_way(context, step, staging, old, halves)
         await finish_copy(context, step, staging, final, set_aside=set_aside)
     except (PgtandemError, asyncio.CancelledError) as failure:
-        if not stays(context, step, failure):
+        if not await stays(context, step, staging, failure):
             await tidy(context, step, staging)
         raise
     return remark
 
 
-def _on_one_host(context: Context, step: Step) -> bool:
-    assert step.upstream is not None
-    return context.node(step.node).host == context.node(step.upstream).host
-
-
 async def _by_the_best_way(context: Context, step: Step, staging: str, old: Sequence[str], halves: Halves) -> str:
     """Ways that cannot be taken leave nothing. What they say for it follows what was done instead."""
-    one_host = _on_one_host(context, step)
+    one_host = on_one_host(context, step)
     reason: Exception | None = None
     try:
         if one_host:
-            return await copy_by_kernel(context, step, staging)
+            return await copy_by_kernel(context, step, staging, halves)
         if old or halves.beside:
             return await copy_by_difference(context, step, staging, old, halves)
     except NotNow as refusal:
@@ -78,6 +73,11 @@ async def _by_the_best_way(context: Context, step: Step, staging: str, old: Sequ
         reason = refusal
         for useless in (*halves.beside, *halves.received):
             await context.host(step.node).remove_tree(useless)
-    remark = await copy_by_stream(context, step, staging)
+    try:
+        remark = await copy_by_stream(context, step, staging)
+    except (PgtandemError, asyncio.CancelledError):
+        if one_host:
+            await tidy(context, step, staging)  # pg_basebackup will be the way again, and it begins anew
+        raise
     way = "by the kernel" if one_host else "by what differs"
     return f"{remark} (not {way}: {reason})" if str(reason or "") else remark

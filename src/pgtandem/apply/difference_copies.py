@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from pgtandem.apply.context import Context
 from pgtandem.apply.copies import failed
 from pgtandem.apply.differences import (
-    LEAST_BYTES,
     Missing,
     NotByDifference,
     NotNow,
@@ -31,6 +30,7 @@ from pgtandem.apply.rewinding import rewind_source
 from pgtandem.errors import PgtandemError
 from pgtandem.model.plan import Step, StepKind
 from pgtandem.model.value import dataclass
+from pgtandem.plan.hosts import LEAST_BYTES
 from pgtandem.ports import Host
 from pgtandem.postgres.base_backup import Tree, file_sizes, tree_of
 from pgtandem.postgres.block_programs import Block

@@ -13,6 +13,7 @@ from pgtandem.apply.context import Context
 from pgtandem.apply.file_copies import CopyFailed, Way, has_gnu_tools
 from pgtandem.model.plan import Step
 from pgtandem.model.value import dataclass
+from pgtandem.plan.hosts import LEAST_BYTES
 from pgtandem.ports import Host, HostFailure
 from pgtandem.postgres.base_backup import CONTROL_FILE, Tree
 from pgtandem.postgres.block_programs import (
@@ -29,8 +30,6 @@ from pgtandem.postgres.block_programs import (
 SECONDS = 24 * 3600.0
 #: More than this part of it changed: then all of it is sent, which takes less for each byte.
 _MOST_CHANGED = 0.5
-#: Reading both sides pays from this size on.
-LEAST_BYTES = 64 * 1024 * 1024
 CONTROL_BLOCK = Block(CONTROL_FILE, 0, 8192)
 _ATTEMPTS = 5
 #: So many programs read on each side.

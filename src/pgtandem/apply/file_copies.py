@@ -1,4 +1,5 @@
-"""Files copied from one folder of a host to another by its own `cp`, several side by side.
+"""Files copied from one folder of a host to another by its own `cp`, several side by side; and those that are there in
+part made the same.
 
 GNU cp leaves the bytes to the kernel (copy_file_range), and where the file system can share blocks it copies none at
 all. Files that vanish meanwhile are no failure: who copies a living data directory looks at the result afterwards.
@@ -13,6 +14,8 @@ from typing import Any
 from pgtandem.model.value import dataclass
 from pgtandem.ports import Clock, Completed, Host
 from pgtandem.postgres.base_backup import LISTING_FORMAT
+from pgtandem.postgres.block_programs import PYTHON
+from pgtandem.postgres.half_programs import MAKE_SAME
 
 WORKERS = 4
 _BATCH_FILES, _BATCH_BYTES = 400, 64 * 1024 * 1024
@@ -124,6 +127,28 @@ async def copy_files(
         tell(batch.size)
 
     await _side_by_side(copy(batch) for batch in parts)
+
+
+async def make_same(way: Way, files: Mapping[str, int], pace: Pace, tell: Callable[[int], None]) -> int:
+    """Reads files that are at the target too, and writes there what differs; they get their modes and sizes, and those
+    that have vanished are removed. Returns how many bytes were written. Raises CopyFailed.
+
+    What is read counts for the pace, as what is copied does.
+    """
+    written = 0
+
+    async def compare(batch: Batch) -> None:
+        nonlocal written
+        await pace.let_pass(batch.size)
+        piece = (str(batch.first), str(batch.count or 0))
+        argv = [*PYTHON, MAKE_SAME, way.source, way.target, *piece, *batch.paths]
+        done = await way.host.run(argv, deadline_seconds=_SECONDS)
+        _require(done)
+        written += int(done.stdout)
+        tell(batch.size)
+
+    await _side_by_side(compare(batch) for batch in batches(files, pace.bytes_per_second))
+    return written
 
 
 def batches(files: Mapping[str, int], bytes_per_second: int | None = None) -> list[Batch]:

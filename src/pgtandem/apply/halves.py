@@ -5,22 +5,22 @@ There are two kinds: copies that stand beside the data, and what was received fo
 folder that pg_rewind was at work in is the node's former data: that one is only copied from.
 """
 
-import asyncio
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 
 from pgtandem.apply.context import Context
 from pgtandem.apply.differences import SECONDS
-from pgtandem.apply.file_copies import CopyFailed, list_files
+from pgtandem.apply.file_copies import CopyFailed, Way, list_files
 from pgtandem.errors import PgtandemError, is_full
 from pgtandem.model.observed import is_rewound
 from pgtandem.model.plan import Step
 from pgtandem.model.value import dataclass
 from pgtandem.observe.paths import MERGE_MARK
-from pgtandem.observe.places import FILE_ENDINGS
-from pgtandem.ports import Completed, Host
+from pgtandem.observe.places import FILE_ENDINGS, held_by
+from pgtandem.plan.hosts import LEAST_BYTES
+from pgtandem.ports import Completed, Host, HostFailure, HostUnreachable
 from pgtandem.postgres.base_backup import Tree, file_sizes
-from pgtandem.postgres.block_programs import PYTHON, Block
+from pgtandem.postgres.block_programs import PROBE, PYTHON, Block
 from pgtandem.postgres.half_programs import KEEP_ONLY, LAY, NOT_TAKEN, TAKE, render_kept, render_laid
 from pgtandem.postgres.merge_program import MERGING, RECEIVED
 
@@ -64,14 +64,16 @@ async def halves_of(host: Host, names: Sequence[str]) -> Halves:
     return Halves(**{kind: tuple(folders) for kind, folders in found.items()})
 
 
-async def biggest(host: Host, folders: Sequence[str], tree: Tree, below: str = "") -> Half | None:
+async def biggest(
+    host: Host, folders: Sequence[str], tree: Tree, below: str = "", least: int = LEAST_OF_A_HALF
+) -> Half | None:
     """The one that has the most of what is wanted; None where that is next to nothing. Raises CopyFailed."""
     halves = []
     for folder in folders:
         sizes = file_sizes(await list_files(host, posixpath.join(folder, below)))
         halves.append(Half(folder, {path: size for path, size in sizes.items() if path in tree.files}))
     half = max(halves, key=lambda half: half.size_bytes, default=None)
-    return half if half is not None and half.size_bytes >= LEAST_OF_A_HALF else None
+    return half if half is not None and half.size_bytes >= least else None
 
 
 async def take_half(host: Host, half: str, name: str) -> bool:
@@ -88,6 +90,40 @@ async def keep_only(host: Host, folder: str, folders: Iterable[str], files: Iter
     _require(await host.run(argv, stdin=render_kept(folders, files), deadline_seconds=SECONDS))
 
 
+async def take_on_one_host(way: Way, tree: Tree, halves: Halves) -> Mapping[str, int]:
+    """Takes over the half-made copy that has the most, as the target; the others go, and that one where the host has no
+    Python, somebody else writes there, or copying is sooner done than comparing. Returns the sizes of its files, which
+    are still to be compared. Raises CopyFailed."""
+    half = await biggest(way.host, halves.beside, tree, least=LEAST_BYTES)
+    taken = half is not None and await _has_python(way.host) and await take_half(way.host, half.folder, way.target)
+    for useless in (*halves.beside, *halves.received):
+        if not (taken and half is not None and useless == half.folder):
+            await way.host.remove_tree(useless)
+    if not taken:
+        return {}
+    await keep_only(way.host, way.target, tree.folders, tree.files, tree.umask)
+    if await _shares_blocks(way, tree):
+        await way.host.remove_tree(way.target)
+        return {}
+    sizes = file_sizes(await list_files(way.host, way.target))
+    return {path: size for path, size in sizes.items() if path in tree.files}
+
+
+async def _has_python(host: Host) -> bool:
+    try:
+        return (await host.look([*PYTHON, PROBE])).exit_code == 0
+    except HostFailure:
+        return False
+
+
+async def _shares_blocks(way: Way, tree: Tree) -> bool:
+    """Whether the file system can give a file's blocks to a copy too, which then takes no time at all."""
+    big, probe = max(tree.files, key=lambda path: tree.files[path]), posixpath.join(way.target, "shared")
+    done = await way.host.run(["cp", "--reflink=always", posixpath.join(way.source, big), probe])
+    await way.host.remove_file(probe)
+    return done.exit_code == 0
+
+
 async def lay(context: Context, step: Step, source: str, target: str, blocks: Sequence[Block], umask: int) -> None:
     """Copies blocks from one folder of the host to another. Raises CopyFailed."""
     if blocks:
@@ -97,13 +133,23 @@ async def lay(context: Context, step: Step, source: str, target: str, blocks: Se
         _require(done)
 
 
-def stays(context: Context, step: Step, failure: BaseException) -> bool:
-    """Whether what there is of a copy that failed stays, so that the next run sends less (`plan/hosts.py: goes_on`). A
-    disk that is full gets its room back."""
-    assert step.upstream is not None
+async def stays(context: Context, step: Step, staging: str, failure: BaseException) -> bool:
+    """Whether what there is of a copy that failed stays, so that the next run sends or writes less (`plan/hosts.py:
+    goes_on`). A disk that is full gets its room back."""
     full = isinstance(failure, PgtandemError) and is_full(failure.why)
-    one_host = context.node(step.node).host == context.node(step.upstream).host
-    return isinstance(failure, PgtandemError | asyncio.CancelledError) and not (full or step.places or one_host)
+    if full or step.places:
+        return False
+    if not on_one_host(context, step):
+        return True
+    try:
+        return await held_by(context.host(step.node), [staging]) >= LEAST_BYTES
+    except HostUnreachable:
+        return True
+
+
+def on_one_host(context: Context, step: Step) -> bool:
+    assert step.upstream is not None
+    return context.node(step.node).host == context.node(step.upstream).host
 
 
 def _require(done: Completed) -> None:

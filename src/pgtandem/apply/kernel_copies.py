@@ -4,13 +4,27 @@ The manual's order (26.3.4): start the backup, copy the files, the control file 
 into the copy. The WAL from start to stop, which the standby's slot has kept on the upstream, comes along as
 pg_basebackup brings it, so the copy is whole without its upstream. Backup mode is that of a session which is open for
 as long as the copy takes: whatever ends pgtandem ends it.
+
+What an earlier run left half made is of an earlier start: its files count as copied once they were compared, after the
+new start, and what differs was written over them (`halves.py`).
 """
 
 import posixpath
+from collections.abc import Mapping
 
 from pgtandem.apply.context import Context
 from pgtandem.apply.copies import failed
-from pgtandem.apply.file_copies import CopyFailed, Pace, Way, copy_files, has_gnu_tools, list_files, make_folders
+from pgtandem.apply.file_copies import (
+    CopyFailed,
+    Pace,
+    Way,
+    copy_files,
+    has_gnu_tools,
+    list_files,
+    make_folders,
+    make_same,
+)
+from pgtandem.apply.halves import Halves, take_on_one_host
 from pgtandem.errors import PgtandemError
 from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import NodeName
@@ -48,8 +62,9 @@ class NotByKernel(Exception):
     """This copy cannot be made this way; the text is why. Nothing was written."""
 
 
-async def copy_by_kernel(context: Context, step: Step, staging: str) -> str:
-    """Makes the copy in `staging`; returns what was copied and what of it was checked.
+async def copy_by_kernel(context: Context, step: Step, staging: str, halves: Halves) -> str:
+    """Makes the copy in `staging`, out of the biggest half-made copy where that pays; returns what was copied and what
+    of it was checked.
 
     Raises NotByKernel, and PgtandemError PT-4006.
     """
@@ -64,7 +79,8 @@ async def copy_by_kernel(context: Context, step: Step, staging: str) -> str:
         start = await session.start_backup(f"pgtandem {step.node}")
         await require_kept_wal(session, step, start)
         way, tree = await _look(context, step, staging, start)
-        await _copy_tree(context, step, way, tree)
+        here = await take_on_one_host(way, tree, halves)
+        written = await _copy_tree(context, step, way, tree, here)
         await _copy_control_file(context, step, way)
         end = await session.stop_backup()
         await write_label(way, end)
@@ -74,7 +90,10 @@ async def copy_by_kernel(context: Context, step: Step, staging: str) -> str:
         raise failed("PT-4006", f"could not copy {step.upstream} to {step.node}", why) from None
     finally:
         await session.close()
-    return f"{len(tree.files)} files by the kernel on {upstream.host.url}; each has its size"
+    said = f"{len(tree.files)} files by the kernel on {upstream.host.url}; each has its size"
+    if here:
+        said += f"; {written} of {tree.total_bytes} bytes were written, the rest was here with the same content"
+    return said
 
 
 async def _refuse_early(context: Context, step: Step) -> None:
@@ -112,8 +131,9 @@ async def _look(context: Context, step: Step, staging: str, start: BackupStart) 
     return Way(host, source, staging, tree.umask), tree
 
 
-async def _copy_tree(context: Context, step: Step, way: Way, tree: Tree) -> None:
-    """All but the control file; then the copy is compared with what the source had before and has after."""
+async def _copy_tree(context: Context, step: Step, way: Way, tree: Tree, here: Mapping[str, int]) -> int:
+    """All but the control file; of what is `here` only what differs. Then the copy is held against what the source had
+    before and has after. Returns how many bytes were written."""
     limit = context.topology.replication.copy_bytes_per_second
     pace, done, total = Pace(context.world.clock, limit), 0, tree.total_bytes
 
@@ -123,16 +143,18 @@ async def _copy_tree(context: Context, step: Step, way: Way, tree: Tree) -> None
         context.report.step_progress(step, done, total)
 
     await _make_folders(context, step.node, way, tree)
-    pending = dict(tree.files)
+    written = await make_same(way, {path: tree.files[path] for path in here}, pace, tell)
+    pending = {path: size for path, size in tree.files.items() if path not in here}
     for _ in range(_ATTEMPTS):
         await copy_files(way, pending, pace, tell)
+        written += sum(pending.values())
         copied = file_sizes(await list_files(way.host, way.target))
         if not not_copied(tree.files, tree.files, copied):
-            return
+            return written
         after = file_sizes(await list_files(way.host, way.source))
         again = not_copied(tree.files, after, copied)
         if not again:
-            return
+            return written
         pending = {path: after.get(path, 0) for path in again}
     raise CopyFailed(f"{again[0]} is not as it should be after {_ATTEMPTS} attempts.")
 

@@ -75,7 +75,7 @@ async def renew_data(context: Context, step: Step) -> str:
         remark = await replace_whole(context, step)
         return f"{remark} (not by what differs: {reason})" if str(reason) else remark
     except (PgtandemError, asyncio.CancelledError) as failure:
-        if not stays(context, step, failure):
+        if not await stays(context, step, side, failure):
             await asyncio.shield(host.remove_tree(side))
         raise
     await begin_merge(context, step, side)

@@ -20,7 +20,14 @@ from pgtandem.plan.desired import (
 from pgtandem.plan.draft import Draft, cascade_order
 from pgtandem.plan.durability import durability_in_words, single_failures
 from pgtandem.plan.former import former_nodes
-from pgtandem.plan.hosts import create_account, missing_programs, reachable_programs, remove_leftovers
+from pgtandem.plan.hosts import (
+    create_account,
+    goes_on,
+    half_notes,
+    missing_programs,
+    reachable_programs,
+    remove_leftovers,
+)
 from pgtandem.plan.keeper import keeper_remarks
 from pgtandem.plan.layout import register, remarks
 from pgtandem.plan.left_out import take_out
@@ -100,6 +107,8 @@ def _converge(draft: Draft) -> Plan:
     replaced(draft)
     take_out(draft)
     if draft.steps:
+        copied = [name for name in standbys if draft.has(f"{name}.data") and goes_on(draft, name)]
+        draft.notes += [note for name in copied for note in half_notes(wish, name)]
         draft.notes += [note for name in wish.topology.names for note in remarks(wish.topology, name, wish.seen(name))]
         draft.notes += keeper_remarks(wish.topology, wish.observed)
     if confirming(wish) or draft.steps:

@@ -2,13 +2,17 @@
 
 from pgtandem.model.facts import Absent, Known
 from pgtandem.model.names import NodeName
-from pgtandem.model.observed import Observed
+from pgtandem.model.observed import Observed, ObservedNode, is_rewound
 from pgtandem.model.plan import Plan, Risk, Step, StepKind
 from pgtandem.model.topology import Topology
+from pgtandem.model.words import size_in_words
 from pgtandem.plan.desired import Wish
 from pgtandem.plan.draft import Draft
 from pgtandem.plan.order import ordered
 from pgtandem.plan.outside import places_to_empty, places_to_fill
+
+#: Reading both sides of a copy pays from this size on.
+LEAST_BYTES = 64 * 1024 * 1024
 
 _UNTIL_RESTARTED = " What runs goes on with the older copy until it is restarted."
 
@@ -87,18 +91,36 @@ def remove_leftovers(draft: Draft, name: NodeName) -> None:
 
 
 def goes_on(draft: Draft, name: NodeName) -> bool:
-    """Whether a copy that was interrupted is of use for the next one: from another host less is sent then."""
+    """Whether a copy that was interrupted is of use for the next one: less has to be sent, or written, then."""
     return draft.builds(name) and uses_halves(draft.wish, name)
 
 
 def uses_halves(wish: Wish, name: NodeName) -> bool:
     """Whether a copy of this node goes on with half-made ones. What lies outside of the data directory is emptied
-    first, so there nothing is used again."""
+    first, so there nothing is used again. On one host a small one is copied sooner than compared, and former data that
+    was being rewound goes first, so that it needs no room beside the copy."""
     node, upstream = wish.seen(name), wish.upstream(name)
     return (
         upstream is not None
         and bool(node.leftovers)
         and not node.claimed
         and not places_to_fill(wish, name)
-        and wish.node(name).host != wish.node(upstream).host
+        and (wish.node(name).host != wish.node(upstream).host or _pays_on_one_host(node))
     )
+
+
+def _pays_on_one_host(node: ObservedNode) -> bool:
+    return node.leftover_bytes >= LEAST_BYTES and not any(map(is_rewound, node.leftovers))
+
+
+#: What a step that copies says for it. How much that is stands in a note: it may be another number at the second look.
+GOES_ON = " It goes on with what an interrupted run left half made."
+
+
+def half_notes(wish: Wish, name: NodeName) -> list[str]:
+    """How much half-made copies have of a copy that goes on with them."""
+    held, primary = wish.seen(name).leftover_bytes, wish.seen(wish.primary).running
+    if not held or primary is None:
+        return []
+    amount = size_in_words(held) + (f" of {size_in_words(primary.size_bytes)}" if held < primary.size_bytes else "")
+    return [f"The copy of {name} goes on with a half-made copy, {amount}; all of it is compared first."]

@@ -23,7 +23,7 @@ from pgtandem.plan.draft import Draft
 from pgtandem.plan.drift import drift_of
 from pgtandem.plan.durability import single_failures
 from pgtandem.plan.fencing import fence
-from pgtandem.plan.hosts import uses_halves
+from pgtandem.plan.hosts import GOES_ON, half_notes, uses_halves
 from pgtandem.plan.how_long import copy_takes, rewind_takes
 from pgtandem.plan.order import ordered
 from pgtandem.plan.outside import places_to_fill
@@ -124,6 +124,7 @@ def plan_rejoin(topology: Topology, observed: Observed, name: NodeName, *, copy:
     else:
         why = "asked for" if copy or apart is None else apart.no_rewind
         notes += [f"Way back: a new copy: {why}.", f"How long: {copy_takes(top, limit)}."]
+        notes += half_notes(draft.wish, name) if uses_halves(draft.wish, name) else []
     if name in topology.confirming(primary) and topology.replication.synchronous.method is not Method.NONE:
         notes.append(f"Commits cannot wait for {name} meanwhile: where too few others confirm them, writes stop.")
     return Plan(
@@ -290,7 +291,7 @@ def _keep(draft: Draft, name: NodeName, node: ObservedNode, apart: Apart) -> Non
 def _data(draft: Draft, name: NodeName, upstream: NodeName, primary: NodeName, why: str, *, rewind: bool) -> None:
     directory = draft.wish.node(name).data_directory
     halves = draft.wish.seen(name).leftovers if not rewind and uses_halves(draft.wish, name) else ()
-    again = " It goes on with what an interrupted run left half made." if halves else ""
+    again = GOES_ON if halves else ""
     step = Step(
         f"{name}.data",
         StepKind.REWIND if rewind else StepKind.REPLACE_DATA,

@@ -11,7 +11,7 @@ from pgtandem.plan.changes import change, restart, start
 from pgtandem.plan.desired import Wish, delays, desired_files, streams
 from pgtandem.plan.draft import Draft, cascade_order
 from pgtandem.plan.drift import drift_of, unanswered
-from pgtandem.plan.hosts import goes_on
+from pgtandem.plan.hosts import GOES_ON, goes_on
 from pgtandem.plan.merging import renews
 from pgtandem.plan.outside import places_to_fill
 from pgtandem.plan.packaged import service_of
@@ -117,7 +117,7 @@ def _replace(draft: Draft, name: NodeName, upstream: NodeName, files: NodeFiles)
             f"copy {upstream} anew into {directory}; what is there stays as it is until all that differs is here"
             if renewed
             else f"copy {upstream} anew to {directory}; what is there is kept beside it for now",
-            f"{name} can never catch up: it needs WAL segment {gap.segment}. {gap.why}",
+            f"{name} can never catch up: it needs WAL segment {gap.segment}. {gap.why}" + _goes_on(draft, name),
             Risk.REPLACE,
             needs=(f"{name}.stop", *_before_a_copy(draft, name, upstream)),
             expects=(
@@ -174,6 +174,10 @@ def _before_a_copy(draft: Draft, name: NodeName, upstream: NodeName) -> tuple[st
     )
 
 
+def _goes_on(draft: Draft, name: NodeName) -> str:
+    return GOES_ON if goes_on(draft, name) else ""
+
+
 def _base_backup(draft: Draft, name: NodeName, upstream: NodeName, files: NodeFiles) -> None:
     draft.add(
         Step(
@@ -181,7 +185,7 @@ def _base_backup(draft: Draft, name: NodeName, upstream: NodeName, files: NodeFi
             StepKind.BASE_BACKUP,
             name,
             f"copy {upstream} to {draft.wish.node(name).data_directory}",
-            f"{name} has no data yet; a base backup makes it a standby of {upstream}.",
+            f"{name} has no data yet; a base backup makes it a standby of {upstream}." + _goes_on(draft, name),
             Risk.CREATE,
             needs=_before_a_copy(draft, name, upstream),
             expects=(

@@ -1,5 +1,5 @@
-"""Small programs in Python for a host that has a half-made copy: taking it over, leaving of it what is wanted, and
-putting blocks of other folders into it.
+"""Small programs in Python for a host that has a half-made copy: taking it over, leaving of it what is wanted, putting
+blocks of other folders into it, and making its files the same as those of another folder.
 
 A half-made copy is named by nobody else, and holds nothing that is not the primary's too; so what an earlier run left
 is gone on with where it is, under the name of this run. They need nothing but the standard library of Python 3.6.
@@ -12,9 +12,13 @@ from pgtandem.postgres.block_programs import Block
 #: How TAKE ends where the folder is not to be had; it has its name then.
 NOT_TAKEN = 3
 
+#: MAKE_SAME reads so much of both files at once: more does not stay in a processor's own memory.
+_SAME_BYTES = 256 * 1024
+
 #: argv: the folder, and the name that it gets. Programs of the ended run that still write there are ended: they name
 #: the folder on their command lines. Where others write, it is left alone. What such a program is about to open by the
-#: old name is not there any more.
+#: old name is not there any more; but cp (9.1 and later) keeps the folder open, and makes its next file there, whatever
+#: its name is. Two looks must find nobody: an open that was under way at the rename is seen by the second.
 TAKE = f"""\
 import os, signal, sys, time
 half, name = sys.argv[1:3]
@@ -34,6 +38,7 @@ def writers(place):
                 with open(process + "/fdinfo/" + number) as file:
                     flags = [line.split()[1] for line in file if line.startswith("flags:")]
                 here = here or any(int(found, 8) & os.O_ACCMODE != os.O_RDONLY for found in flags)
+                here = here or (named and os.path.isdir(process + "/fd/" + number))
         except OSError:
             continue
         if here:
@@ -42,13 +47,14 @@ def writers(place):
 if not os.path.isdir("/proc/self/fdinfo") or os.path.islink(half) or os.path.lexists(name):
     sys.exit({NOT_TAKEN})
 os.rename(half, name)
-place, until = os.path.realpath(name), time.monotonic() + 10
+place, until, alone = os.path.realpath(name), time.monotonic() + 10, 0
 while True:
     ours, others = writers(place)
     if others or (ours and time.monotonic() > until):
         os.rename(name, half)
         sys.exit({NOT_TAKEN})
-    if not ours:
+    alone = 0 if ours else alone + 1
+    if alone == 2:
         break
     for pid in ours:
         try:
@@ -82,7 +88,7 @@ for at, below, names in os.walk(b".", topdown=False):
         elif path not in files or not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
             os.unlink(path)
         else:
-            os.chmod(path, 0o666 & ~umask)
+            os.chmod(path, (found.st_mode | 0o600) & 0o666 & ~umask)
 """
 
 #: argv: the folder that has the blocks, the one that gets them, how many bytes may be written per second (0: any
@@ -106,6 +112,46 @@ for entry in sys.stdin.buffer.read().split(b"\\0")[:-1]:
     written += len(content)
     if limit:
         time.sleep(max(0, began + written / limit - time.monotonic()))
+"""
+
+#: argv: the folder that is right, the one whose files are to be the same, from which megabyte on, how many of them (0:
+#: to the end of the file), and paths below the folders. Both are read, and only what differs is written. Each file gets
+#: its mode, and one that is read to its end its size; one that is gone is removed. stdout: how many bytes were written.
+MAKE_SAME = f"""\
+import os, stat, sys
+source, target, first, count = *sys.argv[1:3], *map(int, sys.argv[3:5])
+wanted, found, written = bytearray({_SAME_BYTES}), bytearray({_SAME_BYTES}), 0
+def opened(folder, path, how):
+    return os.fdopen(os.open(os.path.join(folder, path), how | os.O_NOFOLLOW), "rb", 0)
+def make_same(right, here):
+    global written
+    at, end = first << 20, (first + count) << 20
+    right.seek(at)
+    while at < end or not count:
+        length = right.readinto(wanted)
+        if not length:
+            break
+        here.seek(at)
+        same = here.readinto(found) >= length
+        if not (same and (wanted == found if length == len(wanted) else wanted[:length] == found[:length])):
+            done = 0
+            while done < length:
+                done += os.pwrite(here.fileno(), memoryview(wanted)[done:length], at + done)
+            written += length
+        at += length
+    if not count:
+        os.ftruncate(here.fileno(), at)
+    os.fchmod(here.fileno(), stat.S_IMODE(os.fstat(right.fileno()).st_mode))
+for path in sys.argv[5:]:
+    try:
+        with opened(source, path, os.O_RDONLY) as right, opened(target, path, os.O_RDWR) as here:
+            make_same(right, here)
+    except FileNotFoundError:
+        if os.path.lexists(os.path.join(target, path)):
+            os.unlink(os.path.join(target, path))
+    except OSError as error:
+        sys.exit("%s: %s" % (path, error.strerror))
+print(written)
 """
 
 

@@ -278,7 +278,7 @@ def test_disk_full_while_a_backup_is_unpacked() -> None:
             assert list(small.iterdir()) == [], "its space is given back"
             cluster.write_row("the server goes on")
         with mounted(cluster, small, "size=20m"):
-            assert "too small" in cluster.run(*order).refused("PT-3009", 12)
+            assert "MB free, and the restore needs" in cluster.run(*order).refused("PT-3009", 12)
         with mounted(cluster, small, "size=300m"):
             cluster.ok(*order)
             cluster.program("pg_ctl", "stop", "-m", "immediate", "-w", "-D", str(small / "copy"))

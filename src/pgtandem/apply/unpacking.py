@@ -15,7 +15,8 @@ from pgtandem.postgres.wal_serve import MARK
 
 #: SUM UNPACK TARGET ...: unpacks what `give` writes. A tar that was cut between two members is a tar, and unpacks
 #: without a complaint: its SHA-256 tells, and where none was noted ("") the two empty blocks at the end, of one that is
-#: not compressed. What is unpacked by then, nobody uses.
+#: not compressed. What is unpacked by then, nobody uses. That unpacking failed is told through a pipe, and not by a
+#: file: a disk that is full, of files too, has no room for one.
 UNPACK = """
 sum=$1 unpack=$2 to=$3
 shift 3
@@ -33,10 +34,10 @@ add_up() {
         sha256sum | cut -c 1-64
     fi
 }
-take_out() { tar -x -f - -C "$to" && cat >/dev/null || : >"$to.torn"; }
-put() { if [ -n "$unpack" ]; then { $unpack || : >"$to.torn"; } | take_out; else take_out; fi; }
-found=$({ give "$@" | tee /dev/fd/4 | put >&2; } 4>&1 | add_up)
-[ ! -e "$to.torn" ] || { echo "it could not be unpacked to its end" >&2; exit 1; }
+take_out() { tar -x -f - -C "$to" && cat >/dev/null || echo torn >&5; }
+put() { if [ -n "$unpack" ]; then { $unpack || echo torn >&5; } | take_out; else take_out; fi; }
+found=$({ { give "$@" | tee /dev/fd/4 | put >&2; } 4>&1 | add_up; } 5>&1)
+case $found in *torn*) echo "it could not be unpacked to its end" >&2; exit 1 ;; esac
 [ "$found" = "${sum:-0}" ] || { echo "what came is not what it was when it was verified" >&2; exit 1; }
 """
 #: FOLDER FILE

@@ -67,11 +67,6 @@ def test_full_archive_is_named_until_there_is_room(cluster: Cluster) -> None:
     findings = found(cluster.run("doctor", "--json"))
     assert HELD in findings["ARC05"]
     assert "less than one segment takes" in findings["ARC18"]
-    done = cluster.run("apply", "--yes")
-    assert done.exit_code >= 10
-    assert "No space left on device" in done.err
-    assert "make room: a larger disk" in done.err
-
     filler.unlink()
     # After three failures the archiver waits for a minute, or for the next segment.
     cluster.sql("db1", SWITCH)
@@ -138,6 +133,7 @@ def test_full_archive_on_another_host_is_named_until_there_is_room() -> None:
             assert done.exit_code >= 10
             assert "No space left on device" in done.err
             assert "make room" in done.err
+            assert command == "backup" or "less than one segment takes" in done.err
 
         assert hosts.run("h3", ["rm", f"{archive}/filler"]).returncode == 0
         cluster.psql("db1", SWITCH)

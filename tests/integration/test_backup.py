@@ -296,3 +296,22 @@ def test_what_other_clusters_have_in_the_archive_is_not_touched(pair: Cluster) -
     assert made["label"] not in (mine, *theirs)
     shown = json.loads(pair.ok("restore", "--json").out)["intervals"]
     assert {each["backup"] for each in shown} == {made["label"]}
+
+
+@pytest.mark.chaos
+def test_a_backup_whose_wal_went_to_another_archive_is_not_waited_for_for_ever() -> None:
+    with Cluster() as cluster:
+        cluster.up()
+        cluster.write_row("one")
+        cluster.topology["archive"]["directory"] = "elsewhere"
+        cluster.write()
+        for _ in range(2):
+            cluster.sql("db1", "SELECT pg_switch_wal()")
+            cluster.write_row("two")
+        cluster.ok("apply", "--yes")
+        refused = cluster.run("backup", "--from", "db2", "--yes", seconds=60).refused("PT-4052", 13)
+        assert "is not in the archive" in refused
+        assert "pgtandem backup --full --from db1" in refused
+        done = cluster.ok("backup", "--full", "--from", "db1", "--yes")
+        assert "remove a half-made backup" in done.out
+        assert len(listed(cluster)) == 1

@@ -39,7 +39,8 @@ _ARCHIVE_SECONDS = 120.0
 async def check_backup_wal(context: Context, step: Step) -> str:
     """Ends the segment that the backup ended in, and waits until all that the backup needs stand in the archive.
 
-    Raises PgtandemError PT-4052; the backup is kept as it is, and the next run goes on with it.
+    Raises PgtandemError PT-4052; the backup is kept as it is, and the next run goes on with it. Where that WAL was
+    archived before, and is not here (the archive is a new one), it never comes: then the next run begins anew.
     """
     label, _, system = step.names
     assert step.upstream is not None
@@ -50,10 +51,11 @@ async def check_backup_wal(context: Context, step: Step) -> str:
     _, failed_before = await session.archived()
     said_before = await context.log_lines(step.upstream)
     await session.finish_segment()
-    missing, trouble = first, ""
+    missing, trouble, gone = first, "", False
 
     async def test() -> bool | None:
-        nonlocal missing, trouble
+        nonlocal missing, trouble, gone
+        archived, _ = await session.archived()  # before the look: what was archived by then is to be there
         wal = all_archived_wal(await observe_archived_wal(context.topology, context.world, system, size))
         trouble = wal.reason if isinstance(wal, Unknown) else ""
         runs = wal.value.content.timeline(backup.timeline).runs if isinstance(wal, Known) else ()
@@ -61,12 +63,18 @@ async def check_backup_wal(context: Context, step: Step) -> str:
             missing += 1
         if missing > last:
             return True
+        if isinstance(wal, Known) and archived and archived[:24] >= segment_name(backup.timeline, missing, size):
+            gone = archived[:8] == f"{backup.timeline:08X}"
+            return False if gone else None
         _, failed = await session.archived()
         return False if failed - failed_before >= 2 else None
 
     if not await context.wait(test, _ARCHIVE_SECONDS, pause=0.05):
-        why, does = await why_not_archived(context, step.upstream, said_before)
         name = segment_name(backup.timeline, missing, size)
+        if gone:
+            await context.world.host(HostAddress(step.names[1])).remove_file(posixpath.join(backup.folder, ABOUT_FILE))
+            raise _never_comes(name, step)
+        why, does = await why_not_archived(context, step.upstream, said_before)
         raise PgtandemError(
             "PT-4052",
             f"WAL segment {name}, which the backup needs, did not get into the archive",
@@ -75,6 +83,16 @@ async def check_backup_wal(context: Context, step: Step) -> str:
         )
     count = last - first + 1
     return f"{count} segment{'s' if count > 1 else ''}"
+
+
+def _never_comes(name: str, step: Step) -> PgtandemError:
+    return PgtandemError(
+        "PT-4052",
+        f"WAL segment {name}, which the backup needs, is not in the archive",
+        why=f"{step.upstream} archived it before, and not here: the archive is a new one, or it was removed there. A "
+        "standby's backup begins with WAL of its last checkpoint. The next one begins anew.",
+        next_step=f"pgtandem backup --full --from {step.upstream}   (begins with WAL of now)",
+    )
 
 
 async def verify_backup(context: Context, step: Step) -> str:

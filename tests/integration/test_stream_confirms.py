@@ -44,6 +44,8 @@ def test_writes_wait_for_a_receiver_that_is_gone_and_status_says_so(cluster: Clu
     assert cluster.setting("db1", "synchronous_standby_names") == 'ANY 1 ("db2", "pgtandem_archive")'
     assert cluster.status()["stream"]["sync_state"] == "quorum"
     cluster.stop_server("db2")
+    # While it is stopping it confirms still, and then the receiver's next attempt would not be waited for below.
+    cluster.wait_for("db1", "SELECT NOT EXISTS (SELECT FROM pg_stat_replication WHERE application_name = 'db2')", 60)
     with Writer(cluster) as writer:
         kill_receiver(cluster)
         writer.goes_on()

@@ -116,7 +116,17 @@ def test_what_grew_old_goes_with_its_wal_and_what_stays_comes_back(pair: Cluster
     asked = pair.run("archive", "prune")
     asked.refused("PT-1007", 10)
     assert all(f"remove backup {label}" in asked.out for label in old)
+    # Somebody restores from one of them, and is killed: that counts no longer once he would have said so again.
+    running = pair.start("drill", "--backup", old[0], "--yes")
+    wait_until(lambda: list(folder(pair).glob(".in-use.*")), "the drill says what it reads", 60)
+    running.kill()
+    (said,) = folder(pair).glob(".in-use.*")
+    asked = pair.run("archive", "prune")
+    assert f"Backup {old[0]} and its WAL stay until the drill by" in " ".join(asked.out.split())
+    assert f"remove backup {old[0]}" not in asked.out
+    os.utime(said, (said.stat().st_mtime - 1000,) * 2)
     pair.ok("archive", "prune", "--yes")
+    said.unlink()
     (kept,) = listed(pair)
     assert kept["label"] not in old
     after = [name for name in pair.archived() if len(name) >= 24]

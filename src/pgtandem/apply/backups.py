@@ -15,6 +15,7 @@ from pgtandem.model.facts import Known, Unknown
 from pgtandem.model.plan import Step
 from pgtandem.model.topology import HostAddress
 from pgtandem.observe.archived import all_archived_wal, observe_archived_wal
+from pgtandem.observe.readers import observe_readers
 from pgtandem.ports import Host
 from pgtandem.postgres.base_backups import (
     ABOUT_FILE,
@@ -187,18 +188,33 @@ async def keep_backup(context: Context, step: Step) -> str:
 
 
 async def remove_backup(context: Context, step: Step) -> str:
-    """Each of the names is a host's URL and a folder there. First it loses its name: half removed it is half-made."""
+    """Each of the names is a host's URL and a folder there. First it loses its name: half removed it is half-made.
+
+    Raises PgtandemError PT-4002 where somebody restores from one since a moment ago.
+    """
     for url, _, folder in (name.partition(" ") for name in step.names):
         keeper, name = context.world.host(HostAddress(url)), posixpath.basename(folder)
         if not name.startswith("."):
             part = posixpath.join(posixpath.dirname(folder), part_name(name))
             if await keeper.list_directory(folder) is None:
                 continue
+            await _refuse_while_read(keeper, posixpath.dirname(folder), name)
             await keeper.remove_file(posixpath.join(folder, ABOUT_FILE))
             await keeper.rename(folder, part)
             folder = part
         await keeper.remove_tree(folder)
     return ""
+
+
+async def _refuse_while_read(keeper: Host, folder: str, label: str) -> None:
+    readers = await observe_readers(keeper, folder, await keeper.list_directory(folder) or ())
+    if who := next((reader.who for reader in readers if label in reader.labels), None):
+        raise PgtandemError(
+            "PT-4002",
+            f"backup {label} is restored from",
+            why=f"Since a moment ago {who} reads it and the WAL behind it. It stays.",
+            next_step="run the same command again: it looks at the backups anew",
+        )
 
 
 async def _read_about(context: Context, step: Step, name: str) -> Backup:

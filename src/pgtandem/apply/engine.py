@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pgtandem.apply.context import Context
 from pgtandem.apply.effects import effect_of
 from pgtandem.apply.holding import GivesWay, Way, hold
+from pgtandem.apply.reading import said_to_be_read
 from pgtandem.apply.report import Report
 from pgtandem.errors import Family, PgtandemError
 from pgtandem.model.facts import Unknown
@@ -145,7 +146,8 @@ async def _rounds(
                 plan = await _still_the_same(topology, observer, question, plan)
             approved = plan.highest_risk
         report.round_started(plan, number)
-        await _Run(context, plan, command, way).all()
+        async with said_to_be_read(context, plan, command):
+            await _Run(context, plan, command, way).all()
         observer.remember_versions()
         done += len(plan.steps)
         observed, before = await observer.cluster(), plan

@@ -81,15 +81,25 @@ class HalfMade:
 
 
 @dataclass(frozen=True, slots=True)
+class Reader:
+    """Who restores from backups of these labels just now, in words, and says so again every minute."""
+
+    who: str
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Backups:
     """The backups of one cluster, oldest first, on all hosts of its archive; what interrupted runs left; and folders
     that look like a backup and cannot be read, each with the reason. `oldest_segment` is the number of the first WAL
-    segment in the archive, on whichever timeline; looked for only where WAL is to be removed some day."""
+    segment in the archive, on whichever timeline; looked for only where WAL is to be removed some day. `readers` are
+    the restores and drills under way."""
 
     found: tuple[Backup, ...] = ()
     half_made: tuple[HalfMade, ...] = ()
     unreadable: tuple[tuple[str, str], ...] = ()
     oldest_segment: int | None = None
+    readers: tuple[Reader, ...] = ()
 
     def get(self, label: str) -> Backup | None:
         return next((backup for backup in self.found if backup.label == label), None)

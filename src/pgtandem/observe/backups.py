@@ -6,9 +6,10 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from pgtandem.errors import PgtandemError
-from pgtandem.model.backup import Backup, Backups, HalfMade
+from pgtandem.model.backup import Backup, Backups, HalfMade, Reader
 from pgtandem.model.facts import ABSENT, Fact, Known, Unknown
 from pgtandem.model.topology import HostAddress, Topology
+from pgtandem.observe.readers import observe_readers
 from pgtandem.ports import Host, World
 from pgtandem.postgres.archive_content import wal_name
 from pgtandem.postgres.base_backups import (
@@ -23,7 +24,7 @@ from pgtandem.postgres.base_backups import (
 )
 from pgtandem.postgres.segments import segment_number
 
-_Found = Backup | HalfMade | tuple[str, str]
+_Found = Backup | HalfMade | Reader | tuple[str, str]
 
 
 def backups_folder(directory: str, system: str) -> str:
@@ -60,6 +61,7 @@ async def observe_backups(topology: Topology, world: World, of: Collection[str] 
             tuple(found for found in everything if isinstance(found, HalfMade)),
             tuple(found for found in everything if isinstance(found, tuple)),
             oldest,
+            tuple(found for found in everything if isinstance(found, Reader)),
         )
     )
 
@@ -73,6 +75,7 @@ async def _on_host(topology: Topology, address: HostAddress, host: Host, of: Col
     for system in systems:
         folder = backups_folder(directory, system)
         names = await host.list_directory(folder) or ()
+        found += await observe_readers(host, folder, names)
         looks = await asyncio.gather(*(_look(address, host, posixpath.join(folder, name)) for name in names))
         found += [look for look in looks if look is not None]
     return found

@@ -7,7 +7,7 @@ from pgtandem.plan.backup import backups_in_archive
 from pgtandem.plan.order import ordered
 from pgtandem.plan.pruning import expired_steps, prune_step
 from pgtandem.plan.refusals import refuse_foreign
-from pgtandem.plan.retention import surely_now
+from pgtandem.plan.retention import spared, surely_now
 
 
 def plan_archive_prune(topology: Topology, observed: Observed, now: float) -> Plan:
@@ -20,12 +20,13 @@ def plan_archive_prune(topology: Topology, observed: Observed, now: float) -> Pl
     backups = backups_in_archive(topology, observed)
     primaries = observed.primaries()
     node = primaries[0] if len(primaries) == 1 else topology.names[0]
-    removals, left = expired_steps(topology, backups, backups, node, surely_now(observed, now))
+    surely = surely_now(observed, now)
+    removals, left = expired_steps(topology, backups, backups, node, surely)
     steps = list(removals)
     prune = prune_step(topology, observed, left, node, tuple(step.id for step in removals))
     if isinstance(prune, Step):
         steps.append(prune)
-    notes = [prune] if isinstance(prune, str) else []
+    notes = [*spared(backups, topology.backup, surely), *([prune] if isinstance(prune, str) else [])]
     return Plan(primary=primaries[0] if len(primaries) == 1 else None, steps=ordered(steps), notes=tuple(notes))
 
 

@@ -19,7 +19,7 @@ from pgtandem.plan.kept_archive import kept_archive
 from pgtandem.plan.order import ordered
 from pgtandem.plan.pruning import expired_steps, prune_step
 from pgtandem.plan.refusals import refuse_foreign
-from pgtandem.plan.retention import surely_now
+from pgtandem.plan.retention import spared, surely_now
 from pgtandem.plan.summaries import lacks_summaries
 from pgtandem.postgres.base_backups import new_label
 
@@ -80,7 +80,9 @@ def plan_backup(topology: Topology, observed: Observed, order: BackupOrder) -> P
         if topology.backup.keep is not None or topology.backup.keep_for_seconds is not None:
             notes.append("WAL that no backup and no standby needs any more is removed from the archive afterwards.")
     after = backups if made and made.kept else _foreseen(topology, observed, backups, order, source, made)
-    removals, left = expired_steps(topology, backups, after, source, surely_now(observed, order.now))
+    surely = surely_now(observed, order.now)
+    removals, left = expired_steps(topology, backups, after, source, surely)
+    notes += spared(after, topology.backup, surely)
     steps += removals
     prune = prune_step(topology, observed, left, source, ("backup.keep", *(step.id for step in removals)))
     if isinstance(prune, Step):

@@ -1,5 +1,7 @@
 """Which backups are not kept any longer."""
 
+from dataclasses import replace
+
 from pgtandem.model.backup import Backup, BackupKind, Backups
 from pgtandem.model.facts import Known
 from pgtandem.model.observed import Observed
@@ -17,7 +19,8 @@ def expired(backups: Backups, policy: BackupPolicy, now: float) -> tuple[Backup,
     """The backups that neither `keep` nor `keep_for` keeps; none where the policy names neither.
 
     `keep` counts full backups, each with the incremental ones that continue it. Never among them: the last verified
-    backup, one whose content was never found right while no verified one is newer, and one that another kept one needs.
+    backup, one whose content was never found right while no verified one is newer, one that is restored from just now,
+    and one that another kept one needs.
     """
     if policy.keep is None and policy.keep_for_seconds is None:
         return ()
@@ -27,7 +30,7 @@ def expired(backups: Backups, policy: BackupPolicy, now: float) -> tuple[Backup,
     last = sound[-1]
     full = [backup for backup in sound if backup.kind is BackupKind.FULL]
     counted = {backup.label for backup in full[-policy.keep :]} if policy.keep is not None else set()
-    stay = {last.label}
+    stay = {last.label, *(label for reader in backups.readers for label in reader.labels)}
     for backup in backups.kept:
         chain = backups.chain(backup) or (backup,)
         young = policy.keep_for_seconds is not None and now - backup.ended < policy.keep_for_seconds
@@ -35,7 +38,21 @@ def expired(backups: Backups, policy: BackupPolicy, now: float) -> tuple[Backup,
             stay.add(backup.label)
     for label in tuple(stay):
         found = backups.get(label)
-        assert found is not None
-        stay |= {needed.label for needed in backups.chain(found) or ()}
+        if found is not None:  # a reader may name what somebody removed
+            stay |= {needed.label for needed in backups.chain(found) or ()}
     # An incremental one without what it continues is of no use: the last of a chain goes first.
     return tuple(backup for backup in reversed(backups.kept) if backup.label not in stay)
+
+
+def spared(backups: Backups, policy: BackupPolicy, now: float) -> list[str]:
+    """A sentence for each backup that would go, and stays because somebody restores from it."""
+    stay = {backup.label for backup in backups.found} - {backup.label for backup in expired(backups, policy, now)}
+    unread = replace(backups, readers=())
+    return [
+        f"Backup {backup.label} and its WAL stay until {reader.who} is done with them; "
+        "where that was killed, a quarter of an hour longer."
+        for backup in expired(unread, policy, now)
+        if backup.label in stay
+        for reader in backups.readers
+        if any(backup in (backups.chain(used) or ()) for used in map(backups.get, reader.labels) if used)
+    ]

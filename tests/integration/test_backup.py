@@ -325,3 +325,28 @@ def test_a_backup_whose_wal_went_to_another_archive_is_not_waited_for_for_ever()
         done = cluster.ok("backup", "--full", "--from", "db1", "--yes")
         assert "remove a half-made backup" in done.out
         assert len(listed(cluster)) == 1
+
+
+@pytest.mark.chaos
+def test_after_archiving_was_off_status_says_that_the_last_backup_does_not_lead_to_now() -> None:
+    with Cluster() as cluster:
+        cluster.topology["backup"] = {"keep": 2}
+        cluster.write()
+        cluster.up()
+        cluster.ok("backup", "--yes")
+        archive, backup = cluster.topology.pop("archive"), cluster.topology.pop("backup")
+        cluster.apply()
+        for _ in range(2):
+            cluster.write_row("not archived")
+            cluster.sql("db1", "SELECT pg_switch_wal()")
+        cluster.topology |= {"archive": archive, "backup": backup}
+        cluster.write()
+        assert "pgtandem backup --full" in " ".join(cluster.run("plan").out.split())
+        assert "pgtandem backup --full" in cluster.ok("apply", "--yes").out.splitlines()[-1]
+        wait_until(lambda: cluster.run("status").exit_code == 2, "it is seen")
+        told = cluster.run("status").out
+        assert "cannot be brought to now: WAL segment" in " ".join(told.split())
+        assert "pgtandem backup --full" in told.splitlines()[-1]
+        cluster.ok("backup", "--full", "--yes")
+        cluster.ok("status")
+        cluster.ok("drill", "--yes")

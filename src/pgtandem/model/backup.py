@@ -93,13 +93,15 @@ class Backups:
     """The backups of one cluster, oldest first, on all hosts of its archive; what interrupted runs left; and folders
     that look like a backup and cannot be read, each with the reason. `oldest_segment` is the number of the first WAL
     segment in the archive, on whichever timeline; looked for only where WAL is to be removed some day. `readers` are
-    the restores and drills under way."""
+    the restores and drills under way. `missing_segment` is the first that lacks between the last backup and the newest
+    WAL that is there; looked for where the oldest is."""
 
     found: tuple[Backup, ...] = ()
     half_made: tuple[HalfMade, ...] = ()
     unreadable: tuple[tuple[str, str], ...] = ()
     oldest_segment: int | None = None
     readers: tuple[Reader, ...] = ()
+    missing_segment: str | None = None
 
     def get(self, label: str) -> Backup | None:
         return next((backup for backup in self.found if backup.label == label), None)

@@ -28,6 +28,11 @@ def backup_problems(observed: Observed) -> Iterator[str]:
             yield f"The last backup, {backup.label}, is not what was backed up: {backup.verified.trouble}"
         elif backups.chain(backup) is None:
             yield f"The last backup, {backup.label}, continues {backup.parent}, which is gone"
+        elif backups.missing_segment is not None and _archived(observed):
+            yield (
+                f"The last backup, {backup.label}, cannot be brought to now: WAL segment "
+                f"{backups.missing_segment} is not in the archive"
+            )
     last = backups.last_drilled
     if last is not None and last.drill is not None and last.drill.trouble:
         yield f"The last restore drill, of backup {last.label}, failed: {last.drill.trouble}"
@@ -40,6 +45,8 @@ def what_mends_backups(observed: Observed) -> str:
     bad = last is not None and (bool(last.verified and last.verified.trouble) or backups.chain(last) is None)
     if bad:
         return "pgtandem backup --full   (a new one, in place of the one that is not good)"
+    if backups.missing_segment is not None:
+        return "pgtandem backup --full   (begins behind the WAL that is missing)"
     return "pgtandem drill   (restores the last backup for trial once more)"
 
 
@@ -48,6 +55,12 @@ def age_in_words(seconds: float) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
     return f"{max(seconds, 0):.0f} s"
+
+
+def _archived(observed: Observed) -> bool:
+    """Whether nothing waits: what is still to come is no hole."""
+    archivers = [server.archiver for name in observed.primaries() if (server := observed.nodes[name].running)]
+    return bool(archivers) and all(found and not found.failing and not found.waiting_segments for found in archivers)
 
 
 def _known(observed: Observed) -> Backups:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pgtandem.errors import PgtandemError
 from pgtandem.model.backup import Backup, Backups, HalfMade, Reader
 from pgtandem.model.facts import ABSENT, Fact, Known, Unknown
+from pgtandem.model.lsn import Timeline
 from pgtandem.model.topology import HostAddress, Topology
 from pgtandem.observe.readers import observe_readers
 from pgtandem.ports import Host, World
@@ -22,8 +23,10 @@ from pgtandem.postgres.base_backups import (
     parse_about,
     with_proofs,
 )
-from pgtandem.postgres.segments import segment_number
+from pgtandem.postgres.segments import first_missing, runs_of, segment_name, segment_number, segment_of
+from pgtandem.postgres.stream_scripts import STREAMED
 
+_SEGMENT_NAME = 24
 _Found = Backup | HalfMade | Reader | tuple[str, str]
 
 
@@ -49,19 +52,21 @@ async def observe_backups(topology: Topology, world: World, of: Collection[str] 
         return Unknown(f"{failure.what}: {failure.why}" if failure.why else failure.what)
     everything = [found for look in looks for found in look]
     backups = [found for found in everything if isinstance(found, Backup) and found.cluster == topology.cluster]
-    oldest = None
+    backups.sort(key=lambda backup: (backup.ended, backup.label))
+    oldest = missing = None
     if backups and (topology.backup.keep is not None or topology.backup.keep_for_seconds is not None):
         try:
-            oldest = await _oldest_segment(topology, world, backups[-1])
+            oldest, missing = await _wal_of(topology, world, backups)
         except PgtandemError as failure:
             return Unknown(f"{failure.what}: {failure.why}")
     return Known(
         Backups(
-            tuple(sorted(backups, key=lambda backup: (backup.ended, backup.label))),
+            tuple(backups),
             tuple(found for found in everything if isinstance(found, HalfMade)),
             tuple(found for found in everything if isinstance(found, tuple)),
             oldest,
             tuple(found for found in everything if isinstance(found, Reader)),
+            missing,
         )
     )
 
@@ -105,15 +110,36 @@ async def _text(host: Host, path: str) -> str | None:
     return None if content is None else content.decode("utf-8", errors="replace")
 
 
-async def _oldest_segment(topology: Topology, world: World, like: Backup) -> int | None:
-    """The lowest number of a segment in the folder of the system that this backup is of. Raises HostFailure."""
+async def _wal_of(topology: Topology, world: World, backups: list[Backup]) -> tuple[int | None, str | None]:
+    """Of the folder of the system that the last backup is of: the lowest number of a segment, and the first segment
+    that is missing behind the beginning of that backup. Raises HostFailure."""
     assert topology.archive is not None
-    folder = posixpath.join(topology.archive.directory, like.system_identifier)
-    listings = await asyncio.gather(*(world.host(address).list_directory(folder) for address in topology.archive_hosts))
-    numbers = [
-        number
-        for names in listings
-        for stored in names or ()
-        if (found := wal_name(stored)) and (number := segment_number(found[0], like.segment_bytes)) is not None
-    ]
-    return min(numbers, default=None)
+    last = backups[-1]
+    folder = posixpath.join(topology.archive.directory, last.system_identifier)
+    there = await _segments(topology, world, folder)
+    numbers = {number for name in there if (number := segment_number(name, last.segment_bytes)) is not None}
+    kept = [backup for backup in backups if backup.kept and backup.system_identifier == last.system_identifier]
+    if not kept or not _first_missing(kept[-1], there):
+        return min(numbers, default=None), None
+    # What is not there yet may have been streamed: that is looked at only now.
+    there |= await _segments(topology, world, posixpath.join(folder, STREAMED))
+    return min(numbers, default=None), _first_missing(kept[-1], there)
+
+
+async def _segments(topology: Topology, world: World, folder: str) -> set[str]:
+    """The names of the whole segments in a folder of the archive, on all of its hosts."""
+    looks = await asyncio.gather(*(world.host(address).list_directory(folder) for address in topology.archive_hosts))
+    names = {found[0] for look in looks for stored in look or () if (found := wal_name(stored))}
+    return {name for name in names if len(name) == _SEGMENT_NAME}
+
+
+def _first_missing(backup: Backup, names: set[str]) -> str | None:
+    """A segment that no timeline has, before the last one of the newest timeline."""
+    size = backup.segment_bytes
+    newest = max((name for name in names if int(name[:8], 16) >= backup.timeline), default=None)
+    end = segment_number(newest, size) if newest else None
+    if newest is None or end is None:
+        return None
+    numbers = {number for name in names if (number := segment_number(name, size)) is not None}
+    missing = first_missing(segment_of(backup.start_lsn, size), end, runs_of(numbers))
+    return None if missing is None else segment_name(Timeline(int(newest[:8], 16)), missing, size)

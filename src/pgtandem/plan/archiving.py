@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from pgtandem.model.facts import Fact, Known
+from pgtandem.model.facts import Fact, Known, value_or_none
 from pgtandem.model.observed import ArchiveFolder, Observed
 from pgtandem.model.plan import WARNING, Condition, Risk, Step, StepKind
 from pgtandem.model.topology import Topology
@@ -110,3 +110,22 @@ def archive_taken_away(wish: Wish) -> list[str]:
         "WAL is not archived any more: what is written from now on cannot be restored. What the archive has stays "
         "where it is. Archiving that is turned on again leaves a hole: only a backup of after that leads on."
     ]
+
+
+def archives_again(topology: Topology, observed: Observed) -> bool:
+    """Whether archiving is to begin while there are backups of an earlier time: none of them leads over the hole."""
+    backups = value_or_none(observed.backups)
+    if topology.archive is None or backups is None or not backups.kept:
+        return False
+    servers = [server for name in observed.primaries() if (server := observed.nodes[name].running)]
+    return any(server.archiver is None for server in servers)
+
+
+def backup_afterwards(topology: Topology, observed: Observed) -> Iterator[str]:
+    if archives_again(topology, observed):
+        backups = value_or_none(observed.backups)
+        last = backups.kept[-1].label if backups else ""
+        yield (
+            "Nothing was archived for a time: the backups that are there, the last being "
+            f"{last}, cannot be brought to a moment after that. Afterwards: pgtandem backup --full"
+        )

@@ -10,7 +10,7 @@ from pgtandem.model.observed import Observed
 from pgtandem.model.plan import WARNING, Plan
 from pgtandem.model.topology import Topology
 from pgtandem.plan.adopting import replaced
-from pgtandem.plan.archiving import archive_notes, archive_taken_away, check_archive
+from pgtandem.plan.archiving import archive_notes, archive_taken_away, backup_afterwards, check_archive
 from pgtandem.plan.between_hosts import host_notes
 from pgtandem.plan.certificates import plan_certificates
 from pgtandem.plan.desired import (
@@ -114,7 +114,7 @@ def _converge(draft: Draft) -> Plan:
     if confirming(wish) or draft.steps:
         draft.notes.insert(0, f"Durability: {durability_in_words(wish.topology)}.")
     if draft.steps:
-        draft.notes += archive_taken_away(wish)
+        draft.notes += [*archive_taken_away(wish), *backup_afterwards(wish.topology, wish.observed)]
         draft.notes += host_notes(wish.topology, wish.observed)
     draft.notes[:0] = archive_notes(wish.topology, wish.observed)
     if warning := untested(wish.topology.postgresql):

@@ -8,7 +8,11 @@ from pgtandem.apply.holding import GivesWay
 from pgtandem.cli.changing import change, write_client_passfile, write_client_root
 from pgtandem.cli.invocation import spelled
 from pgtandem.cli.workbench import in_world, read_topology, topology_path
+from pgtandem.model.observed import Observed
+from pgtandem.model.plan import Plan
+from pgtandem.model.topology import Topology
 from pgtandem.observe.passwords import observe_passwords
+from pgtandem.plan.archiving import archives_again
 from pgtandem.plan.converge import plan_converge
 from pgtandem.plan.passwords import plan_rotation
 from pgtandem.ports import World
@@ -19,8 +23,15 @@ def run(options: argparse.Namespace) -> int:
     path = topology_path(options)
     topology = read_topology(path)
 
+    again = False
+
+    def converge(topology: Topology, observed: Observed) -> Plan:
+        nonlocal again
+        again = again or archives_again(topology, observed)
+        return plan_converge(topology, observed)
+
     async def work(world: World) -> Outcome:
-        question: Question = plan_converge
+        question: Question = converge
         if options.rotate_passwords:
             question = partial(plan_rotation, before=observe_passwords(world.workspace).which)
         outcome = await change(
@@ -36,7 +47,8 @@ def run(options: argparse.Namespace) -> int:
         return 2
     if outcome.steps_done:
         print(f"converged: cluster {topology.cluster} is what the topology file says")
-        print(spelled("next:  pgtandem status", path))
+        backup = "pgtandem backup --full   (the backups that are there lead only to when archiving was turned off)"
+        print(spelled(f"next:  {backup if again else 'pgtandem status'}", path))
     else:
         print(f"converged: cluster {topology.cluster} is what the topology file says; nothing to do")
     return 0

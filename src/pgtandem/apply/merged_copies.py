@@ -32,6 +32,7 @@ from pgtandem.apply.differences import (
 from pgtandem.apply.file_copies import CopyFailed, Way, list_files, make_folders
 from pgtandem.apply.halves import Halves, biggest, halves_of, keep_only, stays, take_half
 from pgtandem.apply.kernel_copies import NotByKernel, require_kept_wal, write_label
+from pgtandem.apply.left_behind import end_left_behind
 from pgtandem.apply.merging import begin_merge
 from pgtandem.apply.node_files import write_node_files
 from pgtandem.apply.rewinding import rewind_source
@@ -65,6 +66,7 @@ async def renew_data(context: Context, step: Step) -> str:
     halves = await halves_of(host, step.names)
     if halves.beside and await _missing_room(context, step, halves) is None:
         return await replace_data(context, step)  # an earlier run found that it has to be made beside the old data
+    await end_left_behind(context, step.node)  # its checkpointer would write old pages over new ones
     try:
         remark = await _receive(context, step, side, halves.received)
     except NotByDifference as reason:

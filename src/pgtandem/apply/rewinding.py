@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from pgtandem.apply.certificates import root_certificates
 from pgtandem.apply.context import Context
 from pgtandem.apply.copies import finish_copy
+from pgtandem.apply.left_behind import end_left_behind
 from pgtandem.apply.node_files import write_node_files
 from pgtandem.apply.servers import GHOST, GHOST_SECONDS
 from pgtandem.apply.streamed_copies import progress_reader, verifies
@@ -47,6 +48,7 @@ _IN_FOLDER = 'cd "$1" && shift && exec "$@"'
 
 async def keep_wal(context: Context, step: Step) -> str:
     """Copies the segments that may hold WAL of this node alone; says what was committed in them."""
+    await end_left_behind(context, step.node)
     timeline, since, segment_bytes = Timeline(int(step.names[0])), step.names[1], int(step.names[2])
     host, data = context.host(step.node), context.node(step.node).data_directory
     wal = posixpath.join(data, "pg_wal")
@@ -118,6 +120,7 @@ async def rewind(context: Context, step: Step) -> str:
     host, final = context.host(step.node), context.node(step.node).data_directory
     if await context.postmaster(step.node) is not None:
         raise PgtandemError("PT-4002", f"{step.node} runs again", why="Nothing was rewound.")
+    await end_left_behind(context, step.node)
     staging = rewinding_directory(final, context.world.workspace.token())
     await host.rename(final, staging)
     # A crashed server's data is recovered first, by a server that cannot be a standby. Under this name nobody else

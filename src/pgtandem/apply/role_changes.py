@@ -4,6 +4,7 @@ done there is done with as few questions as prove it."""
 import posixpath
 
 from pgtandem.apply.context import Context
+from pgtandem.apply.left_behind import end_left_behind
 from pgtandem.apply.node_files import write_node_files
 from pgtandem.apply.servers import shutdown_ended
 from pgtandem.errors import PgtandemError
@@ -47,9 +48,10 @@ async def checkpoint(context: Context, step: Step) -> str:
 
 
 async def fence(context: Context, step: Step) -> str:
-    """What makes it a standby at its next start; the running server reads none of it."""
+    """What makes it a standby at its next start; the running server reads none of it. Of one that was killed nobody may
+    be left who commits."""
     await write_node_files(context, step, context.node(step.node).data_directory)
-    return ""
+    return await end_left_behind(context, step.node)
 
 
 async def unfence(context: Context, step: Step) -> str:

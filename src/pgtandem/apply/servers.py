@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from pgtandem.apply.context import Context
+from pgtandem.apply.left_behind import end_left_behind
 from pgtandem.errors import PgtandemError, is_full
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import PostmasterState
@@ -37,14 +38,16 @@ async def start(context: Context, step: Step) -> str:
 async def start_quietly(context: Context, step: Step) -> str:
     """The same for a server that is none of the cluster's nodes: nobody is to remember that it was built."""
     name, clock = step.node, context.world.clock
-    began = clock.monotonic()
+    began, remark = clock.monotonic(), ""
     while True:
         await shutdown_ended(context, name)
         known = await context.log_lines(name)
         if await context.postmaster(name) is None:
             await _launch(context, step)
         if await _comes_up(context, name, known):
-            return ""
+            return remark
+        if not remark and (remark := await end_left_behind(context, name)):
+            continue
         if clock.monotonic() - began > GHOST_SECONDS or GHOST not in "\n".join(await context.log_since(name, known)):
             raise await _start_error(context, name)
         await clock.sleep(0.2)

@@ -12,6 +12,7 @@ from pgtandem.observe.wal_ways import HELLO, WHOSE_HOME
 from pgtandem.ports.host import Completed
 from pgtandem.postgres import scram
 from pgtandem.postgres.conninfo import parse_conninfo
+from pgtandem.postgres.left_behind import END_LEFT_BEHIND
 from pgtandem.postgres.versions import STANDBY_FLOOR, initdb_takes_verifier
 from pgtandem.postgres.wal_serve import MARK
 from pgtandem.testing.configuration import default_settings, password_for
@@ -286,7 +287,7 @@ async def _sh(running: Running) -> Completed:
         return Completed(0, f"postgres\n/home/postgres\n/home/postgres/.ssh/authorized_keys\n{key}\n".encode())
     if script == HELLO:
         return _hello(running)
-    if script == HANG_UP:
+    if script in (HANG_UP, END_LEFT_BEHIND):
         return Completed(0)
     if script in RECEIVING:
         return RECEIVING[script](running.network, running.machine, *running.argv[4:])

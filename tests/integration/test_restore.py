@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC
 from pathlib import Path
@@ -312,6 +313,38 @@ def _killed_at(past: Past, line: int) -> None:
     assert "it takes writes" in past.cluster.ok("restore", "--to", moment, "--yes").out
     assert [path.name for path in restored(past.cluster) if ".pgtandem-new." in path.name] == []
     past.cluster.converged()
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("sure", [True, False])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.99, None])
+def test_recovery_does_not_take_a_broken_restore_wal_for_the_end_of_the_wal(
+    past: Past, share: float | None, sure: bool
+) -> None:
+    """What a full disk leaves: an empty file, a cut one, none. Called as for a standby the server opens too early,
+    which is why the command of a restore says more than that."""
+    cluster = past.cluster
+    cluster.ok("restore", "--to", past.marks[0][0], "--yes")
+    (folder,) = [path for path in restored(cluster) if path.is_dir()]
+    cluster.program("pg_ctl", "stop", "-m", "immediate", "-w", "-D", str(folder))
+    script, settings = folder / "pgtandem/restore-wal", folder / "pgtandem/settings.conf"
+    whole = script.read_text()
+    script.unlink()
+    if share is not None:
+        script.write_text(whole[: int(len(whole) * share)])
+        cluster.own(script)
+    lines = [line for line in settings.read_text().splitlines() if "recovery_target_" not in line]
+    assert any("; case $? in" in line for line in lines)
+    if not sure:
+        lines = [re.sub("; case .* esac", "", line) for line in lines]
+    settings.write_text("\n".join(lines) + "\n")
+    log = str(folder) + ".log"
+    Path(log).write_text("")
+    with suppress(AssertionError):  # pg_ctl says that the server did not start
+        cluster.program("pg_ctl", "start", "-w", "-l", log, "-D", str(folder))
+    wait_until(lambda: re.search("could not restore|archive recovery complete", Path(log).read_text()), "it ends", 60)
+    opened = "archive recovery complete" in Path(log).read_text()
+    assert opened is not sure, Path(log).read_text()[-2000:]
 
 
 @pytest.mark.parametrize("major", [11, *(pytest.param(major, marks=pytest.mark.chaos) for major in (15, 16))])

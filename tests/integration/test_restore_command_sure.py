@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pgtandem.postgres.archive_scripts import SYSTEM_FILE
-from pgtandem.postgres.wal_fetch import RESTORE_SCRIPT, RESTORE_TEXT, SPOOL
+from pgtandem.postgres.archive_scripts import SYSTEM_FILE, restore_command
+from pgtandem.postgres.wal_fetch import RESTORE_SCRIPT, RESTORE_TEXT, SPOOL, surely
 
 SEGMENT = "000000010000000000000001"
 HISTORY = "00000002.history"
@@ -93,3 +93,33 @@ def test_what_is_not_there_answers_1_at_once_and_leaves_no_spool(data: Path) -> 
     assert fetch(data, "000000010000000000000002").returncode == 1
     assert fetch(data, "00000003.history").returncode == 1
     assert not (data / SPOOL).exists()
+
+
+def asked(data: Path, command: str, name: str) -> int:
+    """The command as a server calls it."""
+    line = command.replace("%f", name).replace("%p", "pg_wal/RECOVERYXLOG").replace("%%", "%")
+    return subprocess.run(["sh", "-c", line], cwd=data, capture_output=True, timeout=60).returncode
+
+
+@pytest.mark.parametrize("signal_file", ["recovery.signal", "standby.signal"])
+def test_a_script_that_is_gone_empty_or_cut_off_is_no_end_of_the_wal(data: Path, signal_file: str) -> None:
+    """As a full disk or a crash may leave it. What is made for a recovery to a target ends with an error; a standby is
+    told that the file is not there, and asks again."""
+    (data / "recovery.signal").rename(data / signal_file)
+    plain = restore_command(str(data.parent / "archive"))
+    script, size = data / RESTORE_SCRIPT, len(RESTORE_TEXT)
+    cuts = [None, 0, 5, 40, *(range(200, size - 2, size // 40)), size - 3]
+    for cut in cuts:
+        if cut is None:
+            script.unlink()
+        else:
+            script.write_text(RESTORE_TEXT[:cut])
+        for name in (SEGMENT, "000000010000000000000002"):
+            assert asked(data, surely(plain), name) == 255, cut
+            if cut is not None:
+                assert asked(data, plain, name) in (0, 1, 2), cut
+        assert not (data / "pg_wal/RECOVERYXLOG").exists(), cut
+    script.write_text(RESTORE_TEXT)
+    assert asked(data, surely(plain), SEGMENT) == 0
+    assert came(data) == CONTENT[SEGMENT]
+    assert asked(data, surely(plain), "000000010000000000000002") == 1

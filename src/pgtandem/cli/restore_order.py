@@ -20,6 +20,7 @@ from pgtandem.plan.restored_places import drill_directory, refuse_shared_spaces,
 from pgtandem.ports import World
 from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings
 from pgtandem.postgres.versions import STANDBY_FLOOR
+from pgtandem.postgres.wal_fetch import surely
 
 _PORTS = 200
 
@@ -64,7 +65,7 @@ async def order_restore(
         port=port or await _port(topology, world, node, path),
         like=node.name,
         files=files,
-        restore_command=restore_command(topology, node.name),
+        restore_command=surely(restore_command(topology, node.name)),
         floor=_floor(observed),
         promote=promote,
         drill=drill,

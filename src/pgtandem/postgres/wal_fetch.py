@@ -49,6 +49,9 @@ run=none was=
 { IFS= read -r was; } 2>/dev/null <"$spool/run"
 if [ "$run" != none ] && [ "$was" = "$run" ] && [ ! -e "pg_wal/$name" ]; then take && exit 0; fi
 
+# To the end of the file: a shell carries nothing of this out before it has read all of it. What a full disk has cut off
+# answers 2 and does nothing.
+{
 any=[0-9A-F]??????????????????????? # as a pattern: a segment
 """
     + IS_SEGMENT.lstrip()
@@ -190,8 +193,18 @@ failed*) failed="from ${outcome#failed }" ;;
 esac
 say "could not get $name $failed: $(tail -n 2 "$spool/errors.$kind" | tr '\n' ' ')"
 exit 1
+}
 """
 )
 
 #: The same program: where it is called by this name, it is given the archive's folder.
 RESTORE_TEXT = FETCH_TEXT
+
+
+def surely(command: str) -> str:
+    """The same for a recovery that ends where there is no more WAL, of a server that is made for it.
+
+    PostgreSQL takes every code up to 125, and 0 without a file, for "not there", and that for the end of the WAL. A
+    shell answers 2 where the script is missing or cut off, and 0 where it is empty: only 1 is the script's own word.
+    """
+    return f'{command}; case $? in 0) [ -f "%p" ] || exit 255 ;; 1) exit 1 ;; *) exit 255 ;; esac'

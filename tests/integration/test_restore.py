@@ -316,6 +316,28 @@ def _killed_at(past: Past, line: int) -> None:
 
 
 @pytest.mark.chaos
+def test_a_file_that_the_account_may_not_read_is_named_with_what_to_do(past: Past) -> None:
+    """Somebody copied a part of the archive elsewhere and back, as root or with other rights."""
+    cluster = past.cluster
+    (tar,) = cluster.archive.glob("*/backups/2*/base.tar")
+    mode = tar.stat().st_mode
+    tar.chmod(0)
+    told = cluster.run("restore", "--to", "latest", "--yes").refused("PT-4055", 13)
+    assert f"may not read {tar}" in " ".join(told.split())
+    assert f"chown {cluster.account or tar.owner()} {tar} && chmod 600 {tar}" in told
+    tar.chmod(mode)
+    segment = [path for path in sorted(cluster.archive.glob("*/0000000[1-9]*")) if len(path.name) == 24][-1]
+    segment.chmod(0)
+    told = cluster.run("restore", "--to", "latest", "--yes").refused("PT-4054", 13)
+    assert f"may not read {segment}" in " ".join(told.split())
+    assert f" {segment} && chmod 600 {segment}" in told
+    bad = cluster.run("archive", "verify")
+    assert f"{segment.name} cannot be read by" in " ".join(bad.out.split())
+    segment.chmod(mode)
+    assert ask(cluster, cluster.ok("restore", "--to", "latest", "--yes"), ROWS) == past.rows
+
+
+@pytest.mark.chaos
 @pytest.mark.parametrize("sure", [True, False])
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99, None])
 def test_recovery_does_not_take_a_broken_restore_wal_for_the_end_of_the_wal(

@@ -12,6 +12,7 @@ from pgtandem.apply.node_files import write_node_files
 from pgtandem.apply.restored_places import claim_places, move_wal_out, remove_places, write_map
 from pgtandem.apply.servers import ends_with_its_trial, start_quietly, stop
 from pgtandem.apply.unpacking import bring_manifests, not_unpacked, unpack
+from pgtandem.apply.unreadable import KeptFromReading, again, kept_from_reading
 from pgtandem.errors import PgtandemError
 from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import SUPERUSER
@@ -141,7 +142,7 @@ async def recover(context: Context, step: Step) -> str:
 
 
 async def _recover(context: Context, step: Step) -> str:
-    order = step.restore
+    order, before = step.restore, await context.log_lines(step.node)
     assert order is not None
     try:
         try:
@@ -156,6 +157,8 @@ async def _recover(context: Context, step: Step) -> str:
         said = await _said(context, step)
         if failure.code.text in ("PT-4004", "PT-4054") and any(_ENDED_BEFORE in line for line in said):
             raise _not_reached(order, said) from None
+        if unreadable := kept_from_reading("\n".join(await context.log_since(step.node, before))):
+            raise _not_readable(unreadable, order) from None
         if full := await _full_disk(context.host(step.node), order):
             raise _no_room(failure, order, full) from None
         raise
@@ -225,6 +228,15 @@ async def _full_disk(host: Host, order: RestoreOrder) -> str | None:
             if (await host.disk_space(place)).free_bytes < order.backup.segment_bytes:
                 return place
     return None
+
+
+def _not_readable(unreadable: KeptFromReading, order: RestoreOrder) -> PgtandemError:
+    return PgtandemError(
+        "PT-4054",
+        f"the restored server stopped before {order.target}: WAL that it needs cannot be read",
+        why=unreadable.why,
+        next_step=unreadable.next_step(order.backup.host, again(order)),
+    )
 
 
 def _no_room(failure: PgtandemError, order: RestoreOrder, place: str) -> PgtandemError:

@@ -4,6 +4,7 @@ import posixpath
 
 from pgtandem.apply.backup_folders import LONG_SECONDS
 from pgtandem.apply.context import Context
+from pgtandem.apply.unreadable import again, kept_from_reading
 from pgtandem.errors import PgtandemError, is_full
 from pgtandem.model.backup import Backup
 from pgtandem.model.restore import RestoreOrder
@@ -41,7 +42,13 @@ case $found in *torn*) echo "it could not be unpacked to its end" >&2; exit 1 ;;
 [ "$found" = "${sum:-0}" ] || { echo "what came is not what it was when it was verified" >&2; exit 1; }
 """
 #: FOLDER FILE
-_GIVE = 'give() { cat "$1/$2"; }'
+_GIVE = """
+give() {
+    set -- "$1/$2"
+    [ -r "$1" ] || [ ! -e "$1" ] || echo "$1 cannot be read by $(id -un)" >&2
+    cat "$1"
+}
+"""
 #: KEY-FOLDER LABEL FILE MARK: the same of a backup on the archive's host, by the key of a node.
 _FETCH = """
 give() {
@@ -78,6 +85,10 @@ async def unpack(context: Context, host: Host, order: RestoreOrder, backup: Back
         script, *words = await _way_to(context, host, order, backup, tar)
         argv = ["sh", "-c", script + UNPACK, "sh", sums.get(tar.name, ""), tar.unpack, into, *words]
         done = await host.run(argv, deadline_seconds=LONG_SECONDS)
+        if done.exit_code and (kept_from := kept_from_reading(done.stderr.decode(errors="replace"))):
+            failure = not_unpacked(order, kept_from.why)
+            failure.next_step = kept_from.next_step(backup.host, again(order))
+            raise failure
         if done.exit_code:
             raise not_unpacked(order, f"{tar.name}: {done.complaint}")
 

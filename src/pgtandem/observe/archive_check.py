@@ -14,7 +14,11 @@ _AT_ONCE = 64
 _SECONDS = 3600.0
 
 #: Prints the line of cksum for each name that it reads.
-_SUMS = 'cd "$1" && while read -r name; do cksum -- "$name" || echo "- - $name"; done'
+_SUMS = """
+cd "$1" && while read -r name; do
+    cksum -- "$name" || if [ -r "$name" ]; then echo "- - $name"; else echo "- $(id -un) $name"; fi
+done
+"""
 #: Prints each name whose content does not expand.
 _EXPAND = """
 cd "$1" && while read -r name; do
@@ -60,7 +64,8 @@ async def check_files(
         for line in found.splitlines():
             total, size, name = line.split(" ", 2)
             if total == "-":
-                damages.append(Damage(f"{name} cannot be read", host.name, name))
+                whom = "" if size == "-" else f" by {size}: look at its owner and mode"
+                damages.append(Damage(f"{name} cannot be read{whom}", host.name, name))
             elif name not in recorded:
                 unknown.append(name)
             elif (int(total), int(size)) not in recorded[name]:

@@ -28,6 +28,7 @@ header() { # sets word, bytes, next, form and sums of the next file that the sou
         read -r word bytes next form sums
     elif find_wal "$expected"; then
         from=$target
+        [ -r "$from" ] || { echo "$from cannot be read by $(id -un)" >&2; return 1; }
         describe "$expected" recorded || return
         word=$expected bytes=$size sums=${known:--}
     elif [ -x "$folder" ]; then

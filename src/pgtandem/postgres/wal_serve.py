@@ -93,6 +93,7 @@ give() {
     name=$1 left=$2
     while [ "$left" -gt 0 ] && find_wal "$name"; do
         found=$target
+        [ -r "$found" ] || refuse "$found cannot be read by $(id -un)"
         describe "$name" || exit 1
         echo "$line"
         cat "$found" || exit 1
@@ -276,7 +277,9 @@ backup() { # never over anything, and only where pgtandem has begun one
 fetch() {
     is_tar "$2" || [ "$2" = backup_manifest ] || refuse "refused"
     answer
-    exec cat "$folder/backups/$1/$2"
+    set -- "$folder/backups/$1/$2"
+    [ -r "$1" ] || [ ! -e "$1" ] || refuse "$1 cannot be read by $(id -un)"
+    exec cat "$1"
 }
 set -- ${SSH_ORIGINAL_COMMAND-}
 case "$#.${1-}" in

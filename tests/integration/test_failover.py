@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 from collections.abc import Iterator
 
@@ -70,6 +71,29 @@ def test_with_too_few_standbys_seen_nobody_is_promoted_who_could_lack_an_acknowl
     assert primary_of(trio) == standbys[1], "the one that has the row"
     trio.shows_row(standbys[1], "acknowledged by the other")
     rejoin(trio, old)
+
+
+def test_a_primary_whose_disk_is_gone_counts_for_what_it_acknowledged(trio: Cluster) -> None:
+    """One standby confirmed alone and stopped then, the other one runs: what nobody sees must not be lost."""
+    old = primary_of(trio)
+    with_all, without = (node for node in trio.nodes if node != old)
+    with Writer(trio) as writer:
+        frozen = trio.sql(without, "SELECT pid FROM pg_stat_wal_receiver")
+        os.kill(frozen, signal.SIGSTOP)
+        writer.goes_on()
+        trio.kill_server(old)
+        trio.kill_child(without, frozen)
+        trio.kill_server(with_all)
+    shutil.move(trio.data(old), trio.folder / "gone")
+    words = trio.run("failover", "--yes").refused("PT-3042", 12)
+    assert f"acknowledged commits of {without}: 1 of 2 standbys of {old} are seen" in words
+    started = trio.run("apply", "--yes")
+    assert f"start {with_all}" in started.out
+    assert "pgtandem failover" in started.refused("PT-6001", 15)
+    trio.ok("failover", "--yes")
+    assert primary_of(trio) == with_all
+    assert writer.missing(with_all) == []
+    trio.converged()
 
 
 def test_what_is_lost_is_told_and_the_old_primary_comes_back(pair: Cluster) -> None:

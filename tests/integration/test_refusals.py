@@ -205,9 +205,14 @@ def test_no_primary_among_existing_data_is_refused() -> None:
         cluster.shows_row("db2", "must not be lost")
         cluster.ok("down", "--yes")
         shutil.rmtree(cluster.data("db1"))
-        with cluster.unchanged():
-            words = cluster.run("up", "--yes").refused("PT-3002", 12)
-        assert "promote" in words
+        done = cluster.run("up", "--yes")
+        words = done.refused("PT-6001", 15)
+        assert "start db2" in done.out, "a failover can choose it then"
+        assert "pgtandem failover" in words
+        with cluster.unchanged(servers_run=True):
+            cluster.run("up", "--yes").refused("PT-3002", 12)
+        cluster.ok("failover", "--yes")
+        cluster.shows_row("db1", "must not be lost")
 
 
 def test_a_standby_whose_slot_was_lost_goes_on_from_the_archive_and_without_one_is_copied_anew() -> None:

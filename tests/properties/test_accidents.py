@@ -161,7 +161,9 @@ def test_standby_is_never_made_a_primary_because_the_primary_is_gone() -> None:
     simulation.checker.forget()
     assert mend(simulation, topology) == "PT-3002"
     simulation.world.stop_server(data("db2"))
-    assert mend(simulation, topology) == "PT-3002"
+    with pytest.raises(PgtandemError, match="PT-6001"):
+        simulation.apply(topology)
+    assert mend(simulation, topology) == "PT-3002", "it runs, and is a standby still"
 
 
 @pytest.mark.parametrize("name", ["db1", "db2"])

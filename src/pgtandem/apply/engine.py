@@ -151,7 +151,12 @@ async def _rounds(
         observer.remember_versions()
         done += len(plan.steps)
         observed, before = await observer.cluster(), plan
-        plan = question(topology, observed)
+        try:
+            plan = question(topology, observed)
+        except PgtandemError as refusal:
+            if before.primary is None and refusal.code.family is Family.PLAN:
+                raise _left(done, refusal) from None
+            raise
         if plan.steps == before.steps:
             break
     if plan.empty:
@@ -161,6 +166,17 @@ async def _rounds(
         f"after {done} steps the cluster is still not what the topology file says",
         why="Still to do: " + "; ".join(f"{step.node}: {step.what}" for step in plan.steps[:5]) + ".",
         next_step="pgtandem plan",
+    )
+
+
+def _left(done: int, refusal: PgtandemError) -> PgtandemError:
+    """Why no more was done than what needs no primary. A refusal of the planner itself says that nothing changed."""
+    return PgtandemError(
+        "PT-6001",
+        f"after {done} step{'' if done == 1 else 's'} the cluster is still not what the topology file says",
+        why=f"{refusal.what[:1].upper()}{refusal.what[1:]}. {refusal.why}".strip(),
+        next_step=refusal.next_step,
+        problems=refusal.problems,
     )
 
 

@@ -140,7 +140,12 @@ CODES = _table(
     (4062, Family.APPLY, "Clients would have had to wait for longer than they may."),
     (5001, Family.LOCK, "Another pgtandem holds the lock of this cluster."),
     (5002, Family.LOCK, "The command was ended for a role change, which goes first."),
-    (6001, Family.VERIFY, "After the plan was applied, a fresh plan is still not empty."),
+    (
+        6001,
+        Family.VERIFY,
+        "After the plan was applied, a fresh plan is still not empty; or only standbys could be started, since no node "
+        "is the primary.",
+    ),
     (6002, Family.VERIFY, "A row written on the primary did not arrive on a standby."),
     (9001, Family.INTERNAL, "A defect of pgtandem: please report it."),
 )

@@ -21,6 +21,9 @@ from pgtandem.postgres.sync_names import confirmations, listed_names
 _BRING_BACK = (
     "bring another standby back, or wait until one that was just started has replayed what it has; then once more"
 )
+_TAKE_OUT = (
+    "; one that is lost for good: take it out of the topology file, and what it alone had confirmed is lost with it"
+)
 _ARCHIVE_BACK = (
     "make the archive's host reachable; where it is lost for good, add --the-archive-is-lost: commits that were "
     "acknowledged to clients, and that the archive alone had, are lost then"
@@ -31,13 +34,15 @@ _ARCHIVE_BACK = (
 class Quorum:
     """Of one that may have been the primary: who could confirm its commits, by the names in synchronous_standby_names,
     how many had to, and who of them is seen: it is known how far they have WAL. `archive` says why the archive's stream
-    is not, "" where it is or does not count."""
+    is not, "" where it is or does not count. `by_names`: what was in place there is not seen, so the file alone
+    says who could."""
 
     old: NodeName
     could: tuple[str, ...]
     count: int
     seen: tuple[str, ...]
     archive: str = ""
+    by_names: bool = False
 
     @property
     def needed(self) -> int:
@@ -67,7 +72,7 @@ def quorum(
     count, could = _confirmed(observed, old, min(replication.synchronous.count, len(could)), could)
     away = _not_seen(observed) if STREAM_NAME in could and not archive_lost else ""
     seen = [name for name in could if name in sure or (name == STREAM_NAME and not away)]
-    return Quorum(old, could, count, tuple(seen), away)
+    return Quorum(old, could, count, tuple(seen), away, observed.nodes[old].directory is None)
 
 
 def acknowledged_check(found: Quorum) -> Check:
@@ -83,7 +88,9 @@ def acknowledged_check(found: Quorum) -> Check:
         value,
         f"{found.needed}, so that one of them has every one",
         Verdict.GOOD if found.holds else Verdict.BAD,
-        _ARCHIVE_BACK if found.archive and len(found.seen) + 1 >= found.needed else _BRING_BACK,
+        _ARCHIVE_BACK
+        if found.archive and len(found.seen) + 1 >= found.needed
+        else f"{_BRING_BACK}{_TAKE_OUT if found.by_names else ''}",
     )
 
 

@@ -62,15 +62,21 @@ def switchover_candidate(
 
 
 def failover_candidates(
-    topology: Topology, observed: Observed, lost: tuple[NodeName, ...], *, archive_lost: bool = False
+    topology: Topology,
+    observed: Observed,
+    lost: tuple[NodeName, ...],
+    gone: tuple[NodeName, ...] = (),
+    *,
+    archive_lost: bool = False,
 ) -> tuple[Candidate, ...]:
     """Every other node as the successor of a primary that is gone, the best one first: the one that received the most.
 
-    `lost` are the nodes that may have been the primary. Where commits wait for standbys, nobody is fit who could lack
-    an acknowledged one; with `archive_lost` what the archive alone had confirmed does not count. What a delayed standby
-    has received counts for nobody: it is never promoted.
+    `lost` are the nodes that may have been the primary, `gone` those without data of which one may have been. Where
+    commits wait for standbys, nobody is fit who could lack an acknowledged one; with `archive_lost` what the archive
+    alone had confirmed does not count. What a delayed standby has received counts for nobody: it is never promoted.
     """
     latest = max((timeline_of(node) for node in observed.nodes.values()), default=0)
+    olds = (*lost, *gone)
     received = {
         name: lsn
         for name in topology.names
@@ -81,7 +87,7 @@ def failover_candidates(
     most = max(received.values(), default=None)
     found = []
     for name in topology.names:
-        if name in lost:
+        if name in olds:
             continue
         checks = [*_standby_checks(observed.nodes[name], topology.node(name).apply_delay)]
         if observed.nodes[name].running is not None:
@@ -102,16 +108,16 @@ def failover_candidates(
                     f"name {' or '.join(ahead)} instead",
                 )
             )
-            checks += [*_behind(observed.nodes[name], own, most), *_preferences(topology, name, lost)]
+            checks += [*_behind(observed.nodes[name], own, most), *_preferences(topology, name, olds)]
         # One that has received nothing since its start may have more than it has replayed. It counts for itself, if it
         # has the most even so, and not for others.
         sure = {other for other in received if _has_received(observed.nodes[other]) or other == name}
         every = [
-            one for old in lost if (one := quorum(topology, observed, old, sure, archive_lost=archive_lost)) is not None
+            one for old in olds if (one := quorum(topology, observed, old, sure, archive_lost=archive_lost)) is not None
         ]
         checks += map(acknowledged_check, every)
         here = topology.node(name).zone
-        same_zone = any(topology.node(old).zone == here for old in lost)
+        same_zone = any(topology.node(old).zone == here for old in olds)
         rank = (-(received[name].position if name in received else 0), not same_zone, topology.names.index(name))
         streamed = any(one.needs_stream for one in every) and not archive_lost
         found.append(Candidate(name, tuple(checks), received.get(name), tuple(map(int, rank)), streamed))

@@ -6,6 +6,7 @@ slots, standbys from the top of the cascade down, the archive's proof, and the s
 commit must never wait for a standby that does not exist yet.
 """
 
+from pgtandem.errors import PgtandemError
 from pgtandem.model.observed import Observed
 from pgtandem.model.plan import WARNING, Plan
 from pgtandem.model.topology import Topology
@@ -50,6 +51,7 @@ from pgtandem.plan.standbys import one_after_the_other, plan_standby
 from pgtandem.plan.stray_timelines import set_timelines_aside
 from pgtandem.plan.stream import plan_stream
 from pgtandem.plan.wal_ways import close_ways, open_ways
+from pgtandem.plan.without_primary import start_standbys
 from pgtandem.postgres.versions import untested
 
 
@@ -66,7 +68,13 @@ def plan_converge(topology: Topology, observed: Observed) -> Plan:
         refuse_closed(topology, observed)
     if not observed.primaries():
         refuse_unreadable(topology, observed)
-    primary = decide_primary(topology, observed)
+    try:
+        primary = decide_primary(topology, observed)
+    except PgtandemError as refusal:
+        started = start_standbys(topology, observed, refusal) if refusal.code.text in ("PT-3002", "PT-3008") else None
+        if started is None:
+            raise
+        return started
     wish = Wish(topology, observed, primary)
     refuse_unsafe(wish)
     draft = Draft(wish)

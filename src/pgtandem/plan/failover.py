@@ -29,7 +29,7 @@ from pgtandem.plan.pgbouncers import lead_to_new_primary
 from pgtandem.plan.promotion import promote, settle_wal
 from pgtandem.plan.refusals import refuse_foreign
 from pgtandem.plan.rejoin import Apart, how_apart, plan_rejoin
-from pgtandem.plan.roles import seen_as_standby, timeline_of
+from pgtandem.plan.roles import claims_primary, is_fenced, seen_as_standby, timeline_of
 from pgtandem.plan.slots import slot
 from pgtandem.plan.standbys import plan_standby
 from pgtandem.plan.stream import plan_stream, stream_slot
@@ -42,6 +42,16 @@ def lost_nodes(topology: Topology, observed: Observed) -> tuple[NodeName, ...]:
     return tuple(name for name in topology.names if not seen_as_standby(observed.nodes[name]))
 
 
+def gone_nodes(topology: Topology, observed: Observed, lost: tuple[NodeName, ...]) -> tuple[NodeName, ...]:
+    """The nodes without data, where none of `lost` is seen to have been the primary: it may have been one of them,
+    whose disk is gone, and what it acknowledged counts all the same."""
+    latest = max((timeline_of(node) for node in observed.nodes.values()), default=0)
+    for node in map(observed.nodes.__getitem__, lost):
+        if timeline_of(node) == latest and (claims_primary(node) or is_fenced(node)):
+            return ()
+    return tuple(name for name in topology.names if isinstance(observed.nodes[name].data, Absent) and name not in lost)
+
+
 def choose_for_failover(topology: Topology, observed: Observed, *, archive_lost: bool = False) -> NodeName:
     """The best candidate. Raises PgtandemError PT-3042 with every objection to every standby."""
     running = observed.primaries()
@@ -52,7 +62,8 @@ def choose_for_failover(topology: Topology, observed: Observed, *, archive_lost:
     if len(promised) == 1:
         return promised[0]
     lost = lost_nodes(topology, observed)
-    candidates = failover_candidates(topology, observed, lost, archive_lost=archive_lost)
+    gone = gone_nodes(topology, observed, lost)
+    candidates = failover_candidates(topology, observed, lost, gone, archive_lost=archive_lost)
     if candidates and candidates[0].fit:
         return candidates[0].name
     raise _nobody(candidates)
@@ -72,7 +83,8 @@ def plan_failover(
         return _settled(topology, observed, to)
     _refuse_running(observed, to)
     lost = lost_nodes(topology, observed)
-    candidates = failover_candidates(topology, observed, lost, archive_lost=archive_lost)
+    gone = gone_nodes(topology, observed, lost)
+    candidates = failover_candidates(topology, observed, lost, gone, archive_lost=archive_lost)
     candidate = next((found for found in candidates if found.name == to), None)
     if candidate is None:
         raise PgtandemError(
@@ -114,7 +126,7 @@ def plan_failover(
         primary=to,
         steps=ordered(draft.steps),
         candidates=candidates,
-        notes=(*_loss(topology, draft, lost, candidate, archive_lost=archive_lost), *draft.notes),
+        notes=(*_loss(topology, draft, (*lost, *gone), candidate, archive_lost=archive_lost), *draft.notes),
         consequences=single_failures(topology, to),
         look_again=True,
     )
@@ -241,7 +253,9 @@ def _follow(draft: Draft, to: NodeName, lost: tuple[NodeName, ...], candidates: 
     for name in cascade_order(wish)[1:]:
         own = by_name[name].received if name in by_name else None
         upstream = wish.upstream(name)
-        if name in lost or own is None or received is None or own > received or upstream in lost:
+        if name in lost or own is None or received is None or own > received:
+            continue
+        if upstream is None or upstream in lost or wish.seen(upstream).directory is None:
             continue
         before = len(draft.steps)
         plan_standby(draft, name)
@@ -312,7 +326,9 @@ def _loss(
         )
         return
     if topology.replication.synchronous.method is not Method.NONE and not _waits_for_nobody(observed, lost):
-        yield "Lost: no commit that was acknowledged to a client."
+        left_out = " or ".join(former.name for former in observed.former)
+        unless = f", unless {left_out}, which is not in the topology file any more, alone had confirmed it"
+        yield f"Lost: no commit that was acknowledged to a client{unless if left_out else ''}."
         for name in lost:
             beyond = _beyond(observed.nodes[name], candidate)
             if beyond is not None and beyond.commits:

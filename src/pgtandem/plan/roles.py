@@ -2,7 +2,6 @@
 
 from pgtandem.errors import PgtandemError, Problem
 from pgtandem.model.facts import Absent, Known, Unknown
-from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import Observed, ObservedNode, PostmasterState
 from pgtandem.model.topology import Topology
@@ -42,8 +41,7 @@ def decide_primary(topology: Topology, observed: Observed) -> NodeName:
             f"no node of cluster {topology.cluster} is the primary",
             why=f"{_names(standbys)} {'has' if len(standbys) == 1 else 'have'} the data of a standby, and no data "
             "directory of a primary was found; a new primary made from nothing would not have those rows.",
-            next_step="bring the old primary's data directory back, or promote the standby that has received the most: "
-            f"pg_ctl promote -D {topology.node(_furthest(observed, standbys)).data_directory}",
+            next_step="pgtandem failover   (or bring the old primary's data directory back)",
         )
     return topology.nodes[0].name
 
@@ -70,19 +68,6 @@ def _refuse_left_out(topology: Topology, observed: Observed, standbys: tuple[Nod
 
 def _is_primary(node: ObservedNode) -> bool:
     return not node.running.in_recovery if node.running else claims_primary(node)
-
-
-def _furthest(observed: Observed, standbys: tuple[NodeName, ...]) -> NodeName:
-    """The standby that has received the most WAL, as far as that can be seen; the first one of several."""
-
-    def position(name: NodeName) -> tuple[int, Lsn]:
-        node = observed.nodes[name]
-        server, control = node.running, node.control
-        if server:
-            return server.timeline, server.receive_lsn or server.replay_lsn or Lsn(0)
-        return (control.timeline, max(control.min_recovery_lsn, control.checkpoint_lsn)) if control else (0, Lsn(0))
-
-    return max(standbys, key=position)
 
 
 def claims_primary(node: ObservedNode) -> bool:

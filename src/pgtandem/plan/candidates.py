@@ -115,7 +115,8 @@ def failover_candidates(
         every = [
             one for old in olds if (one := quorum(topology, observed, old, sure, archive_lost=archive_lost)) is not None
         ]
-        checks += map(acknowledged_check, every)
+        if observed.nodes[name].running is not None:
+            checks += map(acknowledged_check, every)
         here = topology.node(name).zone
         same_zone = any(topology.node(old).zone == here for old in olds)
         rank = (-(received[name].position if name in received else 0), not same_zone, topology.names.index(name))

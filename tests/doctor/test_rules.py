@@ -72,6 +72,7 @@ def both(*parts: Differences) -> Differences:
 
 
 SEGMENT = "0000000100000000000000"
+TWO, THREE = "0000000200000000000000", "0000000300000000000000"
 NO_RECEIVER = server("db2", receiver=None)
 NAMES = "synchronous_standby_names"
 SOON = {
@@ -123,6 +124,7 @@ PROVOKED: list[tuple[str, str, int, Differences]] = [
     ("ARC05", "pair", 18, server(archiver={"archived_count": 0, "waiting_segments": 30})),
     ("ARC06", "pair", 18, server(archiver={"waiting_segments": 12})),
     ("ARC07", "pair", 18, {"archived": [f"{SEGMENT}03", f"{SEGMENT}04", f"{SEGMENT}06"]}),
+    ("ARC07", "pair", 18, {"archived": [f"{SEGMENT}03", "000000020000000000000005", "00000002.history"]}),
     ("ARC08", "pair", 18, {"archived": [f"{SEGMENT}03", "000000020000000000000004"]}),
     (
         "ARC09",
@@ -322,7 +324,9 @@ SILENT: list[tuple[str, str, int, Differences]] = [
     ("ARC05", "pair", 18, server("db2", archiver={"failed_count": 1, "last_failed_age_seconds": 1.0})),
     ("ARC06", "pair", 18, server(archiver={"waiting_segments": 2})),
     ("ARC07", "pair", 18, {"archived": [f"{SEGMENT}FE", f"{SEGMENT}FF", "000000010000000100000000"]}),
-    ("ARC07", "pair", 18, {"archived": [f"{SEGMENT}03", "000000020000000000000009", "00000002.history"]}),
+    ("ARC07", "pair", 18, {"archived": [f"{SEGMENT}03", "000000020000000000000004", "00000002.history"]}),
+    # Timeline 2 was left behind, and 3 came from 1 as well.
+    ("ARC07", "pair", 18, {"archived": [f"{SEGMENT}08", f"{SEGMENT}09", f"{TWO}06", f"{TWO}07", f"{THREE}09"]}),
     ("ARC08", "pair", 18, {"archived": [f"{SEGMENT}03", "000000020000000000000004", "00000002.history"]}),
     ("ARC10", "pair", 18, settings("db1", archive_mode="off") | settings("db2", archive_mode="off")),
     ("ARC11", "pair", 18, settings(archive_mode="always")),

@@ -1,5 +1,6 @@
 """The WAL archive of a cluster on several hosts: on each node's own disk, and on a host of its own."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -201,3 +202,37 @@ def test_what_was_changed_by_hand_is_seen_and_mended(own_disks: RemoteCluster) -
     assert own_disks.run("plan").exit_code == 2
     own_disks.apply()
     own_disks.converged()
+
+
+@pytest.mark.chaos
+def test_what_the_old_primary_had_not_archived_is_archived_by_its_successor(archive_host: RemoteCluster) -> None:
+    """A standby marks what it streams as archived: the archive was away, then the primary's host went for good, and the
+    archive lacked whole segments of before the promotion, with all that came behind them out of reach, for good."""
+    cluster, hosts = archive_host, archive_host.hosts
+    cluster.tables["replication"] = {"synchronous": "first 1"}
+    cluster.apply()
+    cluster.ok("backup", "--yes")
+    hosts.cut("h3")
+    try:
+        for text in ("one", "two"):
+            cluster.write_row(text)
+            cluster.psql("db1", "SELECT pg_switch_wal()")
+        cluster.write_row("three")
+        cluster.shows_row("db2", "three")
+        hosts.crash("h1")
+        cluster.ok("failover", "--the-primary-is-dead", "--yes")
+    finally:
+        hosts.heal("h3")
+    cluster.tables["replication"] = {"synchronous": "none"}
+    cluster.run("apply", "--yes")  # h1 is away
+    cluster.psql("db2", "SELECT pg_switch_wal()")
+    cluster.wait_for("db2", "SELECT last_archived_wal > '0000000200000000' FROM pg_stat_archiver", 120)
+    listed = cluster.ok("archive")
+    assert "missing" not in listed.out
+    restored = cluster.ok("restore", "--to", "latest", "--yes")
+    found = re.search(r"-p (\d+) ", restored.out)
+    assert found is not None, restored.said
+    assert cluster.psql("db2", "SELECT string_agg(text, ' ') FROM note", int(found[1])) == "one two three"
+    hosts.boot("h1")
+    cluster.ok("rejoin", "db1", "--yes")
+    cluster.converged()

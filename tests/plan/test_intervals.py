@@ -55,6 +55,19 @@ SWITCHED = wal(
 )
 
 
+def test_a_later_timeline_that_cannot_be_reached_is_a_hole_at_the_end_of_the_one_before_it() -> None:
+    """What the old primary had not archived when it went: the archive has its successor's WAL, and no way there."""
+    lacks_one = wal(
+        TimelineContent(ONE, ((2, 5),)),
+        TimelineContent(TWO, ((7, 8),), history=True),
+        histories={TWO: (TimelineSwitch(ONE, lsn(7, 1000)),)},
+    )
+    (found,) = intervals(full(2), lacks_one, {})
+    assert (found.timeline, found.end) == (ONE, lsn(6))
+    assert (found.hole, found.missing) == (True, "000000010000000000000006")
+    assert not any(each.hole for each in intervals(full(2), SWITCHED, {}))
+
+
 def test_a_backup_leads_from_its_end_to_the_last_segment() -> None:
     (found,) = intervals(full(2), wal(TimelineContent(ONE, ((2, 7),))), written("000000010000000000000007"))
     assert (found.begin, found.end) == (lsn(2, 256), lsn(8))

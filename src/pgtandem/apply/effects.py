@@ -56,6 +56,7 @@ EFFECTS: Mapping[StepKind, str] = {
     StepKind.CONFIRM_RECEIVED: "role_changes.confirm_received",
     StepKind.CONFIRM_STREAMED: "streamed.confirm_streamed",
     StepKind.PROMOTE: "role_changes.promote",
+    StepKind.HAND_IN_WAL: "handing_in.hand_in_wal",
     StepKind.FORGET_PROMOTION: "role_changes.forget_promotion",
     StepKind.TELL_LOSS: "rewinding.tell_loss",
     StepKind.END_SERVER: "role_changes.end_server",

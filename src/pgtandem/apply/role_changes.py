@@ -4,6 +4,7 @@ done there is done with as few questions as prove it."""
 import posixpath
 
 from pgtandem.apply.context import Context
+from pgtandem.apply.handing_in import hand_in_wal
 from pgtandem.apply.left_behind import end_left_behind
 from pgtandem.apply.node_files import write_node_files
 from pgtandem.apply.servers import shutdown_ended
@@ -147,9 +148,11 @@ async def promote(context: Context, step: Step) -> str:
 
 
 async def forget_promotion(context: Context, step: Step) -> str:
+    """What the archive lacks of the WAL before it is handed in first: whatever promoted it may have been cut off."""
     path = posixpath.join(context.node(step.node).data_directory, PROMOTION_FILE)
+    said = await hand_in_wal(context, step) if step.names else ""
     await context.host(step.node).remove_file(path)
-    return ""
+    return said
 
 
 async def settle_wal(context: Context, step: Step) -> str:

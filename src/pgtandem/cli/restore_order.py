@@ -47,7 +47,7 @@ async def order_restore(
     """
     chain = restorable.backups.chain(interval.backup)
     assert chain is not None
-    node = _like(topology, chain[0].host.url, like)
+    node = _like(topology, observed, chain[0].host.url, like)
     beside = drill_directory(node) if drill is not None else f"{node.data_directory}-restored-{_spelled(target)}"
     path = _whole_path(directory, node) if directory else beside
     _refuse_taken(topology, node, path)
@@ -98,12 +98,14 @@ async def begun_before(world: World, order: RestoreOrder) -> tuple[Timeline, str
     return Timeline(timeline), str(backups[-1])
 
 
-def _like(topology: Topology, url: str, wanted: NodeName | None) -> Node:
-    """The last node of the file on the host that has the backup: the first one is the busiest."""
+def _like(topology: Topology, observed: Observed, url: str, wanted: NodeName | None) -> Node:
+    """The last node of the file on the host that has the backup: the first one is the busiest. Where every node will
+    do, one whose host answers: after an accident not all do."""
     here = [node for node in topology.nodes if node.host.url == url]
     if topology.archive and topology.archive.host and topology.archive.host.url == url:
         # Every node has a way to the archive's host; one on it is nearer.
-        here = (here if wanted is None else []) or list(topology.nodes)
+        answers = [node for node in topology.nodes if isinstance(observed.nodes[node.name].reachable, Known)]
+        here = (here if wanted is None else []) or (answers if wanted is None else []) or list(topology.nodes)
     if wanted is not None:
         here = [node for node in here if node.name == wanted]
     if here:

@@ -20,7 +20,8 @@ def archive_lines(topology: Topology, report: ArchiveReport, paint: Paint, colum
             first, last = (segment_name(one.timeline, number, content.segment_bytes) for number in (low, high))
             lines.append(f"{one.timeline:<8}  {high - low + 1:<8}  {first}  {last}")
         for number in one.partial:
-            lines.append(f"{'':<18}  {segment_name(one.timeline, number, content.segment_bytes)}.partial")
+            whose = f"{'':<18}" if one.runs else f"{one.timeline:<8}  {0:<8}"
+            lines.append(f"{whose}  {segment_name(one.timeline, number, content.segment_bytes)}.partial")
     if content.streamed:
         lines.append(f"only streamed as yet: {len(content.streamed)}, from {content.streamed[0]} on")
     if content.tail is not None:

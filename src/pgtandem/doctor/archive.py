@@ -170,10 +170,14 @@ def holes(look: Look) -> Iterator[Seen]:
         return
     per_log = (1 << 32) // sizes.pop()
     segments = sorted(name for name in listing.names if _SEGMENT.match(name))
+    furthest = segments[0] if segments else ""
     for before, after in pairwise(segments):
-        missing = _segment_number(after, per_log) - _segment_number(before, per_log) - 1
-        if before[:8] == after[:8] and missing > 0:
-            yield Seen(None, f"{missing} missing between {before} and {after}")
+        # A timeline begins in a segment that one before it has reached: where it was left, that was never finished.
+        earlier = before if before[:8] == after[:8] else furthest
+        missing = _segment_number(after, per_log) - _segment_number(earlier, per_log) - 1
+        if missing > 0:
+            yield Seen(None, f"{missing} missing between {earlier} and {after}")
+        furthest = max(furthest, after, key=lambda name: name[8:])
 
 
 @rule(

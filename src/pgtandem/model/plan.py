@@ -84,6 +84,7 @@ class StepKind(Enum):
     CONFIRM_RECEIVED = "confirm_received"
     CONFIRM_STREAMED = "confirm_streamed"
     PROMOTE = "promote"
+    HAND_IN_WAL = "hand_in_wal"
     FORGET_PROMOTION = "forget_promotion"
     TELL_LOSS = "tell_loss"
     END_SERVER = "end_server"

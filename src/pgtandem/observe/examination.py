@@ -3,6 +3,7 @@
 import asyncio
 import posixpath
 import re
+from collections.abc import Sequence
 
 from pgtandem.model.examined import ArchiveListing, Examination, Examined, Surroundings
 from pgtandem.model.facts import ABSENT, Fact, Known, Unknown
@@ -10,8 +11,10 @@ from pgtandem.model.names import NodeName
 from pgtandem.model.observed import Observed
 from pgtandem.model.topology import Topology
 from pgtandem.observe.tls import open_session
-from pgtandem.ports import DatabaseRefused, DatabaseUnreachable, HostFailure, HostUnreachable, World
+from pgtandem.ports import DatabaseRefused, DatabaseUnreachable, Host, HostFailure, HostUnreachable, World
 from pgtandem.postgres.archive_content import wal_name
+from pgtandem.postgres.history import is_segment
+from pgtandem.postgres.stream_scripts import STREAMED
 
 
 async def examine_cluster(topology: Topology, world: World, observed: Observed) -> Examined:
@@ -61,7 +64,7 @@ async def _archive(topology: Topology, world: World, observed: Observed) -> Fact
         return ABSENT
     folder = posixpath.join(topology.archive.directory, systems.pop())
     try:
-        listings = await asyncio.gather(*(world.host(host).list_directory(folder) for host in topology.archive_hosts))
+        listings = await asyncio.gather(*(_listed(world.host(host), folder) for host in topology.archive_hosts))
     except (HostFailure, HostUnreachable) as failure:
         return Unknown(f"{failure.what}: {failure.why}")
     there = [names for names in listings if names is not None]
@@ -69,3 +72,12 @@ async def _archive(topology: Topology, world: World, observed: Observed) -> Fact
         return ABSENT
     found = {wal[0] if (wal := wal_name(name)) else name for names in there for name in names}
     return Known(ArchiveListing(tuple(sorted(found))))
+
+
+async def _listed(host: Host, folder: str) -> Sequence[str] | None:
+    """With the whole segments that were streamed: those can be fetched too."""
+    names = await host.list_directory(folder)
+    if names is None or STREAMED not in names:
+        return names
+    streamed = await host.list_directory(posixpath.join(folder, STREAMED)) or ()
+    return [*names, *(name for name in streamed if is_segment(name))]

@@ -26,7 +26,7 @@ from pgtandem.plan.fencing import fence
 from pgtandem.plan.leaving import leave_first, without_upstreams
 from pgtandem.plan.order import ordered
 from pgtandem.plan.pgbouncers import lead_to_new_primary
-from pgtandem.plan.promotion import promote, settle_wal
+from pgtandem.plan.promotion import hand_in_wal, promote, settle_wal
 from pgtandem.plan.refusals import refuse_foreign
 from pgtandem.plan.rejoin import Apart, how_apart, plan_rejoin
 from pgtandem.plan.roles import claims_primary, is_fenced, seen_as_standby, timeline_of
@@ -116,6 +116,7 @@ def plan_failover(
     slots = _slots(draft, to, () if unsure else lost)
     promote(draft, to, needs, "It has received the most.", down, after=slots)
     lead_to_new_primary(draft, lost)
+    hand_in_wal(draft, to)
     _slots_of_lost(draft, to)
     _follow(draft, to, lost, candidates)
     if candidate.needs_streamed or unsure:

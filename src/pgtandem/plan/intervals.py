@@ -22,8 +22,22 @@ def intervals(backups: Backups, wal: ArchivedWal, written: Mapping[str, float]) 
         for backup in backups.kept:
             chain = backups.chain(backup)
             if chain is not None and (interval := _interval(backup, wal, timeline, written)):
-                found.append(replace(interval, spoilt=spoilt_in(chain)))
+                found.append(_broken_off(replace(interval, spoilt=spoilt_in(chain)), wal))
     return tuple(found)
+
+
+def _broken_off(interval: Interval, wal: ArchivedWal) -> Interval:
+    """With what keeps recovery from a later timeline, where it would get there by way of this one: else this one would
+    seem to be the latest that there is."""
+    backup = interval.backup
+    for timeline, path in wal.histories.items():
+        on_the_way = any(switch.timeline == interval.timeline for switch in path)
+        if interval.hole or not on_the_way or not wal.content.timeline(timeline).runs:
+            continue
+        far = reach(wal, backup.timeline, backup.start_lsn, timeline)
+        if far is not None and far.hole and far.end == interval.end:
+            return replace(interval, hole=True, missing=far.missing)
+    return interval
 
 
 def contested(observed: Observed, interval: Interval) -> tuple[str, str] | None:

@@ -8,7 +8,7 @@ else be the primary. Without such a note nobody was told, so that the stopped pr
 
 import json
 
-from pgtandem.model.facts import Known
+from pgtandem.model.facts import Known, Unknown
 from pgtandem.model.lsn import Timeline
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import Marker
@@ -52,6 +52,7 @@ def finish_promotion(draft: Draft) -> Plan:
         start(draft, name, "is_standby", ())
     else:
         promote(draft, name, (), "It was chosen to be the primary, and nobody else can be it until it is.")
+        hand_in_wal(draft, name)
         away = [other for other in draft.wish.topology.names if draft.wish.seen(other).running is None]
         lead_to_new_primary(draft, away)
     return Plan(primary=name, steps=ordered(draft.steps), notes=tuple(draft.notes), look_again=True)
@@ -102,6 +103,34 @@ def settle_wal(draft: Draft, name: NodeName) -> None:
     )
 
 
+def hand_in_wal(draft: Draft, name: NodeName) -> None:
+    """What the old primary had not archived when it went, its successor has: else the archive has a hole for good."""
+    names = _for_archive(draft, name)
+    if not names:
+        return
+    draft.add(
+        Step(
+            f"{name}.hand_in",
+            StepKind.HAND_IN_WAL,
+            name,
+            "archive what the archive lacks of the WAL before the promotion",
+            f"The old primary may not have archived all of it; {name} has it.",
+            Risk.CREATE,
+            needs=(f"{name}.promote",),
+            names=names,
+        )
+    )
+
+
+def _for_archive(draft: Draft, name: NodeName) -> tuple[str, ...]:
+    """What tells of its segments; () where the archive is not pgtandem's own."""
+    control = draft.wish.seen(name).control
+    if draft.wish.topology.archive is None or control is None:
+        return ()
+    away = ("away",) if isinstance(draft.wish.observed.archive, Unknown) else ()
+    return (control.system_identifier, str(control.wal_segment_bytes), *away)
+
+
 def unfence(draft: Draft) -> None:
     """Takes standby.signal away from the primary: a role change was cut off before anybody was promoted."""
     name = draft.wish.primary
@@ -138,5 +167,6 @@ def forget_promotions(draft: Draft) -> None:
                 f"{draft.wish.primary} is the primary.",
                 Risk.CREATE,
                 needs=tuple(step.id for step in draft.steps),
+                names=_for_archive(draft, name) if name == draft.wish.primary else (),
             )
         )

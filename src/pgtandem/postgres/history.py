@@ -12,6 +12,13 @@ def segment_timeline(name: str) -> Timeline:
     return Timeline(int(name[:8], 16))
 
 
+def history_timeline(name: str) -> Timeline | None:
+    """The timeline that a history file tells of; None for another file."""
+    stem, dot, ending = name.partition(".")
+    known = dot and ending == "history" and len(stem) == 8 and not set(stem) - set("0123456789ABCDEF")
+    return Timeline(int(stem, 16)) if known else None
+
+
 def parse_history(text: str) -> tuple[TimelineSwitch, ...]:
     """The lines "timeline, position, reason", oldest first; comments and empty lines are left out.
 

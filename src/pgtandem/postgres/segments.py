@@ -1,10 +1,10 @@
 """WAL segments: their file names, their numbers, and whether a file in pg_wal holds what its name says."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pgtandem.model.archived import Runs
-from pgtandem.model.lsn import Lsn, Timeline
+from pgtandem.model.lsn import Lsn, Timeline, TimelineSwitch
 
 _NAME = re.compile(r"[0-9A-F]{24}")
 #: xlp_magic, xlp_info, xlp_tli and xlp_pageaddr, the beginning of every page (XLogPageHeaderData).
@@ -38,6 +38,22 @@ def holds_its_segment(header: bytes, number: int, segment_bytes: int) -> bool:
     address = header[8:HEADER_BYTES]
     start = number * segment_bytes
     return len(address) == 8 and start in (int.from_bytes(address, "little"), int.from_bytes(address, "big"))
+
+
+def finished_before(path: Sequence[TimelineSwitch], names: Iterable[str], segment_bytes: int) -> list[str]:
+    """Of these names the segments that were full when one of the timelines of a history was left. The one that it was
+    left in never was, those behind it were only prepared, and the next timeline begins in the one that it was left in.
+    """
+    first, ranges = 0, dict[Timeline, range]()
+    for switch in path:
+        left = segment_of(switch.at, segment_bytes)
+        ranges[switch.timeline], first = range(first, left), left
+    return [
+        name
+        for name in names
+        if (number := segment_number(name, segment_bytes)) is not None
+        and number in ranges.get(Timeline(int(name[:8], 16)), ())
+    ]
 
 
 def runs_of(numbers: Iterable[int]) -> Runs:

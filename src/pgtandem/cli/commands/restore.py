@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     outcome, order = in_world(path, topology, work, options)
     if outcome.declined:
         return 2
-    _tell(path, outcome, order, options.to)
+    _tell(path, outcome, order, options)
     return 0
 
 
@@ -159,7 +159,7 @@ def _sound(restorable: Restorable) -> bool:
     return any(each.spoilt is None for each in restorable.intervals)
 
 
-def _tell(path: str, outcome: Outcome, order: RestoreOrder, text: str) -> None:
+def _tell(path: str, outcome: Outcome, order: RestoreOrder, options: argparse.Namespace) -> None:
     server = outcome.observed.nodes[RESTORED].running
     assert server is not None
     at = server.replay_lsn if server.in_recovery else server.current_lsn
@@ -170,7 +170,13 @@ def _tell(path: str, outcome: Outcome, order: RestoreOrder, text: str) -> None:
     secret = "(the cluster's password: see .pgtandem/passfile)"
     print(f"look:  {there}psql -h {order.address} -p {order.port} -U postgres postgres   {secret}")
     if server.in_recovery:
-        again = f"pgtandem restore --to {shlex.quote(text)} --into {shlex.quote(order.directory)} --promote"
-        print(spelled(f"go on: {again}", path))
+        print(spelled(f"go on: {_promotion(order, options)}", path))
     spaces = f" and {posixpath.dirname(order.spaces[0][1])}" if order.spaces else ""
     print(f"end:   {there}pg_ctl stop -D {order.directory}, then remove it{spaces}")
+
+
+def _promotion(order: RestoreOrder, options: argparse.Namespace) -> str:
+    """The command that promotes what was restored, also from another day, on whose clock "14:03" is another moment."""
+    text = order.target.text if order.target.moment is not None else options.to
+    like = ["--like", order.like] if options.like else []
+    return shlex.join(["pgtandem", "restore", "--to", text, *like, "--into", order.directory, "--promote"])

@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from support.clusters import Cluster, installation
+from support.clusters import Cluster, free_ports, installation
 from support.installations import PACKAGED_MAJORS, packaged
 from support.processes import alive
 from support.program import Done
@@ -369,6 +369,19 @@ def test_recovery_does_not_take_a_broken_restore_wal_for_the_end_of_the_wal(
     assert opened is not sure, Path(log).read_text()[-2000:]
 
 
+def test_another_port_is_taken_up_where_the_restored_server_is_down_and_refused_where_it_runs(past: Past) -> None:
+    first, second = free_ports(2)
+    done = past.cluster.ok("restore", "--to", "latest", "--port", str(first), "--yes")
+    assert f"-p {first} " in done.out
+    words = past.cluster.run("restore", "--to", "latest", "--port", str(second), "--yes").refused("PT-3055", 12)
+    assert f"listens on port {first} already" in words
+    (there,) = restored(past.cluster)[:1]
+    past.cluster.program("pg_ctl", "stop", "-w", "-D", str(there))
+    done = past.cluster.ok("restore", "--to", "latest", "--port", str(second), "--yes")
+    assert f"-p {second} " in done.out
+    assert ask(past.cluster, done, "SELECT current_setting('port')") == [str(second)]
+
+
 @pytest.mark.parametrize("major", [11, *(pytest.param(major, marks=pytest.mark.chaos) for major in (15, 16))])
 def test_other_majors(major: int) -> None:
     try:
@@ -396,6 +409,10 @@ def test_other_majors(major: int) -> None:
                 again = cluster.run("restore", "--to", "name:never", *more, "--yes")
                 assert "PT-4054" in again.err, again.said
                 assert "--to latest --timeline 1" in again.err
+                assert "remove /" in again.err
+                # It would take writes, short of where it was to stop.
+                (short,) = [path for path in restored(cluster) if path.name.endswith("-restored-name-never")]
+                assert not (short / "postmaster.pid").exists()
         cluster.ok("drill", "--yes")
         cluster.converged()
 

@@ -75,6 +75,21 @@ def test_a_backup_leads_from_its_end_to_the_last_segment() -> None:
     assert not found.hole
 
 
+def test_what_an_older_timeline_had_not_archived_itself_counts_for_the_next_one() -> None:
+    """The segment in which a timeline was left is archived under the name of the next one; here 2 never filled one."""
+    after = wal(
+        TimelineContent(ONE, ((2, 4),)),
+        TimelineContent(THREE, ((5, 9),), history=True),
+        histories={THREE: (TimelineSwitch(ONE, lsn(5, 1000)), TimelineSwitch(TWO, lsn(5, 5000)))},
+    )
+    times = {"000000010000000000000004": T0 + 10, "00000003.history": T0 + 50, "000000030000000000000009": T0 + 100}
+    one, three = intervals(full(2), after, times)
+    assert (one.end, one.end_time) == (lsn(5), T0 + 10)
+    assert (three.timeline, three.begin, three.begin_time) == (THREE, lsn(5), T0 + 10)
+    assert choose((one, three), at(5, 3000), None) == three
+    assert choose((one, three), when(20), None) == three
+
+
 @pytest.mark.parametrize(
     ("failed", "age", "told"),
     [

@@ -144,6 +144,7 @@ async def recover(context: Context, step: Step) -> str:
 async def _recover(context: Context, step: Step) -> str:
     order, before = step.restore, await context.log_lines(step.node)
     assert order is not None
+    await _listen_where_asked(context, step, order)
     try:
         try:
             await start_quietly(context, step)
@@ -164,8 +165,9 @@ async def _recover(context: Context, step: Step) -> str:
         raise
     lines = await _said(context, step)
     if order.target.kind is not TargetKind.LATEST and not any("recovery stopping" in line for line in lines):
-        # Up to 12 a server that runs out of WAL ends its recovery as if it had reached its target.
-        raise _not_reached(order, lines)
+        # Up to 12 a server that runs out of WAL ends its recovery as if it had reached its target, and takes writes.
+        await stop(context, step)
+        raise _ended_short(order, lines)
     server = await (await context.session(step.node)).observe(None)
     at, size = server.replay_lsn if server.in_recovery else server.current_lsn, order.backup.segment_bytes
     if order.target.kind is TargetKind.LATEST and (
@@ -173,6 +175,17 @@ async def _recover(context: Context, step: Step) -> str:
     ):
         raise _not_reached(order, lines)
     return _where(server, at, lines)
+
+
+async def _listen_where_asked(context: Context, step: Step, order: RestoreOrder) -> None:
+    """An earlier run may have written down another port, on which it could not start, say."""
+    if await context.postmaster(step.node) is not None:
+        return
+    host, path = context.host(step.node), posixpath.join(order.directory, SETTINGS_FILE)
+    settings = parse_settings((await host.read_file(path) or b"").decode("utf-8", "surrogateescape"))
+    if settings.get("port") != str(order.port):
+        text = render_settings({**settings, "port": str(order.port)}, HEADING)
+        await host.write_file(path, text.encode("utf-8", "surrogateescape"))
 
 
 async def _read_no_further(context: Context, step: Step, order: RestoreOrder) -> bool:
@@ -261,6 +274,21 @@ def _not_reached(order: RestoreOrder, lines: list[str]) -> PgtandemError:
         what = f"recovery ended before {order.expected_end}, the end that the archive had when this began"
         why += " A segment on the way is damaged, or was removed meanwhile (a prune that another machine began)."
     return PgtandemError("PT-4054", what, why=why, next_step=next_step)
+
+
+def _ended_short(order: RestoreOrder, lines: list[str]) -> PgtandemError:
+    """Its recovery is over, now or since an earlier run: more WAL cannot be brought to it."""
+    failure = _not_reached(order, lines)
+    failure.what = f"recovery ended before {order.target}, where the archive did"
+    if order.drill is None:
+        failure.why = (
+            f"{failure.why.partition(' The restored server')[0]} PostgreSQL up to 12 opens a server that gets no "
+        )
+        failure.why += f"further, as if it had got there. So it was stopped, and {order.place} cannot go on."
+        nearest = failure.next_step.partition("   (")[0]
+        more = f"where more is archived by now: remove {order.directory}, and run the same command again"
+        failure.next_step = f"{nearest}   (the nearest one; {more})"
+    return failure
 
 
 def _where(server: Server, at: Lsn | None, lines: list[str]) -> str:

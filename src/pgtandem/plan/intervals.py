@@ -17,12 +17,13 @@ def intervals(backups: Backups, wal: ArchivedWal, written: Mapping[str, float]) 
     """By timeline, then by backup, oldest first. `written` is when files came into the archive (seconds since 1970), by
     their WAL names: the commits in a segment are not younger than it is."""
     timelines = sorted({one.timeline for one in wal.content.timelines} | {backup.timeline for backup in backups.kept})
-    found = []
+    found: list[Interval] = []
     for timeline in timelines:
         for backup in backups.kept:
             chain = backups.chain(backup)
             if chain is not None and (interval := _interval(backup, wal, timeline, written)):
-                found.append(_broken_off(replace(interval, spoilt=spoilt_in(chain)), wal))
+                whole = replace(_from_its_forebear(interval, wal, found), spoilt=spoilt_in(chain))
+                found.append(_broken_off(whole, wal))
     return tuple(found)
 
 
@@ -37,6 +38,18 @@ def _broken_off(interval: Interval, wal: ArchivedWal) -> Interval:
         far = reach(wal, backup.timeline, backup.start_lsn, timeline)
         if far is not None and far.hole and far.end == interval.end:
             return replace(interval, hole=True, missing=far.missing)
+    return interval
+
+
+def _from_its_forebear(interval: Interval, wal: ArchivedWal, older: list[Interval]) -> Interval:
+    """With what lies between the archived end of an older timeline and the place where it was left: that is in the
+    first segment of this one. A timeline that never filled a segment lies there as a whole."""
+    for switch in reversed(wal.histories.get(interval.timeline, ())):
+        for each in older:
+            if each.timeline == switch.timeline and each.backup == interval.backup:
+                if each.end >= interval.begin:
+                    return interval
+                return replace(interval, begin=each.end, begin_time=each.end_time)
     return interval
 
 

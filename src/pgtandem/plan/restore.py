@@ -54,6 +54,7 @@ def plan_restore(topology: Topology, observed: Observed, order: RestoreOrder) ->
         steps.append(unpack(node, order))
     elif not holds(node, order) or (not order.promote and _ends_before(node, order)):
         raise other_data(order, node)
+    refuse_other_port(node, order)
     server = node.running
     paused = server is not None and server.in_recovery and server.replay_paused
     if server is None or (server.in_recovery and not paused) or _may_have_ended_short(topology, node, order):
@@ -116,6 +117,17 @@ def other_data(order: RestoreOrder, node: ObservedNode | None = None) -> Pgtande
         why="What stands there is not touched.",
         next_step="name another folder: --into DIR",
     )
+
+
+def refuse_other_port(node: ObservedNode, order: RestoreOrder) -> None:
+    """A restored server that is down is started on another port than before where that was asked for."""
+    if isinstance(node.postmaster, Known) and node.postmaster.value.port != order.port:
+        raise PgtandemError(
+            "PT-3055",
+            f"the restored server in {order.place} listens on port {node.postmaster.value.port} already",
+            why="Another port takes a restart, which would end a recovery that is paused.",
+            next_step=f"leave --port out; or pg_ctl stop -D {order.directory} there, and run the same command again",
+        )
 
 
 def holds(node: ObservedNode, order: RestoreOrder) -> bool:

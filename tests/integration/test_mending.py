@@ -273,6 +273,9 @@ def test_the_old_place_of_a_moved_archive_keeps_what_it_has(three: Cluster) -> N
 def test_an_archive_folder_that_vanished_is_made_again(three: Cluster) -> None:
     three.archive.rename(three.folder / "moved-away")
     three.own(three.folder)
+    # That nothing is seen there does not mean that nothing was archived.
+    for command in ("archive", "archive verify", "archive prune --yes", "backup list", "backup verify", "restore"):
+        assert "moved or removed, or its disk is not mounted" in three.run(*command.split()).refused("PT-3008", 12)
     mended(three)
     assert three.archived()
 

@@ -25,6 +25,7 @@ _DATABASES = "SELECT datname FROM pg_database WHERE datallowconn"
 #: What psql adds to an error with VERBOSITY=verbose; the word before the first depends on the server's language.
 _SQLSTATE = re.compile(r"(?<=:  )([0-9A-Z]{5}): ")
 _LOCATION = re.compile(r"\n\S+:  \w+, \w+\.c:\d+\s*$")
+_NOT_READ = "its server answers; its tables were not read, which takes pg_amcheck, or checksums and a program for them"
 _HAS_AMCHECK = "SELECT count(*) FROM pg_available_extensions WHERE name = 'amcheck'"
 
 
@@ -55,7 +56,8 @@ async def _check_restored(context: Context, step: Step) -> str:
         if lost is not None
         else "no transaction came after the backup"
     )
-    words = [f"restored in {seconds:.1f} s", last, *(checked or ["its server answers"])]
+    words = [f"restored in {seconds:.1f} s", last]
+    words += checked or [_NOT_READ]
     if isinstance(said, PgtandemError):
         said.why += f"\nNothing is wrong with the backup, and that is noted: {'; '.join(words)}."
         raise said

@@ -10,6 +10,7 @@ from pgtandem.model.facts import ABSENT, Fact, Known, Unknown
 from pgtandem.model.lsn import Timeline, TimelineSwitch
 from pgtandem.model.topology import Archive, Compression, HostAddress, Topology
 from pgtandem.observe.receiving import look_at_stream
+from pgtandem.plan.kept_archive import no_archive_there
 from pgtandem.ports import Host, HostFailure, World
 from pgtandem.postgres.archive_content import archive_content, parse_listing, together
 from pgtandem.postgres.history import parse_history
@@ -48,6 +49,16 @@ def all_archived_wal(looks: Mapping[HostAddress, Fact[ArchivedWal]]) -> Fact[Arc
         return ABSENT
     histories = {timeline: switches for wal in known for timeline, switches in wal.histories.items()}
     return Known(ArchivedWal(together([wal.content for wal in known]), histories))
+
+
+async def refuse_missing_archive(topology: Topology, world: World) -> None:
+    """Raises PgtandemError PT-3008 where no host has the archive, or it is empty as the place of a disk is that is not
+    mounted: that nothing can be seen there says nothing of what was archived."""
+    assert topology.archive is not None
+    directory = topology.archive.directory
+    looks = await asyncio.gather(*(world.host(host).list_directory(directory) for host in topology.archive_hosts))
+    if not any(name.isdigit() for names in looks for name in names or ()):
+        raise no_archive_there(topology)
 
 
 async def hosts_without_compressor(topology: Topology, world: World) -> tuple[str, ...]:

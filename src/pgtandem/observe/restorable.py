@@ -11,7 +11,12 @@ from pgtandem.model.facts import Known, Unknown
 from pgtandem.model.restore import Interval
 from pgtandem.model.topology import Topology
 from pgtandem.model.value import dataclass
-from pgtandem.observe.archived import all_archived_wal, archive_folder, observe_archived_wal
+from pgtandem.observe.archived import (
+    all_archived_wal,
+    archive_folder,
+    observe_archived_wal,
+    refuse_missing_archive,
+)
 from pgtandem.observe.cluster import Observer
 from pgtandem.plan.intervals import intervals
 from pgtandem.plan.kept_archive import kept_archive
@@ -53,6 +58,7 @@ async def observe_restorable(topology: Topology, world: World) -> Restorable:
     backups = fact.value
     systems = sorted({backup.system_identifier for backup in backups.kept})
     if not systems:
+        await refuse_missing_archive(topology, world)
         return Restorable("", backups, ArchivedWal(ArchiveContent(16 * 1024 * 1024)), ())
     # After a cluster was built anew under its old name, the newest backup tells which one is meant.
     system = backups.kept[-1].system_identifier

@@ -15,7 +15,7 @@ from pgtandem.model.observed import Observed
 from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
 from pgtandem.model.topology import HostAddress, Topology
 from pgtandem.model.value import dataclass
-from pgtandem.plan.kept_archive import kept_archive
+from pgtandem.plan.kept_archive import kept_archive, no_archive_there
 from pgtandem.plan.order import ordered
 from pgtandem.plan.pruning import expired_steps, prune_step
 from pgtandem.plan.refusals import refuse_foreign
@@ -110,13 +110,7 @@ def _refuse_without_folder(topology: Topology, observed: Observed, primary: Node
     folders = (*archive.value.systems, *archive.value.elsewhere) if isinstance(archive, Known) else ()
     if control.system_identifier in folders:
         return
-    raise PgtandemError(
-        "PT-3008",
-        f"the WAL archive {topology.archive.directory} is not there, or has no folder of this cluster",
-        why="A backup needs the WAL that follows it, in the archive. If there was one, it was moved or removed, or its "
-        "disk is not mounted.",
-        next_step="put it back; or, where there is none any more: pgtandem apply   (makes a new one)",
-    )
+    raise no_archive_there(topology, needed="A backup needs the WAL that follows it, in the archive. ")
 
 
 def _primary(observed: Observed) -> NodeName:

@@ -18,3 +18,15 @@ def kept_archive(topology: Topology, wish: str) -> Archive:
             next_step='write [archive] with directory = "..." into the topology file, then pgtandem plan',
         )
     return topology.archive
+
+
+def no_archive_there(topology: Topology, *, needed: str = "") -> PgtandemError:
+    """Where its place has no folder of this cluster: what was archived is somewhere else, or was never there. `needed`
+    says for what that counts."""
+    assert topology.archive is not None
+    return PgtandemError(
+        "PT-3008",
+        f"the WAL archive {topology.archive.directory} is not there, or has no folder of this cluster",
+        why=f"{needed}If there was one, it was moved or removed, or its disk is not mounted.",
+        next_step="put it back; or, where there is none any more: pgtandem apply   (makes a new one)",
+    )

@@ -17,17 +17,21 @@ from pgtandem.cli.terminal import Paint, can_rewrite, width
 from pgtandem.cli.workbench import in_world, read_topology, topology_path
 from pgtandem.errors import PgtandemError
 from pgtandem.model.archive_report import ArchiveReport
-from pgtandem.model.archived import ArchiveContent, ArchivedWal
 from pgtandem.model.backup import Backups
 from pgtandem.model.facts import Known, Unknown, value_or_none
 from pgtandem.model.observed import ControlData, Observed
 from pgtandem.model.topology import Topology
 from pgtandem.observe.archive_check import check_files, check_streamed
-from pgtandem.observe.archived import all_archived_wal, archive_folder, observe_archived_wal
+from pgtandem.observe.archived import (
+    all_archived_wal,
+    archive_folder,
+    observe_archived_wal,
+    refuse_missing_archive,
+)
 from pgtandem.observe.cluster import Observer
 from pgtandem.plan.archive_prune import plan_archive_prune, why_it_stays
 from pgtandem.plan.archive_report import archive_report
-from pgtandem.plan.kept_archive import kept_archive
+from pgtandem.plan.kept_archive import kept_archive, no_archive_there
 from pgtandem.ports import World
 from pgtandem.postgres.archive_content import wal_name
 
@@ -65,7 +69,12 @@ def run(options: argparse.Namespace) -> int:
 def _prune(path: str, topology: Topology, options: argparse.Namespace) -> int:
     async def work(world: World) -> Outcome:
         question = partial(plan_archive_prune, now=world.clock.now())
-        return await change(topology, world, question, yes=options.yes, command="archive prune", gives=GivesWay.ALWAYS)
+        outcome = await change(
+            topology, world, question, yes=options.yes, command="archive prune", gives=GivesWay.ALWAYS
+        )
+        if not outcome.steps_done:
+            await refuse_missing_archive(topology, world)
+        return outcome
 
     outcome = in_world(path, topology, work, options)
     if outcome.declined:
@@ -90,7 +99,9 @@ async def _report(topology: Topology, world: World, *, verify: bool) -> ArchiveR
         raise PgtandemError(
             "PT-3008", "could not look at the WAL archive", why=fact.sentence, next_step="pgtandem status"
         )
-    wal = fact.value if isinstance(fact, Known) else ArchivedWal(ArchiveContent(control.wal_segment_bytes))
+    if not isinstance(fact, Known):
+        raise no_archive_there(topology)
+    wal = fact.value
     backups = value_or_none(observed.backups) or Backups()
     report = archive_report(control.system_identifier, archive.directory, wal, backups)
     if not verify:

@@ -18,6 +18,7 @@ from pgtandem.errors import PgtandemError
 from pgtandem.model.backup import BackupKind, Backups
 from pgtandem.model.facts import Known, Unknown
 from pgtandem.model.topology import Topology
+from pgtandem.observe.archived import refuse_missing_archive
 from pgtandem.observe.cluster import Observer
 from pgtandem.plan.backup import order_backup, plan_backup, plan_verify
 from pgtandem.plan.kept_archive import kept_archive
@@ -76,7 +77,10 @@ def _verify(path: str, topology: Topology, options: argparse.Namespace) -> int:
         for label in options.labels:
             named_backup(await _backups(topology, world), label)
         question = partial(plan_verify, labels=tuple(options.labels), since=world.clock.now())
-        return await change(topology, world, question, yes=True, command="backup verify", gives=GivesWay.ALWAYS)
+        outcome = await change(topology, world, question, yes=True, command="backup verify", gives=GivesWay.ALWAYS)
+        if not outcome.steps_done:
+            await _backups(topology, world)  # that there is none to verify is only so where there is an archive
+        return outcome
 
     outcome = in_world(path, topology, work, options)
     count = outcome.steps_done
@@ -103,4 +107,7 @@ async def _backups(topology: Topology, world: World) -> Backups:
     fact = await Observer(topology, world).backups_to_restore()
     if isinstance(fact, Unknown):
         raise PgtandemError("PT-3008", "could not look at the backups", why=fact.sentence, next_step="pgtandem status")
-    return fact.value if isinstance(fact, Known) else Backups()
+    backups = fact.value if isinstance(fact, Known) else Backups()
+    if not backups.kept:
+        await refuse_missing_archive(topology, world)
+    return backups

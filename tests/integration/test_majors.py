@@ -122,6 +122,17 @@ def test_a_stopped_standby_catches_up_from_the_archive(three: Cluster) -> None:
     assert f'restored log file "{segment}" from archive' in three.log("db3")
 
 
+def test_what_a_reload_does_restarts_nobody(three: Cluster) -> None:
+    """recovery.conf (up to 11) is only read at a start: it is not to be written again with what it has."""
+    before = {name: three.pid(name) for name in three.nodes}
+    three.topology["parameters"]["work_mem"] = "5MB"
+    three.write()
+    done = three.ok("apply", "--yes")
+    assert "restart" not in done.out
+    assert {name: three.pid(name) for name in three.nodes} == before
+    assert three.setting("db3", "work_mem") == "5MB"
+
+
 def test_more_and_fewer_connections_keep_every_standby_running(three: Cluster) -> None:
     for connections in (120, 60):
         three.topology["parameters"]["max_connections"] = connections

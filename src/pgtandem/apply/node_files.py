@@ -55,13 +55,13 @@ async def write_node_files(context: Context, step: Step, directory: str) -> None
         if has_standby_signal(context.topology.postgresql):
             await _write(host, directory, "standby.signal", "")
         else:
-            await _write(host, directory, RECOVERY_FILE, files.text(RECOVERY_FILE))
+            # Written again it would count as not read yet, and the standby would be restarted for it.
+            await _write_unless_same(host, directory, RECOVERY_FILE, files.text(RECOVERY_FILE))
     await host.make_directory(posixpath.join(directory, "pgtandem"))
     await _write(host, directory, PASSFILE, _passfile(context, files))
     system = files.system_identifier or await system_identifier(context, step, directory)
     for path, text in ((SYSTEM_FILE, f"{system}\n"), *files.texts):
-        if await host.read_file(posixpath.join(directory, path)) != text.encode():
-            await _write(host, directory, path, text)
+        await _write_unless_same(host, directory, path, text)
     await _change(host, directory, "pg_hba.conf", lambda text: with_block(text, files.hba_block))
     await _change(host, directory, "postgresql.conf", with_include)
 
@@ -85,6 +85,11 @@ def _passfile(context: Context, files: NodeFiles) -> str:
 
 async def _write(host: Host, directory: str, path: str, text: str) -> None:
     await host.write_file(posixpath.join(directory, path), text.encode())
+
+
+async def _write_unless_same(host: Host, directory: str, path: str, text: str) -> None:
+    if await host.read_file(posixpath.join(directory, path)) != text.encode():
+        await _write(host, directory, path, text)
 
 
 async def _change(host: Host, directory: str, path: str, change: Callable[[str], str]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from pgtandem.model.facts import Absent, value_or_none
 from pgtandem.model.observed import DiskSpace, ObservedNode
+from pgtandem.postgres.versions import has_slot_cap
 
 MEGABYTE = 1024 * 1024
 _SMALLEST_MB = 64
@@ -44,3 +45,8 @@ def _megabytes(text: str | None) -> int | None:
 
 def _power_of_two_at_most(number: int) -> int:
     return 1 << (number.bit_length() - 1)
+
+
+def up_to_the_cap(major: int) -> str:
+    """How much a slot keeps, as the end of a sentence."""
+    return ", up to max_slot_wal_keep_size" if has_slot_cap(major) else f": PostgreSQL {major} has no limit for it"

@@ -5,6 +5,7 @@ from pgtandem.model.plan import Condition, Risk, Step, StepKind
 from pgtandem.plan.adopting import adopting
 from pgtandem.plan.conditions import judge
 from pgtandem.plan.draft import Draft
+from pgtandem.plan.slot_cap import up_to_the_cap
 
 
 def before_standbys_move(draft: Draft, name: NodeName) -> tuple[str, ...]:
@@ -23,6 +24,7 @@ def slot(draft: Draft, upstream: NodeName, standby: NodeName) -> None:
     elif not draft.builds(upstream):
         draft.look_again = True
         return
+    most = up_to_the_cap(draft.wish.topology.postgresql)
     lost = seen.running is not None and slot in seen.running.slots and not draft.builds(upstream)
     draft.add(
         Step(
@@ -31,7 +33,7 @@ def slot(draft: Draft, upstream: NodeName, standby: NodeName) -> None:
             upstream,
             f"{'make' if lost else 'create'} the replication slot {slot}{' anew' if lost else ''}",
             ("It no longer holds the WAL that it was to hold. " if lost else "")
-            + f"{upstream} then keeps the WAL that {standby} still needs, up to max_slot_wal_keep_size.",
+            + f"{upstream} then keeps the WAL that {standby} still needs{most}.",
             Risk.CREATE,
             needs=(f"{upstream}.start", f"{upstream}.files", *before_standbys_move(draft, upstream)),
             expects=(Condition("answers", upstream),),

@@ -18,6 +18,7 @@ from pgtandem.plan.desired import Wish, settings_in_place
 from pgtandem.plan.draft import Draft
 from pgtandem.plan.keeper import UNIT_STEP, forget_unit, keep_receiver, unit_of
 from pgtandem.plan.roles import is_fenced, seen_as_standby
+from pgtandem.plan.slot_cap import up_to_the_cap
 from pgtandem.plan.slots import before_standbys_move
 from pgtandem.plan.tls import speaks_tls
 from pgtandem.postgres.certificates import VERIFY
@@ -137,6 +138,7 @@ def stream_slot(draft: Draft, name: NodeName) -> None:
     elif not draft.builds(name):
         draft.look_again = True
         return
+    most = up_to_the_cap(draft.wish.topology.postgresql)
     lost = seen.running is not None and STREAM_NAME in seen.running.slots
     draft.add(
         Step(
@@ -145,7 +147,7 @@ def stream_slot(draft: Draft, name: NodeName) -> None:
             name,
             f"{'make' if lost else 'create'} the replication slot {STREAM_NAME}{' anew' if lost else ''}",
             ("It no longer holds the WAL that it was to hold. " if lost else "")
-            + f"{name} then keeps the WAL that the archive's stream still needs, up to max_slot_wal_keep_size.",
+            + f"{name} then keeps the WAL that the archive's stream still needs{most}.",
             Risk.CREATE,
             needs=(f"{name}.start", f"{name}.files", *before_standbys_move(draft, name)),
             expects=(Condition("answers", name),),

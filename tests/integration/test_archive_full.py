@@ -50,6 +50,28 @@ def found(done: Done) -> dict[str, str]:
     return {finding["id"]: json.dumps(finding) for finding in json.loads(done.out)["findings"]}
 
 
+@pytest.mark.chaos
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
+def test_a_backup_that_does_not_fit_is_refused_before_it_fills_the_disk(cluster: Cluster) -> None:
+    """Clearly too large: in the plan. Perhaps: the server's own word for it, before a byte is copied."""
+    cluster.sql("db1", f"CREATE TABLE much AS SELECT repeat('x', 1000) FROM generate_series(1, 80000); {SWITCH}")
+    wait_until(lambda: not cluster.status()["archive_waiting_segments"], "it is archived", 60)
+    filler = fill(cluster.folder / "disk", 80)
+    refused = cluster.run("backup", "--yes")
+    refused.refused("PT-3009", 12)
+    assert "Warning: the archive's disk has" in refused.out
+    assert not list((cluster.folder / "disk/archive").glob("*/backups/.*.part"))
+    filler.unlink()
+    filler = fill(cluster.folder / "disk", 30)
+    refused = cluster.run("backup", "--yes")
+    refused.refused("PT-3009", 12)
+    assert "take a full backup" not in refused.out
+    cluster.topology["archive"]["compression"] = "zstd"
+    cluster.write()
+    cluster.ok("apply", "--yes")
+    cluster.ok("backup", "--yes")
+
+
 @pytest.mark.real
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
 def test_full_archive_is_named_until_there_is_room(cluster: Cluster) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import posixpath
 import re
+from typing import Any
 
 from pgtandem.apply.backup_folders import LONG_SECONDS, backup_folder
 from pgtandem.apply.certificates import root_certificates
@@ -27,6 +28,7 @@ from pgtandem.model.topology import HostAddress
 from pgtandem.model.value import dataclass
 from pgtandem.observe.paths import staging_directory
 from pgtandem.observe.wal_ways import ssh_home
+from pgtandem.plan.backup_room import no_room_for_backup
 from pgtandem.plan.wal_sources import node_folder
 from pgtandem.ports import Completed, Host, Session
 from pgtandem.postgres.base_backups import (
@@ -232,7 +234,7 @@ async def _copy(context: Context, step: Step, way: _Way) -> Completed:
         if way.tars is None:
             session = await _keep_wal(context, step)
             argv = way.put(step.names[0], "base.tar", argv)
-        done = await host.run(argv, deadline_seconds=LONG_SECONDS, on_output=lambda chunk: _tell(context, step, chunk))
+        done = await _run_where_it_fits(context, step, way, argv)
         if done.exit_code == 0:
             await _finish(context, step, way)
         return done
@@ -243,6 +245,42 @@ async def _copy(context: Context, step: Step, way: _Way) -> Completed:
             await host.remove_file(path)
         if way.tars not in (None, way.folder):
             await host.remove_tree(way.tars or "")
+
+
+async def _run_where_it_fits(context: Context, step: Step, way: _Way, argv: list[str]) -> Completed:
+    """pg_basebackup, ended at once where the server says that it sends more than there is room for. Nobody knows that
+    of what is compressed, or of an incremental backup. Raises PgtandemError PT-3009."""
+    free = (await way.keeper.disk_space(way.folder)).free_bytes
+    sure = way.form[0] == "none" and step.names[3] == BackupKind.FULL.value
+    told, total = asyncio.Event(), 0
+
+    def too_much(said: bytes) -> int:
+        total = max((int(each[1]) * 1024 for each in PROGRESS.findall(said)), default=0)
+        return total if sure and total > free else 0
+
+    def tell(chunk: bytes) -> None:
+        nonlocal total
+        _tell(context, step, chunk)
+        if total := total or too_much(chunk):
+            told.set()
+
+    run = asyncio.ensure_future(way.host.run(argv, deadline_seconds=LONG_SECONDS, on_output=tell))
+    waiting = asyncio.ensure_future(told.wait())
+    either: set[asyncio.Future[Any]] = {run, waiting}
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        # A small one may have filled the disk before anybody could end it.
+        if run.done() and (done := await run).exit_code:
+            total = total or too_much(done.stderr)
+        elif run.done():
+            return done
+        if total:
+            raise no_room_for_backup(context.topology, free, total)
+        return await run
+    finally:
+        for each in either:
+            each.cancel()
+        await asyncio.wait(either)
 
 
 async def _keep_wal(context: Context, step: Step) -> Session | None:

@@ -15,6 +15,7 @@ from pgtandem.model.observed import Observed
 from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
 from pgtandem.model.topology import HostAddress, Topology
 from pgtandem.model.value import dataclass
+from pgtandem.plan.backup_room import backup_room
 from pgtandem.plan.kept_archive import kept_archive, no_archive_there
 from pgtandem.plan.order import ordered
 from pgtandem.plan.pruning import expired_steps, prune_step
@@ -61,8 +62,8 @@ def plan_backup(topology: Topology, observed: Observed, order: BackupOrder) -> P
     """The plan that makes this backup and removes what [backup] says is not kept; empty once that is so.
 
     Raises PgtandemError: PT-3051 without an archive, PT-3071 where another tool keeps it, PT-3052 where there is
-    nothing to back up from, PT-3053 for an incremental one that cannot be, PT-3008 for an archive that cannot be
-    looked at.
+    nothing to back up from, PT-3053 for an incremental one that cannot be, PT-3009 for one that does not fit on the
+    archive's disk, PT-3008 for an archive that cannot be looked at.
     """
     refuse_foreign(topology, observed)
     backups = backups_in_archive(topology, observed)
@@ -77,6 +78,8 @@ def plan_backup(topology: Topology, observed: Observed, order: BackupOrder) -> P
     if made is None or not made.kept:
         steps += _make(topology, observed, backups, order, source, primary, made)
         notes += _where(topology, source, primary, asked=order.source is not None)
+        if made is None and not incremental:
+            notes += backup_room(topology, observed, backups, source)
         if topology.backup.keep is not None or topology.backup.keep_for_seconds is not None:
             notes.append("WAL that no backup and no standby needs any more is removed from the archive afterwards.")
     after = backups if made and made.kept else _foreseen(topology, observed, backups, order, source, made)

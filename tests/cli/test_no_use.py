@@ -30,6 +30,7 @@ def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("archive verify --yes", "--yes"),
         ("archive prune --json", "--json"),
         ("backup list --yes", "--yes"),
+        ("backup verify --yes", "--yes"),
         ("backup list --full", "that option"),
         ("restore --yes", "--yes"),
         ("restore --promote", "--promote"),

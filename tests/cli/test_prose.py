@@ -6,8 +6,10 @@ from cli import values
 from cli.streams import Pipe
 from pgtandem.cli.invocation import spelled
 from pgtandem.cli.prose import wrapped
+from pgtandem.cli.show_error import error_lines
 from pgtandem.cli.show_findings import finding_lines
 from pgtandem.cli.terminal import Paint
+from pgtandem.errors import PgtandemError, Problem
 from pgtandem.model.words import TO_COPY
 
 LINE = "(crontab -l; echo '* * * * * sh /var/lib/pgtandem/archive/7712431475011756379/receiver/run') | crontab -"
@@ -35,6 +37,15 @@ def test_no_line_ends_within_a_command(command: str, columns: int) -> None:
     assert any(command in line for line in lines)
     assert all(len(line) <= max(columns, len(command)) for line in lines)
     assert " ".join(lines) == f"Move its data directory away, then {command} copies it anew from the primary."
+
+
+@pytest.mark.parametrize("columns", range(30, 60))
+def test_what_an_error_says_why_breaks_no_command_and_calls_it_as_it_must_be_called(columns: int) -> None:
+    problem = Problem("db2", "db2 is behind", "It has to be copied: pgtandem rejoin db2 --copy does that, once.")
+    error = PgtandemError("PT-3055", "no", why="Somebody must run pgtandem archive verify before.", problems=(problem,))
+    lines = error_lines(error, "/srv/shop/pgtandem.toml", Paint(Pipe()), columns)
+    assert any("pgtandem -f /srv/shop/pgtandem.toml archive verify" in line for line in lines)
+    assert any("pgtandem -f /srv/shop/pgtandem.toml rejoin" in line for line in lines)
 
 
 def test_a_program_that_is_called_by_a_long_path_makes_no_line_of_doctor_too_long(

@@ -1,8 +1,7 @@
 """Failures in words: what, why, next, code. Never a traceback, never a secret."""
 
-import textwrap
-
 from pgtandem.cli.invocation import spelled
+from pgtandem.cli.prose import wrapped
 from pgtandem.cli.terminal import Paint
 from pgtandem.errors import PgtandemError, Problem
 
@@ -24,11 +23,11 @@ def error_lines(error: PgtandemError, path: str | None, paint: Paint, columns: i
             text[0] = text[0].replace(where, paint.bold(where), 1)
         lines += text
         for line in problem.why.splitlines():
-            lines += _prose(f"    {line}", columns, "    ")
+            lines += _prose(f"    {spelled(line, path)}", columns, "    ")
         if problem.next_step:
             lines.append(f"    {paint.dim('->')} {_line(spelled(problem.next_step, path))}")
     for number, line in enumerate(error.why.splitlines()):
-        lines += _prose(f"{'why:  ' if number == 0 else '      '} {line}", columns, " " * 7)
+        lines += _prose(f"{'why:  ' if number == 0 else '      '} {spelled(line, path)}", columns, " " * 7)
     for number, line in enumerate(error.next_step.splitlines()):
         lines.append(f"{'next: ' if number == 0 else '      '} {_line(spelled(line, path))}")
     return lines
@@ -61,16 +60,7 @@ def _prose(text: str, columns: int | None, indent: str) -> list[str]:
         return [text]
     body = text.lstrip(" ")
     first = text[: len(text) - len(body)]
-    return textwrap.wrap(
-        body,
-        columns,
-        initial_indent=first,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-        replace_whitespace=False,
-        drop_whitespace=True,
-    )
+    return wrapped(body, columns, first, indent)
 
 
 def defect_error(defect: BaseException) -> PgtandemError:

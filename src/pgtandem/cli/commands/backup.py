@@ -45,8 +45,8 @@ def _check(options: argparse.Namespace) -> None:
         what = f'backup {options.action} does not know what to do with "{options.labels[0]}"'
     elif options.action and (options.full or options.incremental or options.source):
         what = f"backup {options.action} takes no backup, so it has no use for that option"
-    elif options.action == "list" and options.yes:
-        what = "backup list changes nothing and asks nothing, so it has no use for --yes"
+    elif options.action and options.yes:
+        what = f"backup {options.action} asks nothing, so it has no use for --yes"
     elif options.json and options.action != "list":
         what = "--json is for backup list"
     if what:

@@ -236,3 +236,23 @@ def test_what_the_old_primary_had_not_archived_is_archived_by_its_successor(arch
     hosts.boot("h1")
     cluster.ok("rejoin", "db1", "--yes")
     cluster.converged()
+
+
+@pytest.mark.chaos
+def test_nobody_says_that_an_archive_lacks_what_it_cannot_be_asked_for(archive_host: RemoteCluster) -> None:
+    """A standby needs what only the archive has, whose host is cut off: it is told so, and not to be copied anew."""
+    cluster, hosts = archive_host, archive_host.hosts
+    cluster.apply()
+    lose_the_way(cluster, "db2")
+    cluster.wait_for("db1", "SELECT count(*) = 0 FROM pg_ls_dir('pg_wal/archive_status') f WHERE f LIKE '%.ready'", 60)
+    hosts.cut("h3")
+    try:
+        said = cluster.run("apply", "--yes", seconds=300).refused("PT-4008", 13)
+    finally:
+        hosts.heal("h3")
+    words = " ".join(said.split())
+    assert "the archive that may have it cannot be asked" in words
+    assert "db2 goes on by itself then" in words
+    wait_until(lambda: cluster.streams("db1") == ["db2"], "db2 has fetched it and streams", 120)
+    cluster.shows_row("db2", "while it was away")
+    cluster.apply()

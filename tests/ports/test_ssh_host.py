@@ -71,6 +71,20 @@ class TestFiles:
             finish(host.make_directory("/srv/data"))
         assert caught.value.next_step == "on the host, as root:  install -d -o postgres -m 700 '/srv/data'"
 
+    def test_a_folder_that_is_mounted_read_only_is_told_as_that(self, hosts: Hosts, host: Host) -> None:
+        """Not as one that the account may not write in, with a command that gives it to whom it belongs already."""
+        place = "/srv/postgres/read-only"
+        hosts.run("h1", ["mkdir", place], user="postgres")
+        hosts.run("h1", ["mount", "-t", "tmpfs", "-o", "ro,uid=64321", "tmpfs", place])
+        try:
+            with pytest.raises(HostFailure) as caught:
+                finish(host.make_directory(place))
+            assert "Read-only file system" in caught.value.why
+            assert "install -d" not in (caught.value.next_step or "")
+        finally:
+            hosts.run("h1", ["umount", place])
+            hosts.run("h1", ["rmdir", place])
+
     def test_what_is_in_the_way_of_a_folder_is_told_with_the_command_for_the_host(self, host: Host) -> None:
         found = finish(host.obstacle("/srv/data/db1"))
         assert found is not None

@@ -4,8 +4,11 @@ import posixpath
 
 from pgtandem.apply.context import Context
 from pgtandem.errors import PgtandemError
+from pgtandem.model.facts import ABSENT, Known, Unknown
+from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import REPLICATION_ROLE, NodeName, SlotName
 from pgtandem.model.plan import Condition, Step
+from pgtandem.observe.archived import archived_names
 from pgtandem.observe.parts import SERVER
 from pgtandem.plan.conditions import judge
 from pgtandem.ports import DatabaseUnreachable
@@ -132,7 +135,7 @@ async def _streams(context: Context, step: Step, upstream: NodeName) -> None:
     condition = Condition("streams_or_delays" if delayed else "streams_from", step.node, upstream)
     known, clock = await context.log_lines(step.node), context.world.clock
     look_at = clock.monotonic() + _LOG_SECONDS
-    gone: str | None = None
+    gone: PgtandemError | None = None
 
     async def test() -> bool | None:
         nonlocal gone, look_at
@@ -145,13 +148,16 @@ async def _streams(context: Context, step: Step, upstream: NodeName) -> None:
         if judge(condition, observed) is True:
             return True
         if clock.monotonic() >= look_at:
-            gone = await _gone_for_good(context, step.node, await context.log_since(step.node, known))
+            gone = await _waits_in_vain(context, step.node, upstream, await context.log_since(step.node, known))
             look_at = clock.monotonic() + _LOG_SECONDS
         return False if gone else None
 
-    if not await context.wait(test, _STREAM_SECONDS):
+    replayed = await _replayed(context, step.node)
+    while not await context.wait(test, _STREAM_SECONDS):
         if gone:
-            raise _never_streams(context, step.node, upstream, gone)
+            raise gone
+        if (before := replayed) and (replayed := await _replayed(context, step.node)) and replayed > before:
+            continue  # it catches up from the archive
         tail = await context.log_tail(step.node)
         raise PgtandemError(
             "PT-4008",
@@ -161,18 +167,39 @@ async def _streams(context: Context, step: Step, upstream: NodeName) -> None:
         )
 
 
-async def _gone_for_good(context: Context, name: NodeName, lines: list[str]) -> str | None:
-    """The WAL segment that a standby waits for in vain, by what its log says. What the primary still has will be in
-    the archive, if there is one: that is worth waiting for."""
+async def _replayed(context: Context, name: NodeName) -> Lsn | None:
+    try:
+        server = (await context.observer.nodes({name: SERVER})).nodes[name].running
+    except DatabaseUnreachable:
+        return None
+    return server.replay_lsn if server else None
+
+
+async def _waits_in_vain(
+    context: Context, name: NodeName, upstream: NodeName, lines: list[str]
+) -> PgtandemError | None:
+    """Why a standby waits in vain for a WAL segment, by what its log says. What the primary still has will be in the
+    archive, if there is one, and what is in the archive will be fetched: that is worth waiting for."""
     segment = segment_asked_in_vain(lines)
     if segment is None or not context.topology.archives:
-        return segment
+        return None if segment is None else _never_streams(context, name, upstream, segment)
     observed = await context.observer.nodes(dict.fromkeys(context.topology.names, SERVER))
     for primary in observed.primaries():
         folder = posixpath.join(context.node(primary).data_directory, "pg_wal")
         if segment in (await context.host(primary).list_directory(folder) or ()):
             return None
-    return segment
+    systems = {node.running.system_identifier for node in observed.nodes.values() if node.running}
+    archived = await archived_names(context.topology, context.world, systems.pop()) if len(systems) == 1 else ABSENT
+    if isinstance(archived, Unknown):
+        return PgtandemError(
+            "PT-4008",
+            f"{name} does not stream from {upstream} yet: it needs WAL segment {segment}",
+            why=f"{upstream} has removed it, and the archive that may have it cannot be asked: {archived.sentence}",
+            next_step=f"make the archive's host reachable: {name} goes on by itself then",
+        )
+    if isinstance(archived, Known) and segment in archived.value:
+        return None
+    return _never_streams(context, name, upstream, segment)
 
 
 def _never_streams(context: Context, name: NodeName, upstream: NodeName, segment: str) -> PgtandemError:

@@ -5,20 +5,18 @@ the primary is lost before it did that, the archive would have a hole for good, 
 reach, although the segments stand in the new primary's own pg_wal.
 """
 
-import asyncio
 import posixpath
 from collections.abc import Collection
 
 from pgtandem.apply.context import Context
 from pgtandem.errors import PgtandemError
+from pgtandem.model.facts import Known
 from pgtandem.model.names import NodeName
 from pgtandem.model.plan import Step
-from pgtandem.observe.archived import archive_folder
+from pgtandem.observe.archived import archived_names
 from pgtandem.ports import Host
-from pgtandem.postgres.archive_content import wal_name
 from pgtandem.postgres.history import history_timeline, parse_history
 from pgtandem.postgres.segments import finished_before, segment_number
-from pgtandem.postgres.stream_scripts import STREAMED
 
 
 async def hand_in_wal(context: Context, step: Step) -> str:
@@ -48,7 +46,8 @@ async def hand_in(context: Context, name: NodeName, system: str, segment_bytes: 
     except (ValueError, IndexError):
         return ""
     finished = names & set(finished_before(path, names, segment_bytes))
-    there = await _archived(context, system) if asks else None
+    archived = await archived_names(context.topology, context.world, system) if asks else None
+    there = archived.value if isinstance(archived, Known) else None
     if there is None:
         lacking = {each for each in finished if path and int(each[:8], 16) == path[-1].timeline}
     else:
@@ -61,21 +60,6 @@ async def hand_in(context: Context, name: NodeName, system: str, segment_bytes: 
     count = f"{handed} segment{'' if handed == 1 else 's'}"
     unsure = "" if there is not None else " (the archive cannot be asked: what it has already is compared)"
     return f"{count} of before the promotion to be archived{unsure}"
-
-
-async def _archived(context: Context, system: str) -> set[str] | None:
-    """The names of the WAL files that the archive has; None where one of its hosts cannot be asked."""
-    archive = context.topology.archive
-    assert archive is not None
-    folder, found = archive_folder(archive, system), set[str]()
-    hosts = [context.world.host(address) for address in context.topology.archive_hosts]
-    places = [(host, place) for host in hosts for place in (folder, posixpath.join(folder, STREAMED))]
-    try:
-        for listed in await asyncio.gather(*(host.list_directory(place) for host, place in places)):
-            found |= {parsed[0] for stored in listed or () if (parsed := wal_name(stored))}
-    except PgtandemError:
-        return None
-    return found
 
 
 async def _mark(host: Host, status: str, names: Collection[str]) -> int:

@@ -12,7 +12,7 @@ from pgtandem.model.topology import Archive, Compression, HostAddress, Topology
 from pgtandem.observe.receiving import look_at_stream
 from pgtandem.plan.kept_archive import no_archive_there
 from pgtandem.ports import Host, HostFailure, World
-from pgtandem.postgres.archive_content import archive_content, parse_listing, together
+from pgtandem.postgres.archive_content import archive_content, parse_listing, together, wal_name
 from pgtandem.postgres.history import parse_history
 from pgtandem.postgres.stream_scripts import STREAMED
 
@@ -59,6 +59,31 @@ async def refuse_missing_archive(topology: Topology, world: World) -> None:
     looks = await asyncio.gather(*(world.host(host).list_directory(directory) for host in topology.archive_hosts))
     if not any(name.isdigit() for names in looks for name in names or ()):
         raise no_archive_there(topology)
+
+
+async def archived_names(topology: Topology, world: World, system_identifier: str) -> Fact[frozenset[str]]:
+    """The names of the WAL files that the archive has, streamed ones too; Unknown, with the reason, where it cannot be
+    asked. Where each node archives on its own disk, a host that does not answer is its node's trouble."""
+    archive = topology.archive
+    if archive is None:
+        return ABSENT
+    folder = archive_folder(archive, system_identifier)
+    parts = await asyncio.gather(*(_names(world.host(address), folder) for address in topology.archive_hosts))
+    known = [part.value for part in parts if isinstance(part, Known)]
+    unknown = [part for part in parts if isinstance(part, Unknown)]
+    if unknown and not known:
+        return unknown[0]
+    return Known(frozenset().union(*known))
+
+
+async def _names(host: Host, folder: str) -> Fact[frozenset[str]]:
+    try:
+        listed = [await host.list_directory(place) for place in (folder, posixpath.join(folder, STREAMED))]
+    except PgtandemError as failure:
+        return Unknown(failure.why or failure.what)
+    if listed[0] is None:
+        return Unknown(f"there is no folder {folder} on {host.name}")  # a disk that is not mounted
+    return Known(frozenset(parsed[0] for names in listed for name in names or () if (parsed := wal_name(name))))
 
 
 async def hosts_without_compressor(topology: Topology, world: World) -> tuple[str, ...]:

@@ -158,6 +158,8 @@ def _missing(path: str) -> list[str]:
 def _require_usable(path: str, account: Account) -> None:
     if may(path, os.R_OK | os.W_OK | os.X_OK):
         return
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
     owner = owner_name(os.stat(path).st_uid)
     reason = f'It is there, belongs to {owner}, and account "{account.name}" may not write in it'
     own = os.stat(path).st_uid == account.uid

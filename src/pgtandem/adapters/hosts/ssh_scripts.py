@@ -167,6 +167,8 @@ o_publish() { # path, hidden file beside it, mode, its size where it must be loo
 o_mkdir() {
   if [ -d "$1" ]; then
     if [ -r "$1" ] && [ -w "$1" ] && [ -x "$1" ]; then return 0; fi
+    e=$(mkdir "$1/.pgtandem-$$" 2>&1) && rmdir "$1/.pgtandem-$$"
+    case $e in *': Read-only file system') no "$e"; return 1 ;; esac
     no "It is there, belongs to $(stat -c %U "$1"), and account \"$u\" may not write in it."
     return 45
   fi

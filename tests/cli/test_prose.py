@@ -27,6 +27,7 @@ def test_a_command_at_the_end_has_a_line_of_its_own_however_long() -> None:
         "pgtandem apply",
         "pgtandem backup --full",
         "pgtandem rejoin NODE",
+        "pgtandem drill --like db1 --into /srv/scratch",
         "pgtandem -f 'my shop.toml' archive verify",
         "pgtandem restore --to latest --timeline 3",
         'pgtandem psql --node db1 -c "SELECT pg_wal_replay_resume()"',

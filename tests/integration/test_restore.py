@@ -1,6 +1,7 @@
 """Point-in-time recovery on real WAL, across a switchover and a failover; restore drills; what interrupts them."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -252,6 +253,25 @@ def test_a_drill_passes_and_leaves_nothing_and_status_tells(past: Past) -> None:
     said = past.cluster.ok("status").out
     assert "drill passed" in said
     assert "cut off" not in said
+
+
+@pytest.mark.chaos
+def test_a_drill_in_another_folder_that_was_killed_is_named_with_the_command_that_removes_it(past: Past) -> None:
+    cluster = past.cluster
+    scratch = cluster.folder / "scratch"
+    scratch.mkdir()
+    cluster.own(scratch)
+    into = ("--into", str(scratch / "a trial"))
+    running = cluster.start("drill", *into, "--yes")
+    wait_until(lambda: os.listdir(scratch) or not running.alive, "something stands in the scratch place", 60)
+    running.kill()
+    (note,) = [note for note in cluster.status()["remarks"] if "a restore drill was cut off" in note]
+    assert f"left {scratch}/a trial" in note
+    assert f"pgtandem drill --like db2 --into '{scratch}/a trial' removes it" in note
+    cluster.ok("drill", *into, "--like", "db2", "--yes")
+    assert os.listdir(scratch) == []
+    assert restored(cluster) == []
+    assert "cut off" not in cluster.ok("status").out
 
 
 def test_a_drill_that_fails_leaves_nothing_but_the_note(past: Past) -> None:

@@ -94,6 +94,8 @@ async def remove_restored(context: Context, step: Step) -> str:
         await host.remove_tree(order.directory)
     await remove_places(host, order)
     await host.remove_file(order.directory + ".log")
+    if order.note is not None:
+        await host.remove_file(order.note)
     return ""
 
 

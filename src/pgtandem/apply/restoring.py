@@ -62,6 +62,8 @@ async def restore_data(context: Context, step: Step) -> str:
     staging = staging_directory(order.directory, context.world.workspace.token())
     await host.make_directory(posixpath.dirname(order.directory))
     await host.remove_file(log_file(order.directory))
+    if order.note is not None:
+        await host.write_file(order.note, order.directory.encode("utf-8", "surrogateescape") + b"\n")
     try:
         await claim_places(host, order)
         await host.make_directory(staging)
@@ -93,6 +95,8 @@ async def restore_data(context: Context, step: Step) -> str:
 async def _clear(host: Host, order: RestoreOrder, staging: str) -> None:
     await host.remove_tree(staging)
     await remove_places(host, order)
+    if order.note is not None:
+        await host.remove_file(order.note)
 
 
 async def _make_quiet(context: Context, step: Step, host: Host, order: RestoreOrder, directory: str) -> None:

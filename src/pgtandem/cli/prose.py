@@ -9,7 +9,7 @@ from pgtandem.model.words import TO_COPY
 #: A command of pgtandem as it must be called here, with its options and what stands in for a name.
 _COMMAND = re.compile(
     rf"\bpgtandem(?: -f (?:'[^']*'|\S+))? (?:{COMMAND_NAMES})\b"
-    r"(?: (?:(?:list|verify|prune|explain|durability)\b|--(?:node|to|from|into|timeline|backup) \S+|--[a-z][a-z-]*"
+    r"(?: (?:(?:list|verify|prune|explain|durability)\b|--(?:node|like|to|from|into|timeline|backup) \S+|--[a-z][a-z-]*"
     r"|-c \"[^\"]*\"|[A-Z]{2,}\b|\"[^\"]*\"))*"
 )
 #: Stands for a space at which no line may end.

@@ -16,7 +16,13 @@ from pgtandem.observe.restorable import Restorable
 from pgtandem.plan.desired import Wish, desired_files, restore_command
 from pgtandem.plan.intervals import contested
 from pgtandem.plan.recovery import RESTORE_FILE, recorded, same_target
-from pgtandem.plan.restored_places import drill_directory, refuse_shared_spaces, restored_name, restored_spaces
+from pgtandem.plan.restored_places import (
+    drill_directory,
+    drill_note,
+    refuse_shared_spaces,
+    restored_name,
+    restored_spaces,
+)
 from pgtandem.ports import World
 from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings
 from pgtandem.postgres.versions import STANDBY_FLOOR
@@ -72,6 +78,7 @@ async def order_restore(
         spaces=restored_spaces(chain[0], path, _spelled(target) if replaces else None),
         wal=restored_name(node.wal_directory, _spelled(target)) if replaces and node.wal_directory else None,
         contested=contested(observed, interval),
+        note=drill_note(node, path) if drill is not None else None,
         breaks_off=interval.missing if interval.hole and target.kind is TargetKind.LATEST else None,
     )
 

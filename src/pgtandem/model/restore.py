@@ -97,7 +97,8 @@ class RestoreOrder:
     settings that recovery must not have less of. `drill` is when a restore for trial was begun (seconds since 1970).
     `spaces` are the folders that its tablespaces get, by their OIDs, and `wal` the one of its pg_wal, None where that
     is in the data directory. `contested` is a segment of the archive that may be another server's, with the node that
-    cannot archive its own. `breaks_off` is the segment that is missing where the archive has WAL behind its end."""
+    cannot archive its own. `breaks_off` is the segment that is missing where the archive has WAL behind its end. `note`
+    is a file that leads to the folder of a restore for trial, None where one looks there anyway."""
 
     target: Target
     timeline: Timeline
@@ -117,6 +118,7 @@ class RestoreOrder:
     wal: str | None = None
     contested: tuple[str, str] | None = None
     breaks_off: str | None = None
+    note: str | None = None
 
     @property
     def places(self) -> tuple[str, ...]:

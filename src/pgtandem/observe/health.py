@@ -1,11 +1,12 @@
 """What a look means: each node's role, state and lag, and what is wrong. A pure reading of Observed, for every view."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 
 from pgtandem.model.facts import Absent, Known, Unknown
 from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import STREAM_NAME, NodeName, slot_name
-from pgtandem.model.observed import Observed, ObservedNode
+from pgtandem.model.observed import LEFTOVER_MARK, Observed, ObservedNode
 from pgtandem.model.plan import WARNING
 from pgtandem.model.server import ReplayHold, Sender, Server
 from pgtandem.model.topology import Method, Node, Topology
@@ -22,6 +23,7 @@ from pgtandem.plan.keeper import keeper_remarks
 from pgtandem.plan.layout import remarks
 from pgtandem.plan.minor_versions import runs_older
 from pgtandem.plan.pgbouncer_health import PgbouncerHealth, pgbouncer_health, pgbouncer_problems
+from pgtandem.plan.restored_places import drill_directory
 from pgtandem.plan.slot_cap import wal_disk
 from pgtandem.plan.stream_health import StreamHealth, stream_health, stream_problems
 from pgtandem.postgres.conf import RECOVERY_FILE, parse_settings
@@ -118,7 +120,10 @@ def _remarks(topology: Topology, observed: Observed) -> Iterator[str]:
             yield f"{name} waits for a restart: {older} (pgtandem apply)."
         for path, runs in observed.nodes[name].drills:
             server = ", and its server runs" if runs else ""
-            yield f"a restore drill was cut off and left {path}{server}: pgtandem drill --like {name} removes it."
+            into = path.partition(LEFTOVER_MARK)[0]
+            where = "" if into == drill_directory(topology.node(name)) else f" --into {shlex.quote(into)}"
+            removes = f"pgtandem drill --like {name}{where} removes it"
+            yield f"a restore drill was cut off and left {path}{server}: {removes}."
     yield from keeper_remarks(topology, observed)
 
 

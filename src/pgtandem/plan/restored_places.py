@@ -1,5 +1,6 @@
 """What a restored server fills outside its data directory, and whose tablespaces it must never reach."""
 
+import hashlib
 import posixpath
 
 from pgtandem.errors import PgtandemError
@@ -7,10 +8,20 @@ from pgtandem.model.backup import Backup
 from pgtandem.model.observed import Observed
 from pgtandem.model.topology import HostAddress, Node, Topology
 
+#: Ends the names of files that lead to restores for trial in other folders.
+DRILL_NOTE = ".at."
+
 
 def drill_directory(node: Node) -> str:
     """Where a restore for trial like this node goes, unless another folder is named."""
     return f"{node.data_directory}-drill"
+
+
+def drill_note(node: Node, directory: str) -> str | None:
+    """The file beside the data of a node that says where a restore for trial is, as long as it is there; None in the
+    drill's own place, where one looks anyway."""
+    own = drill_directory(node)
+    return None if directory == own else f"{own}{DRILL_NOTE}{hashlib.sha256(directory.encode()).hexdigest()[:8]}"
 
 
 def restored_name(path: str, target: str) -> str:

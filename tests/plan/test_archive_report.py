@@ -1,8 +1,10 @@
 """What is wrong with an archive, from the names in it and what its history files say."""
 
+from cli.values import backup
 from pgtandem.model.archived import ArchiveContent, ArchivedWal, Runs, TimelineContent
 from pgtandem.model.backup import Backups
 from pgtandem.model.lsn import Lsn, Timeline, TimelineSwitch
+from pgtandem.model.stream import Tail
 from pgtandem.plan.archive_report import archive_report
 
 SIZE = 16 * 1024 * 1024
@@ -45,3 +47,14 @@ def test_what_was_pruned_is_not_missing() -> None:
 def test_wal_behind_the_place_where_a_timeline_was_left_is_nobodys_hole() -> None:
     """The old primary lived on for a while, or the cluster went back to an earlier moment."""
     assert damages(((2, 9),), ((4, 6),), left=(4,)) == []
+
+
+def test_a_timeline_of_which_there_is_only_what_was_streamed_can_be_restored() -> None:
+    content = (TimelineContent(Timeline(1), ((2, 5),)), TimelineContent(Timeline(2), history=True))
+    tail = Tail(Timeline(2), 6, Lsn(6 * SIZE + 5000))
+    wal = ArchivedWal(
+        ArchiveContent(SIZE, content, tail=tail), {Timeline(2): (TimelineSwitch(Timeline(1), Lsn(6 * SIZE + 1000)),)}
+    )
+    one = backup("20270114T031320Z-full", 1_800_000_000.0, start_lsn=Lsn(2 * SIZE + 40), stop_lsn=Lsn(2 * SIZE + 256))
+    found = archive_report("1", "/archive", wal, Backups((one,))).restorable
+    assert [(each.timeline, each.end) for each in found] == [(1, Lsn(6 * SIZE)), (2, tail.end)]

@@ -60,7 +60,9 @@ def _between_timelines(wal: ArchivedWal) -> Iterator[Damage]:
 
 
 def _restorable(wal: ArchivedWal, backups: Backups) -> Iterator[Restorable]:
-    timelines = [one.timeline for one in wal.content.timelines if one.runs]
+    timelines = {one.timeline for one in wal.content.timelines if one.runs}
+    if wal.content.tail is not None:
+        timelines.add(wal.content.tail.timeline)  # after a role change its first segment may not be whole yet
     for backup in backups.kept:
         chain = backups.chain(backup)
         if chain is None or spoilt_in(chain):

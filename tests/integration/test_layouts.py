@@ -263,6 +263,14 @@ def test_wal_elsewhere_and_tablespaces_are_copied_to_another_host_and_go_with_th
 
     # The same place on the other host must be free, or be the rest of an interrupted copy.
     cluster.nodes["db2"] = {**second, "wal_directory": wal}
+    # What a tablespace needs is asked of the disk that it is on.
+    cluster.psql("db1", "INSERT INTO note SELECT repeat('x', 1000) FROM generate_series(1, 3000)")
+    _ok(hosts, "h2", "mkdir", "-p", place, user="postgres")
+    _ok(hosts, "h2", "mount", "-t", "tmpfs", "-o", "size=1m,mode=777", "tmpfs", place)
+    said = cluster.run("plan").refused("PT-3009", 12)
+    assert f"the disk of the tablespace in {place} has 1.0 MB free for db2" in " ".join(said.split())
+    _ok(hosts, "h2", "umount", place)
+    cluster.psql("db1", "TRUNCATE note")
     _ok(hosts, "h2", "mkdir", "-p", f"{place}/PG_15_202209061/5", user="postgres")
     said = cluster.run("plan").refused("PT-3023", 12)
     assert f"the tablespace in {place} cannot be copied to db2" in said

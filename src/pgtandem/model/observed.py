@@ -279,7 +279,8 @@ class ObservedNode:
     wal_directory, Absent where WAL lies with the data. `beyond` is what only a primary that is down has.
     `merges` are folders in which the data directory is, beside its place: a new copy was being put together with it
     when that was cut off, and all that it needs is there. `drills` are the folders of restores for trial that were cut
-    off, each with whether its server runs."""
+    off, each with whether its server runs. `tablespace_disks` are those that the cluster's tablespaces are on, or would
+    be, by their paths; looked at for plans."""
 
     reachable: Fact[bool] = NOT_LOOKED
     account: Fact[str] = NOT_LOOKED
@@ -304,6 +305,7 @@ class ObservedNode:
     beyond: Fact[Beyond] = NOT_LOOKED
     merges: tuple[str, ...] = ()
     drills: tuple[tuple[str, bool], ...] = ()
+    tablespace_disks: Mapping[str, DiskSpace] = field(default_factory=dict)
 
     @property
     def running(self) -> Server | None:

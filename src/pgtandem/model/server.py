@@ -149,6 +149,7 @@ class Server:
     recovery_unread: bool = False
     oldest_lsn: Lsn | None = None
     size_bytes: int = 0
+    tablespace_bytes: Mapping[str, int] = field(default_factory=dict)
     libc_locales: tuple[str, ...] = ()
     settings: Mapping[str, Setting] = field(default_factory=dict)
     hba: tuple[HbaRule, ...] = ()

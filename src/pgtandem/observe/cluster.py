@@ -120,6 +120,11 @@ class Observer:
         tablespaces = {place: None for seen in nodes if seen.directory for place in seen.directory.tablespaces}
 
         async def looked(node: Node, seen: ObservedNode) -> ObservedNode:
+            if self._try_paths and tablespaces and isinstance(seen.reachable, Known):
+                host = self.world.host(node.host)
+                disks = {place: await _disk(host, place) for place in tablespaces}
+                known = {place: disk.value for place, disk in disks.items() if isinstance(disk, Known)}
+                seen = replace(seen, tablespace_disks=known)
             wanted = [*([node.wal_directory] if node.wal_directory else []), *tablespaces]
             if not isinstance(seen.data, Absent) or not wanted:
                 return seen

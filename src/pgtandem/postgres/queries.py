@@ -174,6 +174,13 @@ WHERE {of_libc} AND datcollate NOT IN ('C', 'POSIX') AND datcollate NOT LIKE 'C.
 """
 
 
+# A tablespace whose folder is gone is left out: the functions fail of a link that is not there.
+_TABLESPACES = """
+SELECT json_object_agg(place, bytes) FROM (SELECT
+    CASE WHEN (pg_stat_file('pg_tblspc/' || oid, true)).isdir THEN pg_tablespace_location(oid) END AS place,
+    CASE WHEN (pg_stat_file('pg_tblspc/' || oid, true)).isdir THEN pg_tablespace_size(oid) END AS bytes
+    FROM pg_tablespace WHERE oid >= 16384) AS spaces WHERE bytes IS NOT NULL"""
+
 # Of the names alone: the last 16 digits count up over all timelines. What was prepared ahead has higher ones.
 _OLDEST_WAL = """
 SELECT json_build_object('name', min(substr(file.name, 9)), 'segment_bytes', min(control.bytes_per_wal_segment))
@@ -276,6 +283,7 @@ SELECT json_build_object(
     'recovery_unread', CASE WHEN here.in_recovery THEN {unread} END,
     'oldest_wal', ({_OLDEST_WAL}),
     'size_bytes', (SELECT sum(pg_database_size(oid))::bigint FROM pg_database),
+    'tablespace_bytes', ({_TABLESPACES}),
     'libc_locales', ({_libc_locales(major)}),
     'hba', ({_HBA}), 'roles', ({_ROLES}), 'slots', ({_slots(major)}), 'senders', ({_SENDERS}),
     'receiver', CASE WHEN here.in_recovery THEN ({_receiver(major)}) END,

@@ -41,6 +41,7 @@ def parse_server(
         recovery_unread=bool(document["recovery_unread"]),
         oldest_lsn=_oldest(document["oldest_wal"]),
         size_bytes=document["size_bytes"],
+        tablespace_bytes=document.get("tablespace_bytes") or {},
         libc_locales=tuple(document["libc_locales"] or ()),
         # Names in lower case, as everywhere: the server shows DateStyle, IntervalStyle and TimeZone.
         settings={row[0].lower(): _setting(row, document["version_number"] // 10000) for row in settings},

@@ -40,6 +40,7 @@ def test_what_a_new_primary_did_not_archive_after_its_promotion_is_told() -> Non
 
 
 def test_what_was_pruned_is_not_missing() -> None:
+    assert damages((), (), (), ((27, 38),), left=(11, 11, 15)) == []  # the history files stay
     assert damages((), ((7, 8),), left=(6,)) == []
     assert damages(((4, 5),), ((6, 8),), ((8, 9),), left=(6, 8)) == []
 

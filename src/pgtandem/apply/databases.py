@@ -15,6 +15,8 @@ from pgtandem.ports import DatabaseUnreachable
 from pgtandem.postgres.scram import verifier
 from pgtandem.postgres.server_log import segment_asked_in_vain
 
+#: What a standby says whose upstream lacks what follows (in the language of the server).
+_REMOVED = "has already been removed"
 _STREAM_SECONDS = 120.0
 _ROW_SECONDS = 60.0
 #: How often the standby's log is read meanwhile.
@@ -163,7 +165,8 @@ async def _streams(context: Context, step: Step, upstream: NodeName) -> None:
             "PT-4008",
             f"{step.node} does not stream from {upstream}",
             why=f"Its log says:\n{tail}" if tail else "Its log says nothing about it.",
-            next_step="mend what the log names, and run the same command again",
+            next_step="mend what the log names, and run the same command again"
+            + (f"; where WAL is gone or damaged: pgtandem rejoin {step.node} --copy" if _REMOVED in tail else ""),
         )
 
 

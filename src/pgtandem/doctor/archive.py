@@ -119,7 +119,8 @@ def failing(look: Look) -> Iterator[Seen]:
         if look.archives(name) and command == "" and not look.value(name, "archive_library"):
             yield Seen(name, f"archive_mode is on without a command, {waiting} segments wait", fix=_USE_OURS)
         elif archiver.failing:
-            what = f"the last attempt failed, at {archiver.last_failed_wal}; {waiting} segments wait"
+            behind = "1 segment waits" if waiting == 1 else f"{waiting} segments wait"
+            what = f"the last attempt failed, at {archiver.last_failed_wal}; {behind}"
             room = archive_room(look.topology, look.observed)
             if room is None or not room.scarce:
                 yield Seen(name, f"{what}; {held_in_pg_wal(look.observed, name)}")

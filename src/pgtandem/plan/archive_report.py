@@ -48,7 +48,9 @@ def _between_timelines(wal: ArchivedWal) -> Iterator[Damage]:
     for newest, path in wal.histories.items():
         parts = [(switch.timeline, segment_of(switch.at, size)) for switch in path]
         runs = {timeline: wal.content.timeline(timeline).runs for timeline in (*dict(parts), newest)}
-        begins = min((low for each in runs.values() for low, _ in each), default=0)
+        if not any(runs.values()):
+            continue
+        begins = min(low for each in runs.values() for low, _ in each)
         for timeline, left in (*parts, (newest, max((high + 1 for _, high in runs[newest]), default=0))):
             inside = [(low, high) for low, high in runs[timeline] if low < left and high >= begins]
             first, last = (inside[0][0], inside[-1][1]) if inside else (left, left)

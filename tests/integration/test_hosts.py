@@ -48,6 +48,19 @@ def nothing_was_built(cluster: RemoteCluster) -> None:
         assert cluster.hosts.processes(host, cluster.base) == []
 
 
+def test_a_port_that_somebody_has_on_the_loopback_address_alone_is_taken(pair: RemoteCluster) -> None:
+    """A restored server listens there, and pgtandem asks the node's own server there: it would ask the wrong one."""
+    listen = f"import socket; s = socket.create_server(('127.0.0.1', {pair.port})); print(1, flush=True); s.accept()"
+    outside = pair.hosts.run("h2", ["sh", "-c", f'python3 -c "{listen}" >/srv/said 2>&1 & echo $!'])
+    wait_until(lambda: (pair.hosts.srv("h2") / "said").read_text() == "1\n", "it listens", 30)
+    try:
+        words = pair.run("apply", "--yes").refused("PT-3007", 12)
+        assert f"port {pair.port} of db2 is in use by" in words
+        nothing_was_built(pair)
+    finally:
+        pair.hosts.run("h2", ["kill", outside.stdout.strip()])
+
+
 # --- logins that stay for the next command
 
 

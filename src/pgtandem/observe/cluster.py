@@ -63,6 +63,8 @@ from pgtandem.ports import (
     next_of,
 )
 
+_LOOPBACK = "127.0.0.1"
+
 
 class Observer:
     """Looks at the nodes of one topology, again and again. What cannot change within a command is asked once."""
@@ -383,8 +385,11 @@ class Observer:
     async def _port_holder(self, host: Host, node: Node, postmaster: Fact[Postmaster]) -> Fact[str]:
         if isinstance(postmaster, Known) and postmaster.value.port in (0, node.port):
             return ABSENT
-        holder = await host.port_holder(node.address, node.port)
-        return ABSENT if holder is None else Known(holder)
+        # Over SSH its server is asked by its host's loopback address, where it listens too.
+        for address in dict.fromkeys((node.address, *(() if node.host.is_local else (_LOOPBACK,)))):
+            if holder := await host.port_holder(address, node.port):
+                return Known(holder)
+        return ABSENT
 
     async def _former(self) -> tuple[FormerNode, ...]:
         """Nodes that the workspace remembers and the topology does not have (or has elsewhere)."""

@@ -345,12 +345,15 @@ def stray_timelines(look: Look) -> Iterator[Seen]:
             yield Seen(None, f"{primary[0]} is on timeline {primary[1].timeline}, and there is {newer[0]:08X}.history")
 
 
+_REACH = "make the archive's host and folder reachable, then pgtandem status"
+
+
 @rule(
     "ARC18",
     Severity.HIGH,
-    "the archive cannot take much more",
-    why="When the archive is full, segments stay in pg_wal until that disk is full too, and then the primary stops. "
-    "Once there is room again archiving goes on by itself.",
+    "the archive cannot be looked at, or cannot take much more",
+    why="What cannot be archived stays in pg_wal until that disk is full too, and then the primary stops. Once the "
+    "archive answers, or has room again, archiving goes on by itself.",
     fix="a larger disk for the archive, or pgtandem archive prune; never remove files from pg_wal",
     by_sql=False,
 )
@@ -362,7 +365,7 @@ def archive_full(look: Look) -> Iterator[Seen]:
     if isinstance(obstacle, Known):
         yield Seen(None, obstacle.value.why, fix=obstacle.value.remedy)
     elif isinstance(fact, Unknown):
-        yield Seen(None, f"{wanted.directory} cannot be looked at: {fact.reason}", fix=fact.next_step)
+        yield Seen(None, f"{wanted.directory} cannot be looked at: {fact.reason}", fix=fact.next_step or _REACH)
     elif (room := archive_room(look.topology, look.observed)) is not None and room.low:
         # Where retention holds it so, that is as it should be.
         severity = None if room.scarce else Severity.NOTE

@@ -60,7 +60,7 @@ def age_in_words(seconds: float) -> str:
 def _archived(observed: Observed) -> bool:
     """Whether nothing waits: what is still to come is no hole."""
     archivers = [server.archiver for name in observed.primaries() if (server := observed.nodes[name].running)]
-    return bool(archivers) and all(found and not found.failing and not found.waiting_segments for found in archivers)
+    return bool(archivers) and all(each and not each.failing and each.waiting_segments == 0 for each in archivers)
 
 
 def _known(observed: Observed) -> Backups:

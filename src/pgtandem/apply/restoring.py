@@ -225,7 +225,8 @@ async def _await_target(context: Context, step: Step, order: RestoreOrder) -> No
             "PT-4054",
             f"the restored server stopped before {order.target}",
             why=f"Its log says:\n{tail}",
-            next_step="pgtandem archive verify   (names every damaged file; moments before them can be restored)",
+            next_step="pgtandem archive verify   (names every damaged file; moments before them can be restored, and "
+            "later ones from a backup that is newer than they are: --backup LABEL)",
         )
 
 

@@ -1,9 +1,6 @@
 """An archive whose stream confirms commits, on real servers: nothing acknowledged is lost, wherever it alone has it."""
 
-import contextlib
-import os
 import shutil
-import signal
 from collections.abc import Iterator
 
 import pytest
@@ -16,7 +13,7 @@ from support.writer import Writer
 
 from .test_disturbed_roles import primary_of, writable
 from .test_promise import promise, sampled
-from .test_streamed import folder, freeze_receiver, kill_receiver, pids, restored, streams, whole
+from .test_streamed import folder, freeze_receiver, kill_all_of_it, kill_receiver, pids, restored, streams, whole
 
 
 def confirming(cluster: Cluster) -> None:
@@ -25,10 +22,9 @@ def confirming(cluster: Cluster) -> None:
 
 
 def end_receiver(cluster: Cluster) -> None:
-    """kill -9 of both its processes; one that is between two attempts has no child."""
-    for process in pids(cluster):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
+    """kill -9 of all of it; there is none where the stream was never begun."""
+    if pids(cluster):
+        kill_all_of_it(cluster)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """An archive that is also fed by streaming, on real servers: what was written a moment ago outlives the primary."""
 
+import contextlib
 import json
 import os
 import signal
@@ -10,7 +11,7 @@ import pytest
 
 from support.clusters import Cluster, installation
 from support.installations import PACKAGED_MAJORS, packaged
-from support.processes import alive
+from support.processes import alive, command_lines
 from support.provoking import Looks, ids, provokes
 from support.servers import wait_until
 from support.writer import Writer
@@ -43,6 +44,15 @@ def pids(cluster: Cluster) -> list[int]:
     if not list(cluster.archive.glob("*/receiver/pid")):
         return []
     return [pid(cluster, "pid"), pid(cluster, "child")]
+
+
+def kill_all_of_it(cluster: Cluster) -> None:
+    """kill -9 of what keeps pg_receivewal going, of a second one that waits to take its place, and of itself."""
+    kept_by = str(folder(cluster) / "receiver" / "run")
+    for loop in [process for process, line in command_lines() if kept_by in line]:
+        os.kill(loop, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid(cluster, "child"), signal.SIGKILL)
 
 
 def kill_receiver(cluster: Cluster) -> None:
@@ -91,8 +101,7 @@ def test_the_receiver_follows_the_primary_and_is_started_again(cluster: Cluster,
     with Writer(cluster) as writer:
         kill_receiver(cluster)
         streams(cluster, "db1")
-        for killed in pids(cluster):
-            os.kill(killed, signal.SIGKILL)
+        kill_all_of_it(cluster)
         assert ("start_stream", "db1") in cluster.step_kinds()
         status = cluster.status()
         assert status["stream"]["state"] == "down"
@@ -252,9 +261,9 @@ def test_what_a_full_disk_left_of_a_segment_does_not_end_the_stream_for_good(clu
     """pg_receivewal fills a segment up with zeros before it writes into it, and takes up none that is too short."""
     cluster.up()
     streams(cluster, "db1")
-    for one in pids(cluster):
-        os.kill(one, signal.SIGKILL)
-        wait_until(lambda one=one: not alive(one), "the receiver is gone", 10)
+    gone = pids(cluster)
+    kill_all_of_it(cluster)
+    wait_until(lambda: not any(map(alive, gone)), "the receiver is gone", 10)
     taken = folder(cluster) / "streamed"
     (part,) = taken.glob("*.partial")
     part.write_bytes(bytes(1167360))

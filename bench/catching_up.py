@@ -22,7 +22,7 @@ import psycopg
 
 from pgtandem.postgres.archive_scripts import SYSTEM_FILE, restore_command
 from pgtandem.postgres.wal_fetch import RESTORE_SCRIPT, RESTORE_TEXT
-from pgtandem.postgres.wal_over_ssh import FETCH_COMMAND
+from pgtandem.postgres.wal_over_ssh import FETCH_COMMAND, HOSTS_FILE
 from support.hosts import Hosts, why_no_hosts
 from support.wal_link import ARCHIVE, SYSTEM, WalLink
 
@@ -121,16 +121,19 @@ class Behind:
         return self._catch_up("", f"host={self.hosts.address('h2')} port={_PORT} user=postgres")
 
     def from_archive_here(self) -> float:
-        return self._catch_up(restore_command(f"{_HOME}/archive"))
+        """With that archive alone: a node that may ask other hosts too logs in there for each name that is not here."""
+        return self._catch_up(restore_command(f"{_HOME}/archive"), alone=True)
 
     def by_replay_alone(self) -> float:
         return self._catch_up("", there=True)
 
-    def _catch_up(self, restore: str, conninfo: str = "", *, there: bool = False) -> float:
+    def _catch_up(self, restore: str, conninfo: str = "", *, there: bool = False, alone: bool = False) -> float:
         data = self.link.data
         shutil.rmtree(data, ignore_errors=True)
         self._as_postgres("h1", "cp", "-a", f"{_HOME}/template", f"{_HOME}/data")
         self._as_postgres("h1", "cp", "-a", f"{_HOME}/scripts", f"{_HOME}/data/pgtandem")
+        if alone:
+            (data / HOSTS_FILE).unlink()
         if there:
             self._as_postgres("h1", "sh", "-c", f"cp {_HOME}/archive/{SYSTEM}/* {_HOME}/data/pg_wal/")
         settings = {"restore_command": restore, "primary_conninfo": conninfo}

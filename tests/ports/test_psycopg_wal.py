@@ -1,6 +1,10 @@
 """Sessions on a real server: slots, segments, the archiver, promotion."""
 
 import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -71,7 +75,7 @@ def test_finished_segment_is_the_one_that_waits_for_the_archiver(
     runner: asyncio.Runner, server: RealServer, session: PsycopgSession, left_bytes: int
 ) -> None:
     # So many bytes are left when the segment is switched: the switch record has 24, without page headers.
-    with server.connect() as filler:
+    with server.connect() as filler, _wal_writer_halts(filler):
         segment_bytes = filler.execute("SELECT bytes_per_wal_segment FROM pg_control_init()").fetchone()
         assert segment_bytes
         own_bytes = 72  # what finish_segment writes before the switch
@@ -85,6 +89,21 @@ def test_finished_segment_is_the_one_that_waits_for_the_archiver(
             pytest.fail("others wrote WAL each time")
     assert name == max(_waiting(server))
     assert end.position >= begun + own_bytes
+
+
+@contextmanager
+def _wal_writer_halts(filler: psycopg.Connection[tuple[object, ...]]) -> Iterator[None]:
+    """Stops the server's WAL writer until a commit has written more: messages wake it, and it panics where it comes by
+    just after a switch that ends a segment to the last byte ("xlog write request ... is past end of log", 15 to 18)."""
+    row = filler.execute("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'").fetchone()
+    assert row
+    process = int(str(row[0]))
+    os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+        filler.execute("SELECT pg_logical_emit_message(true, 'pgtandem', 'x')")
+    finally:
+        os.kill(process, signal.SIGCONT)
 
 
 def _fill(filler: psycopg.Connection[tuple[object, ...]], segment_bytes: int, leave: int) -> None:

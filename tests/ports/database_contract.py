@@ -233,6 +233,14 @@ class SessionContract:
         assert first < second
         assert int(first[:8], 16) == before.timeline
 
+    def test_commit_writes_wal(self, runner: asyncio.Runner, session: Session) -> None:
+        before = runner.run(session.observe(None)).current_lsn
+        runner.run(session.commit_something())
+        after = runner.run(session.observe(None)).current_lsn
+        assert before is not None
+        assert after is not None
+        assert before < after
+
     def test_archiver_tells_the_last_segment_and_its_failures(self, runner: asyncio.Runner, session: Session) -> None:
         last, failed = runner.run(session.archived())
         assert last is None or last
@@ -328,8 +336,9 @@ class SessionContract:
             lambda session: session.put_rewind_role(REWIND_ROLE, VERIFIER, 60),
             lambda session: session.write_proof("x"),
             lambda session: session.finish_segment(),
+            lambda session: session.commit_something(),
         ],
-        ids=["role", "rewind", "proof", "segment"],
+        ids=["role", "rewind", "proof", "segment", "commit"],
     )
     def test_standby_refuses_what_only_a_primary_can_do(
         self,

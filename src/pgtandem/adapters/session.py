@@ -297,6 +297,10 @@ class PsycopgSession:
         lsn = Lsn.parse(end)
         return queries.finished_segment(lsn, Timeline(int(timeline, 16)), segment_bytes), lsn
 
+    @_call("commit a transaction")
+    async def commit_something(self) -> None:
+        await self._connection.execute(queries.COMMIT_SOMETHING)
+
     @_call("tell of its archiver")
     async def archived(self) -> tuple[str | None, int]:
         last, failed = await _row(self._connection, queries.ARCHIVED) or (None, 0)

@@ -32,6 +32,7 @@ async def check_archive(context: Context, step: Step) -> str:
     assert archive is not None or foreign is not None
     session = await context.session(step.node)
     _, failed_before = await session.archived()
+    await session.commit_something()
     segment, _ = await session.finish_segment()
     failures, said_before = 0, await context.log_lines(step.node)
 

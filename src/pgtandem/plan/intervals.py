@@ -202,6 +202,4 @@ def _nearest(before: Interval, found: tuple[Interval, ...]) -> str:
         words += f" --timeline {before.timeline}"
     if any(each.end > before.end for each in found if each.timeline == before.timeline):
         words += f" --backup {before.backup.label}"
-    elif newest and not before.hole:
-        return f"{words}   (the nearest; what the primary still has gets there by SELECT pg_switch_wal())"
     return f"{words}   (the nearest one before it)"

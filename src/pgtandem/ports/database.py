@@ -164,6 +164,11 @@ class Session(Protocol):
         """Writes something small and switches to a new segment: the finished segment's name, and where it ended."""
         ...
 
+    async def commit_something(self) -> None:
+        """A small transaction with a time of its own: a recovery to a moment needs a later commit to stop at. It waits
+        for no standby."""
+        ...
+
     async def archived(self) -> tuple[str | None, int]:
         """The last archived segment, and how often archiving failed."""
         ...

@@ -389,6 +389,10 @@ ARCHIVED = "SELECT last_archived_wal, failed_count FROM pg_stat_archiver"
 
 # Without a record in it, a new segment is not switched at all.
 WRITE_SOMETHING = "SELECT pg_logical_emit_message(false, 'pgtandem', 'finish')"
+# Transactional: its commit has a time. What is set for the transaction holds at its commit still.
+COMMIT_SOMETHING = """
+SELECT set_config('synchronous_commit', 'local', true), pg_logical_emit_message(true, 'pgtandem', 'commit')
+"""
 SWITCH_SEGMENT = """
 SELECT pg_switch_wal()::text, substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8),
        (SELECT bytes_per_wal_segment FROM pg_control_init())

@@ -274,6 +274,10 @@ class SimSession:
         storage.write("switch")
         return name, Lsn(end)
 
+    @port_call(changes=True)
+    async def commit_something(self) -> None:
+        (await self._primary("commit a transaction")).storage.write("message")
+
     @port_call(changes=False)
     async def archived(self) -> tuple[str | None, int]:
         statistics = (await self._reach()).storage.statistics

@@ -15,6 +15,7 @@ from pgtandem.cli.changing import change
 from pgtandem.cli.invocation import spelled
 from pgtandem.cli.json_backups import restorable_json
 from pgtandem.cli.named import named_backup, named_node
+from pgtandem.cli.newer_wal import archive_newer
 from pgtandem.cli.restore_order import begun_before, order_restore
 from pgtandem.cli.searching import find_target, search
 from pgtandem.cli.show_intervals import interval_lines, point_lines, with_moments
@@ -82,7 +83,19 @@ async def make_order(
     topology: Topology, world: World, target: Target, options: argparse.Namespace, *, begun_elsewhere: bool = False
 ) -> RestoreOrder:
     """The whole order for what was asked for. A name or a transaction is looked for in WAL first, unless a restore to
-    it was begun already (`begun_elsewhere`: in another folder than the order says)."""
+    it was begun already (`begun_elsewhere`: in another folder than the order says). What the primary has written since
+    the end of the archive is brought into it first, where the target lies there."""
+    try:
+        return await _order(topology, world, target, options, begun_elsewhere)
+    except PgtandemError as refusal:
+        if refusal.code.text != "PT-3054" or not await archive_newer(topology, world, target, options):
+            raise
+    return await _order(topology, world, target, options, begun_elsewhere)
+
+
+async def _order(
+    topology: Topology, world: World, target: Target, options: argparse.Namespace, begun_elsewhere: bool
+) -> RestoreOrder:
     restorable = await observe_restorable(topology, world)
     if options.backup:
         named_backup(restorable.backups, options.backup)

@@ -1,0 +1,87 @@
+"""A restore to what the primary has written since the end of the archive."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from integration.test_restore import ROWS, Past, ask, remove
+from support.clusters import Cluster
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def past() -> Iterator[Past]:
+    with Cluster() as cluster:
+        cluster.up()
+        it = Past(cluster)
+        it.write("one", "db1")
+        cluster.ok("backup", "--yes")
+        yield it
+
+
+@pytest.fixture(autouse=True)
+def _tidy(past: Past) -> Iterator[None]:
+    yield
+    remove(past.cluster)
+
+
+FIRST = "finish one WAL segment and see it in the archive"
+
+
+def test_moment_of_a_segment_that_is_not_full_yet(past: Past) -> None:
+    past.write("two", "db1")
+    past.mark("db1")
+    moment, rows = past.marks[-1]
+    # Nobody writes after it: a recovery to a moment needs a commit to stop at.
+    done = past.cluster.ok("restore", "--to", moment, "--yes")
+    assert FIRST in done.out
+    assert ask(past.cluster, done, ROWS) == rows == ["one", "two"]
+    # It is there now.
+    again = past.cluster.ok("restore", "--to", moment, "--promote", "--yes")
+    assert FIRST not in again.out
+    assert ask(past.cluster, again, ROWS) == rows
+
+
+def test_position_name_and_transaction_of_a_segment_that_is_not_full_yet(past: Past) -> None:
+    cluster = past.cluster
+    before = list(past.rows)
+    position = cluster.sql("db1", "SELECT pg_current_wal_lsn()")
+    past.write("three", "db1")
+    done = cluster.ok("restore", "--to", position, "--yes")
+    assert FIRST in done.out
+    assert ask(cluster, done, ROWS) == before
+    remove(cluster)
+    cluster.sql("db1", "SELECT pg_create_restore_point('just now')")
+    done = cluster.ok("restore", "--to", "name:just now", "--yes")
+    assert FIRST in done.out
+    assert ask(cluster, done, ROWS) == [*before, "three"]
+    remove(cluster)
+    number = cluster.sql("db1", "WITH one AS (SELECT pg_current_xact_id()::text AS id) SELECT id FROM one")
+    done = cluster.ok("restore", "--to", f"xid:{number}", "--yes")
+    assert FIRST in done.out
+    assert ask(cluster, done, ROWS) == [*before, "three"]
+
+
+def test_what_nobody_has_written_is_refused_and_nothing_is_finished(past: Past) -> None:
+    cluster = past.cluster
+    segment = cluster.sql("db1", "SELECT pg_walfile_name(pg_current_wal_lsn())")
+    refused = cluster.run("restore", "--to", "FF/0", "--yes")
+    assert "PT-3054" in refused.err
+    assert FIRST not in refused.out
+    assert cluster.sql("db1", "SELECT pg_walfile_name(pg_current_wal_lsn())") == segment
+
+
+def test_archive_that_takes_nothing_is_told(past: Past) -> None:
+    cluster = past.cluster
+    past.write("four", "db1")
+    position = cluster.sql("db1", "SELECT pg_current_wal_lsn()")
+    cluster.sql("db1", "ALTER SYSTEM SET archive_command = 'false'")
+    cluster.sql("db1", "SELECT pg_reload_conf()")
+    try:
+        refused = cluster.run("restore", "--to", position, "--yes")
+        assert "PT-4007" in refused.err
+        assert not list(cluster.base.glob("**/*restored*"))
+    finally:
+        cluster.sql("db1", "ALTER SYSTEM RESET archive_command")
+        cluster.sql("db1", "SELECT pg_reload_conf()")

@@ -1,19 +1,28 @@
-"""Servers that pgtandem did not build: which ones run on a host, and what they say of themselves."""
+"""Servers that no topology file names: which ones run on a host, and what they and their files say."""
 
 import asyncio
 import posixpath
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pgtandem.errors import PgtandemError
 from pgtandem.model.facts import Known
 from pgtandem.model.found import Found
-from pgtandem.model.names import SUPERUSER, NodeName, Secret
+from pgtandem.model.names import REPLICATION_ROLE, SUPERUSER, NodeName, Secret
 from pgtandem.model.observed import Postmaster
-from pgtandem.model.topology import HostAddress
-from pgtandem.observe.directory import observe_postmaster
+from pgtandem.model.topology import HostAddress, Topology
+from pgtandem.observe.directory import observe_marker, observe_postmaster
+from pgtandem.observe.programs import observe_programs
+from pgtandem.observe.wal_ways import ssh_home
+from pgtandem.openssh.authorized_keys import granted_nodes, served_folder
+from pgtandem.openssh.client import CONFIG_FILE, find_peer
+from pgtandem.plan.desired import PASSFILE
+from pgtandem.plan.wal_sources import ARCHIVE_HOST, FOLDER
 from pgtandem.ports import Access, DatabaseRefused, DatabaseUnreachable, Host, HostFailure, Session, World
-from pgtandem.postgres.conf import RECOVERY_FILE, parse_settings
+from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings
+from pgtandem.postgres.conninfo import parse_passfile
+from pgtandem.postgres.hba import find_block
+from pgtandem.postgres.wal_over_ssh import HOSTS_FILE
 
 #: Every server process of the account that is the first of its server: process id, program, data directory. A server's
 #: current folder is its data directory.
@@ -100,18 +109,80 @@ async def _look(
         server = await session.observe(None)
     finally:
         await session.close()
-    recovery = await host.read_file(posixpath.join(data, RECOVERY_FILE))
-    return Found(
+    recovery = await _text(host, data, RECOVERY_FILE)
+    found = Found(
         host=address,
         host_name=host_name,
         port=postmaster.port,
         data_directory=data,
         programs=programs,
         server=server,
-        recovery=parse_settings((recovery or b"").decode(errors="replace")),
+        recovery=parse_settings(recovery),
         entries=await host.list_directory(data) or (),
         wal_directory=await host.read_link(posixpath.join(data, "pg_wal")) or "",
+        marker=await observe_marker(host, data),
     )
+    return found if found.marker is None else await _of_its_files(host, found)
+
+
+async def _of_its_files(host: Host, found: Found) -> Found:
+    """What pgtandem wrote into the data directory of a server that it built."""
+    data = found.data_directory
+    settings, records, passfile = [await _text(host, data, name) for name in (SETTINGS_FILE, "pg_hba.conf", PASSFILE)]
+    usual = await observe_programs(host, Topology("", found.server.major, ()))
+    return replace(
+        found,
+        written=parse_settings(settings),
+        hba_block=find_block(records),
+        peers=tuple((address, port) for address, port, _, _ in parse_passfile(passfile)),
+        wal_host=await _pushes_to(host, found),
+        usual_programs=isinstance(usual, Known) and await _is_same(host, usual.value.directory, found.programs),
+    )
+
+
+async def _is_same(host: Host, folder: str, other: str) -> bool:
+    """Whether two paths lead to one folder."""
+    done = await host.run(["test", folder, "-ef", other], deadline_seconds=20)
+    return done.exit_code == 0
+
+
+async def replication_password(world: World, found: Sequence[Found]) -> Secret | None:
+    """The password of pgtandem's replication role, from the password file of a node that pgtandem built."""
+    for each in found:
+        if each.marker is not None:
+            for _, _, user, secret in parse_passfile(await _text(world.host(each.host), each.data_directory, PASSFILE)):
+                if user == REPLICATION_ROLE and secret.reveal():
+                    return secret
+    return None
+
+
+async def _pushes_to(host: Host, found: Found) -> HostAddress | None:
+    """The host with nothing but the archive, by the ssh configuration of the node; None where there is no such host."""
+    place, *hosts = (await _text(host, found.data_directory, HOSTS_FILE)).splitlines() or [""]
+    if hosts != [ARCHIVE_HOST]:
+        return None
+    home = (await ssh_home(host)).path
+    for folder in (f"{place}.{found.server.system_identifier}", place):
+        text = await _text(host, posixpath.join(home, FOLDER, folder), CONFIG_FILE)
+        if peer := find_peer(text, ARCHIVE_HOST):
+            address, port, account = peer
+            shown = f"[{address}]" if ":" in address else address
+            return HostAddress(f"ssh://{account}@{shown}" + (f":{port}" if port != 22 else ""))
+    return None
+
+
+async def folder_kept_for(host: Host, cluster: str, system: str) -> str:
+    """Where the archive of a cluster is on the host of its own, by the keys that are let in there; "" for nowhere."""
+    authorized = await host.read_file((await ssh_home(host)).authorized_keys) or b""
+    for line in authorized.split(b"\n"):
+        folder, _, last = served_folder(line).rpartition("/")
+        if last == system and granted_nodes(line, cluster):
+            return folder
+    return ""
+
+
+async def _text(host: Host, folder: str, name: str) -> str:
+    return (await host.read_file(posixpath.join(folder, name)) or b"").decode(errors="replace")
 
 
 async def _session(world: World, host: Host, data: str, postmaster: Postmaster, password: Secret | None) -> Session:
@@ -140,7 +211,8 @@ def _not_let_in(host: Host, data: str, reasons: Sequence[str]) -> PgtandemError:
         f"the server in {data} on {host.name} does not let {SUPERUSER} in",
         why=" ".join(reason if reason.endswith(".") else f"{reason}." for reason in reasons)
         or "It has no Unix socket, and no password was given.",
-        next_step=f"give the password of its superuser {SUPERUSER}: --ask-password, or a DSN with it after --dsn",
+        next_step=f"give the password of its superuser {SUPERUSER}: --ask-password, or a DSN with it after --dsn; one "
+        f'that is lost is set anew as docs/commands.md says under "adopt"',
     )
 
 

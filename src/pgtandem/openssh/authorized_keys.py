@@ -3,11 +3,13 @@
 Everything is bytes: what others wrote need not be text in any encoding, and stays as it is.
 """
 
+import re
 import shlex
 
 from pgtandem.model.value import dataclass
 
 _COMMAND = b'command="sh '
+_SERVES = re.compile(rb'command="(sh (?:[^"\\]|\\.)*)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,19 @@ def granted_nodes(text: bytes, cluster: str) -> tuple[str, ...]:
     return tuple(
         dict.fromkeys(name.removeprefix(start).decode("utf-8", "replace") for name in names if name.startswith(start))
     )
+
+
+def served_folder(line: bytes) -> str:
+    """The folder that a line of pgtandem's lets its key into: that of one system identifier in an archive. "" where it
+    is no such line."""
+    found = _SERVES.search(line)
+    if found is None:
+        return ""
+    try:
+        words = shlex.split(found[1].decode("utf-8", "surrogateescape").replace('\\"', '"'))
+    except ValueError:
+        return ""
+    return words[2] if len(words) > 2 else ""
 
 
 def is_of(line: bytes, cluster: str, node: str) -> bool:

@@ -64,3 +64,13 @@ def render_config(peers: Sequence[Peer]) -> str:
 
 def render_known_hosts(peers: Sequence[Peer]) -> str:
     return "".join(f"{peer.name} {key}\n" for peer in peers for key in sorted(peer.host_keys))
+
+
+def find_peer(text: str, name: str) -> tuple[str, int, str] | None:
+    """Address, port and account of a host in a configuration that `render_config` wrote; None where it is not there."""
+    _, found, block = f"\n{text}".partition(f"\nHost {name}\n")
+    words = dict(line.split(maxsplit=1) for line in block.partition("\nHost ")[0].splitlines() if len(line.split()) > 1)
+    port = words.get("Port", "")
+    if not found or not port.isdigit() or "HostName" not in words:
+        return None
+    return words["HostName"], int(port), words.get("User", "postgres")

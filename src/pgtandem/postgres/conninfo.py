@@ -65,6 +65,16 @@ def render_passfile(entries: Iterable[tuple[str, int, str, Secret]]) -> str:
     )
 
 
+def parse_passfile(text: str) -> list[tuple[str, int, str, Secret]]:
+    """The entries that `render_passfile` wrote; lines of another form are left out. They hold secrets."""
+    entries = []
+    for line in text.splitlines():
+        parts = [re.sub(r"\\(.)", r"\1", part) for part in re.findall(r"(?:^|:)((?:[^:\\]|\\.)*)", line)]
+        if len(parts) == 5 and parts[1].isdigit() and not line.startswith("#"):
+            entries.append((parts[0], int(parts[1]), parts[3], Secret(parts[4])))
+    return entries
+
+
 _PASSWORD = re.compile(
     r"((?:ssl)?password\s*=\s*)('(?:[^'\\]|\\.|'')*'|[^\s']+)|(://[^:/@\s]*:)[^@\s]+(?=@)", re.IGNORECASE
 )

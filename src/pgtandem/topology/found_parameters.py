@@ -1,12 +1,14 @@
 """Which settings of servers that were found go into the topology file: what somebody chose, and pgtandem does not
 decide. The rest stays in the servers' own files, where it is read as before."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from pgtandem.model.found import Found
 from pgtandem.postgres.amounts import spelled
 from pgtandem.postgres.owned import OWNED
 from pgtandem.postgres.settings import setting_spec
+from pgtandem.topology import rebuilt
 
 #: What initdb writes of the system's language and place, and what belongs to one host.
 _LEFT = {
@@ -22,13 +24,15 @@ _AT_LEAST = {"max_wal_senders": 20, "max_replication_slots": 20}
 _BY_INITDB = {"max_connections": "100", "shared_buffers": "16384", "max_wal_size": "1024", "min_wal_size": "80"}
 
 
-def parameters_of(servers: Sequence[Found]) -> tuple[dict[str, str], list[dict[str, str]], list[str]]:
-    """Those that all servers have alike, those of each alone, and remarks."""
-    chosen = [_chosen(each) for each in servers]
-    shared = {
-        name: value for name, value in sorted(chosen[0].items()) if all(other.get(name) == value for other in chosen)
-    }
-    own = [{name: value for name, value in sorted(each.items()) if name not in shared} for each in chosen]
+def parameters_of(servers: Sequence[Found], primary: Found) -> tuple[dict[str, str], list[dict[str, str]], list[str]]:
+    """Those that all servers have, with the value that most of them have, what each has otherwise, and remarks."""
+    chosen = [_chosen(each) if each.marker is None else rebuilt.chosen_parameters(each, primary) for each in servers]
+    shared = {}
+    for name in sorted(chosen[0]):
+        value, count = Counter(each.get(name) for each in chosen).most_common(1)[0]
+        if value is not None and all(name in each for each in chosen) and 2 * count > len(chosen):
+            shared[name] = value
+    own = [{name: value for name, value in sorted(each.items()) if shared.get(name) != value} for each in chosen]
     remarks = []
     if any(each.value("password_encryption") in ("md5", "on") for each in servers):
         remarks.append("password_encryption was md5; it is scram-sha-256 from now on, for passwords that are set then")

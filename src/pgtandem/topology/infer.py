@@ -7,11 +7,12 @@ from ipaddress import ip_address
 
 from pgtandem.errors import PgtandemError, Problem
 from pgtandem.model.found import Found
-from pgtandem.model.names import REPLICATION_ROLE, SUPERUSER, NodeName
+from pgtandem.model.names import REPLICATION_ROLE, SLOT_PREFIX, STREAM_NAME, SUPERUSER, NodeName
 from pgtandem.model.server import Sender
 from pgtandem.model.topology import (
     Adoption,
     Archive,
+    BackupPolicy,
     Binaries,
     Durability,
     ForeignArchive,
@@ -27,6 +28,7 @@ from pgtandem.postgres.conninfo import parse_conninfo
 from pgtandem.postgres.managers import managed_by
 from pgtandem.postgres.settings import setting_spec
 from pgtandem.postgres.sync_names import confirmations, listed_names
+from pgtandem.topology import rebuilt
 from pgtandem.topology.found_parameters import parameters_of
 from pgtandem.topology.places import host_name
 
@@ -51,17 +53,18 @@ def infer_topology(cluster: str, found: Sequence[Found], shared_archive: bool = 
     """
     _refuse(found)
     primary = next(each for each in found if not each.server.in_recovery)
-    servers = [primary, *(each for each in found if each is not primary)]
+    servers = rebuilt.in_order([primary, *(each for each in found if each is not primary)], primary)
     names = dict(zip(map(id, servers), _names(servers), strict=True))
     upstreams = {id(each): _upstream(each, servers, primary) for each in servers if each is not primary}
-    shared, own, remarks = parameters_of(servers)
+    shared, own, remarks = parameters_of(servers, primary)
+    built = primary.marker is not None
     nodes = tuple(
         Node(
             name=names[id(each)],
             port=each.port,
             data_directory=each.data_directory,
             host=each.host,
-            address=_address(each, servers, upstreams),
+            address=rebuilt.own_address(each) or _address(each, servers, upstreams),
             upstream=names[id(up)] if (up := upstreams.get(id(each))) is not None and up is not primary else None,
             apply_delay=_delay(each),
             parameters=own[number],
@@ -72,8 +75,20 @@ def infer_topology(cluster: str, found: Sequence[Found], shared_archive: bool = 
     replication, about_commits = _replication(primary, sum(up is primary for up in upstreams.values()))
     about_commits += _confirmed_by_others(primary, servers)
     archive, foreign, about_archive = _archive(primary, servers, nodes, shared_archive)
-    adoption, about_roles = _adoption(servers, upstreams)
-    folders = {each.programs for each in servers}
+    adoption, about_roles = _adoption(primary, servers, upstreams)
+    tls, about_tls = rebuilt.own_tls(primary) if built else (None, [])
+    remarks += about_tls
+    if built:
+        remarks.insert(0, rebuilt.FORGOTTEN)
+        if missing := rebuilt.missing_nodes(servers, primary):
+            remarks.insert(
+                0,
+                f"{primary.marker.node if primary.marker else ''} also knows a node at {', at '.join(missing)}, and no "
+                "server there was named: without it in this file it is no part of the cluster, and its slot goes; "
+                "start it and run this again with its host too",
+            )
+    folders = {"" if each.usual_programs else each.programs for each in servers}
+    alike = len(folders) == 1
     topology = Topology(
         cluster=cluster,
         postgresql=primary.server.major,
@@ -82,8 +97,11 @@ def infer_topology(cluster: str, found: Sequence[Found], shared_archive: bool = 
         archive=archive,
         foreign_archive=foreign,
         parameters=shared,
-        binaries=Binaries.AUTO if len(folders) == 1 else Binaries.SYSTEM,
-        bin_directory=folders.pop() if len(folders) == 1 else None,
+        tls=tls,
+        hba_lines=rebuilt.own_records(primary) if built else (),
+        backup=BackupPolicy(incremental=built and primary.written.get("summarize_wal") == "on"),
+        binaries=Binaries.AUTO if alike else Binaries.SYSTEM,
+        bin_directory=(folders.pop() or None) if alike else None,
         adoption=adoption,
     )
     return Inferred(topology, (*about_commits, *about_archive, *about_roles, *remarks))
@@ -181,7 +199,12 @@ def _application(each: Found) -> str:
 
 
 def _names(servers: Sequence[Found]) -> list[NodeName]:
-    """The hosts' own names where each node has another, else what standbys call themselves, else db1, db2, ..."""
+    """The names that pgtandem gave them; else the hosts' own names where each node has another, else what standbys call
+    themselves, else db1, db2, ..."""
+    if any(each.marker is not None for each in servers):
+        given = {each.marker.node for each in servers if each.marker is not None}
+        free = (NodeName(name) for n in range(1, 2 * len(servers) + 1) if (name := f"db{n}") not in given)
+        return [each.marker.node if each.marker is not None else next(free) for each in servers]
     hosts = [each.host_name.partition(".")[0].lower() for each in servers]
     standbys = [_application(each).lower() if each.server.in_recovery else "db1" for each in servers]
     for choices in (hosts, standbys):
@@ -240,6 +263,8 @@ def _delay(each: Found) -> str | None:
 
 def _replication(primary: Found, direct: int) -> tuple[Replication, list[str]]:
     names, shown = primary.value("synchronous_standby_names"), primary.value("synchronous_commit")
+    built = primary.marker is not None
+    direct += STREAM_NAME in listed_names(names) if built else 0
     level = Durability(shown) if shown in {each.value for each in Durability} else Durability.ON
     nobody = Replication(Durability.OFF if level is Durability.OFF else Durability.ON)
     if not names:
@@ -256,6 +281,8 @@ def _replication(primary: Found, direct: int) -> tuple[Replication, list[str]]:
     remarks = []
     if "*" in listed_names(names):
         remarks.append("synchronous_standby_names counted everybody who streams; it names the nodes from now on")
+    if built:
+        return Replication(level, Synchronous(method, count)), remarks
     remarks.append(
         "while pgtandem takes the cluster over, commits wait for no standby, from its first plan until the standbys "
         "stream under their new names"
@@ -270,6 +297,7 @@ def _confirmed_by_others(primary: Found, servers: Sequence[Found]) -> list[str]:
         sender.application_name
         for sender in primary.server.senders
         if sender.sync_state in ("sync", "quorum", "potential") and sender.application_name.lower() not in standbys
+        if sender.application_name != STREAM_NAME
     ]
     return [
         f"{name} may confirm commits and is no server that was found (a pg_receivewal?): commits no longer wait for "
@@ -282,6 +310,17 @@ def _archive(
     primary: Found, servers: Sequence[Found], nodes: Sequence[Node], shared: bool
 ) -> tuple[Archive | None, ForeignArchive | None, list[str]]:
     """The folder that segments go to, if that can be told; or the commands of the tool that keeps them."""
+    if primary.marker is not None:
+        archive, unknown = rebuilt.own_archive(servers, primary)
+        if unknown is not None:
+            raise PgtandemError(
+                "PT-1006",
+                f"the WAL archive is on {host_name(unknown)}, and where it is there could not be found out",
+                why="No line in authorized_keys of that account lets a node of this cluster in.",
+                next_step="look at that host; pgtandem apply, with the lost file, writes such lines",
+            )
+        if archive is not None:
+            return archive, None, []
     command, mode = primary.value("archive_command"), primary.value("archive_mode")
     if mode not in ("on", "always"):
         return None, None, ["there is no WAL archive: [archive] makes one"]
@@ -316,16 +355,25 @@ def _kept_by(tool: str, command: str, servers: Sequence[Found]) -> tuple[Foreign
     return ForeignArchive(command, theirs), remarks
 
 
-def _adoption(servers: Sequence[Found], upstreams: dict[int, Found]) -> tuple[Adoption, list[str]]:
-    """The roles and slots that standbys used: replaced where the standbys that were found are all who use them."""
+def _adoption(
+    primary: Found, servers: Sequence[Found], upstreams: dict[int, Found]
+) -> tuple[Adoption | None, list[str]]:
+    """The roles and slots that standbys used: replaced where the standbys that were found are all who use them. None
+    where pgtandem made everything itself."""
+    if all(each.marker is not None and not each.marker.adopted for each in servers):
+        return None, []
     used: list[Sender] = [
-        sender for each in servers for sender in each.server.senders if sender.application_name not in _TOOLS
+        sender
+        for each in servers
+        for sender in each.server.senders
+        if sender.application_name not in (*_TOOLS, STREAM_NAME)
     ]
     below = len(upstreams)
     roles = dict.fromkeys(sender.user for sender in used if sender.user and sender.user != REPLICATION_ROLE)
     standbys = [each for each in servers if each.server.in_recovery]
     roles |= dict.fromkeys(user for each in standbys if (user := _conninfo(each).get("user")))
-    top, remarks = servers[0].server.roles, []
+    roles.pop(REPLICATION_ROLE, None)
+    top, remarks = primary.server.roles, []
     if len(used) > below:
         remarks.append(
             f"{len(used)} standbys stream and {below} were named: the others go on as they are, with the role "
@@ -336,7 +384,8 @@ def _adoption(servers: Sequence[Found], upstreams: dict[int, Found]) -> tuple[Ad
     if supers := [str(role) for role in roles if role and role in top and top[role].superuser]:
         remarks.append(f"standbys streamed as the superuser {', '.join(supers)}, whose password their hosts had")
     slots = dict.fromkeys(slot for each in standbys if (slot := each.recovery_value("primary_slot_name")))
-    return Adoption(servers[0].server.system_identifier, tuple(ordinary), tuple(slots)), remarks
+    others = tuple(slot for slot in slots if not slot.startswith(SLOT_PREFIX))
+    return Adoption(primary.server.system_identifier, tuple(ordinary), others), remarks
 
 
 def without_refused(topology: Topology, refused: Sequence[str]) -> Topology:

@@ -1,4 +1,5 @@
-"""pgtandem adopt: writes the topology of a cluster that somebody else built. It changes nothing on any host."""
+"""pgtandem adopt: writes the topology of a cluster that somebody else built, or whose topology file is lost. It changes
+nothing on any host."""
 
 import argparse
 import os
@@ -14,12 +15,20 @@ from pgtandem.cli.workbench import in_world, topology_path
 from pgtandem.errors import PgtandemError
 from pgtandem.model.found import Found
 from pgtandem.model.names import SUPERUSER, NodeName, Secret
-from pgtandem.model.topology import LOCAL, HostAddress, Node, Topology
-from pgtandem.observe.found import Wanted, archive_is_shared, find_servers, needs_password
-from pgtandem.ports import SUPERUSER_SECRET, World
+from pgtandem.model.topology import LOCAL, Archive, HostAddress, Node, Topology
+from pgtandem.observe.found import (
+    Wanted,
+    archive_is_shared,
+    find_servers,
+    folder_kept_for,
+    needs_password,
+    replication_password,
+)
+from pgtandem.ports import REPLICATION_SECRET, SUPERUSER_SECRET, BuiltNode, World
 from pgtandem.topology.infer import Inferred, infer_topology, without_refused
 from pgtandem.topology.load import load_topology
 from pgtandem.topology.places import host_name
+from pgtandem.topology.rebuilt import known_as
 
 
 def run(options: argparse.Namespace) -> int:
@@ -32,30 +41,54 @@ def run(options: argparse.Namespace) -> int:
     dsns = [parse_dsn(text) for text in options.dsn]
     wanted = _wanted(options.hosts, dsns)
     password = _given_password(options, dsns)
-    cluster = options.name or name_of(folder)
 
-    async def work(world: World) -> tuple[Inferred, list[Found], Secret | None]:
-        found = await find_servers(world, wanted, password)
-        inferred = infer_topology(cluster, found)
-        known = password
+    async def look(world: World) -> tuple[list[Found], Secret | None, Secret | None]:
+        # Where only the file was lost, the folder beside it still knows the password.
+        known = password or world.workspace.secret(SUPERUSER_SECRET)
+        found = await find_servers(world, wanted, known)
         if known is None and await needs_password(world, found):
             known = _ask()
             # What was typed is tried at once: a wrong one would only be noticed when servers are changed.
             await find_servers(world, wanted, known)
-        if (archive := inferred.topology.archive) is not None and archive.host is None:
-            hosts = list(dict.fromkeys(node.host for node in inferred.topology.nodes))
-            if await archive_is_shared(world, hosts, archive.directory):
-                inferred = infer_topology(cluster, found, shared_archive=True)
-        return inferred, found, known
+        return found, known, await replication_password(world, found)
+
+    async def shared(world: World) -> bool:
+        hosts = list(dict.fromkeys(node.host for node in inferred.topology.nodes))
+        return archive is not None and await archive_is_shared(world, hosts, archive.directory)
 
     os.makedirs(folder, exist_ok=True)
-    inferred, found, known = in_world(path, _provisional(wanted), work, options)
+    provisional = _provisional(wanted)
+    found, known, replicating = in_world(path, provisional, look, options)
+    built = known_as(found)
+    if built is not None and options.name not in (None, built):
+        why = "pgtandem built them, and each data directory says so."
+        raise PgtandemError("PT-1006", f"the servers are of cluster {built}, not {options.name}", why=why)
+    cluster = built or options.name or name_of(folder)
+    found = _with_wal_folder(path, provisional, found, cluster, options)
+    inferred = infer_topology(cluster, found)
+    archive = inferred.topology.archive
+    if archive is not None and archive.host is None and built is None and in_world(path, provisional, shared, options):
+        inferred = infer_topology(cluster, found, shared_archive=True)
     inferred, text = _readable(inferred, folder)
-    if known is not None:
-        _store(folder, known)
+    _store(folder, known, replicating, inferred.topology, found)
     write_text(path, text)
     _tell(inferred, found, path)
     return 0
+
+
+def _with_wal_folder(
+    path: str, provisional: Topology, found: list[Found], cluster: str, options: argparse.Namespace
+) -> list[Found]:
+    """The same servers, with the folder of their archive on a host of its own: only that host knows it."""
+    host = next((each.wal_host for each in found if each.wal_host is not None), None)
+    if host is None or host in {each.host for each in found}:
+        return found
+
+    async def look(world: World) -> str:
+        return await folder_kept_for(world.host(host), cluster, found[0].server.system_identifier)
+
+    folder = in_world(path, replace(provisional, archive=Archive("/", host)), look, options)
+    return [replace(each, wal_folder=folder) if each.wal_host == host else each for each in found]
 
 
 def _wanted(hosts: list[str], dsns: list[Dsn]) -> list[Wanted]:
@@ -146,10 +179,20 @@ def _readable(inferred: Inferred, folder: str) -> tuple[Inferred, str]:
     return inferred, text
 
 
-def _store(folder: str, password: Secret) -> None:
+def _store(
+    folder: str, known: Secret | None, replicating: Secret | None, topology: Topology, found: list[Found]
+) -> None:
+    """The passwords, and which nodes pgtandem has built: who leaves the file must still be found."""
     from pgtandem.adapters.workspace import FolderWorkspace
 
-    FolderWorkspace(folder).store_secret(SUPERUSER_SECRET, password)
+    workspace = FolderWorkspace(folder)
+    for name, secret in ((SUPERUSER_SECRET, known), (REPLICATION_SECRET, replicating)):
+        if secret is not None and workspace.secret(name) != secret:
+            workspace.store_secret(name, secret)
+    built = {(each.host.url, each.data_directory) for each in found if each.marker is not None}
+    for node in topology.nodes:
+        if (node.host.url, node.data_directory) in built:
+            workspace.remember_node(BuiltNode(node.name, node.host.url, node.address, node.port, node.data_directory))
 
 
 def _count(nodes: int) -> str:

@@ -105,6 +105,17 @@ def pool(**facts: Any) -> Differences:
     return {"pgbouncers": {"pool1": {"console": {"databases": {"shop": row}}}}}
 
 
+def left(what: str, *things: Any) -> Differences:
+    return {"db1": {what: list(things)}}
+
+
+RESTORED = {
+    "command": "pgtandem restore --to x --node db1",
+    "directory": "/data/db1",
+    "aside": "/old",
+    "in_place": True,
+}
+
 PROVOKED: list[tuple[str, str, int, Differences]] = [
     ("ARC01", "pair", 18, command("cp %p /archive/%f")),
     ("ARC01", "pair", 18, command("test ! -f /archive/%f && /bin/cp %p /archive/%f")),
@@ -168,6 +179,10 @@ PROVOKED: list[tuple[str, str, int, Differences]] = [
     ("RST13", "pair", 18, backups(verified={"at": 1799990000.0, "trouble": "base/1/1259 has other content"})),
     ("RST13", "pair", 18, backups(kind="incremental", parent="20270114T070000Z-full")),
     ("RST13", "pair", 18, {"backups": {"unreadable": [["/srv/x", "backup.json: it is empty"]]}}),
+    ("RST14", "pair", 18, left("restores", {"command": "pgtandem restore", "directory": "/d/db1-restored-x"})),
+    ("RST14", "pair", 18, left("restores", {"command": "", "directory": "/d/db1-restored-x.pgtandem-new.1"})),
+    ("RST14", "pair", 18, both(left("restores", RESTORED), server(timeline=2, history=[]))),
+    ("RST15", "pair", 18, left("drills", ["/srv/trial", True])),
     ("REP01", "pair", 18, settings("db2", primary_conninfo="host=127.0.0.1 port=5432 password=secret")),
     ("REP02", "pair", 18, {"db2": {"data": {"passfile_ok": False}}}),
     ("REP03", "pair", 18, settings(password_encryption="md5")),

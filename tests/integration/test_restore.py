@@ -18,6 +18,7 @@ from support.clusters import Cluster, free_ports, installation
 from support.installations import PACKAGED_MAJORS, packaged
 from support.processes import alive
 from support.program import Done
+from support.provoking import Looks, ids, provokes
 from support.servers import wait_until
 
 
@@ -256,8 +257,16 @@ def test_a_drill_passes_and_leaves_nothing_and_status_tells(past: Past) -> None:
 
 
 @pytest.mark.chaos
-def test_a_drill_in_another_folder_that_was_killed_is_named_with_the_command_that_removes_it(past: Past) -> None:
+@provokes("RST15")
+def test_a_drill_in_another_folder_that_was_killed_is_named_with_the_command_that_removes_it(
+    past: Past, looks: Looks
+) -> None:
     cluster = past.cluster
+
+    def found() -> set[str]:
+        return looks.take(ids(json.loads(cluster.run("doctor", "--json").out)))
+
+    assert "RST15" not in found()
     scratch = cluster.folder / "scratch"
     scratch.mkdir()
     cluster.own(scratch)
@@ -267,11 +276,15 @@ def test_a_drill_in_another_folder_that_was_killed_is_named_with_the_command_tha
     running.kill()
     (note,) = [note for note in cluster.status()["remarks"] if "a restore drill was cut off" in note]
     assert f"left {scratch}/a trial" in note
+    assert "RST15" in found()
+    said = " ".join(cluster.run("doctor").out.split())
+    assert f"a restore drill was cut off and left {scratch}/a trial" in said
     assert f"pgtandem drill --like db2 --into '{scratch}/a trial' removes it" in note
     cluster.ok("drill", *into, "--like", "db2", "--yes")
     assert os.listdir(scratch) == []
     assert restored(cluster) == []
     assert "cut off" not in cluster.ok("status").out
+    assert "RST15" not in found()
 
 
 def test_a_drill_that_fails_leaves_nothing_but_the_note(past: Past) -> None:

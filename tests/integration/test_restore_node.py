@@ -1,8 +1,13 @@
 """A moment of the past in the place of a node, and what was restored beside a cluster that went on."""
 
+import json
+import shutil
+import signal
+
 import pytest
 
 from support.clusters import Cluster
+from support.provoking import Looks, ids, provokes
 from support.servers import wait_until
 
 from .test_restore import ROWS, Past, ask, primary_of, restored
@@ -64,6 +69,88 @@ def test_killed_anywhere_while_a_node_is_replaced(line: int) -> None:
         running.kill()
         cluster.ok(*arguments, seconds=300)
         _is_back(cluster, "db1")
+
+
+def _cut_off_at(cluster: Cluster, step: str, *arguments: str) -> None:
+    """kill -9 of pgtandem once it has begun a step."""
+    before = cluster.journal_lines()
+    running = cluster.start(*arguments)
+    begun = {"event": "step", "step": step}
+    wait_until(
+        lambda: any(begun.items() <= entry.items() for entry in cluster.journal()[before:]) or not running.alive,
+        step,
+        200,
+    )
+    running.kill()
+
+
+@provokes("RST14")
+def test_one_that_was_cut_off_is_named_by_everybody_and_can_be_given_up_or_gone_on_with(looks: Looks) -> None:
+    with Cluster() as cluster:
+        cluster.up()
+        moment = _went_wrong(cluster)
+        arguments = ("restore", "--to", moment, "--node", "db1", "--yes")
+
+        def found(code: int) -> set[str]:
+            done = cluster.run("doctor", "--json")
+            assert done.exit_code == code, done.said
+            return looks.take(ids(json.loads(done.out)))
+
+        def again(text: str) -> str:
+            words = " ".join(text.split())
+            assert "--node db1 goes on with it" in words
+            return words
+
+        assert "RST14" not in found(0)
+        # The cluster is stopped, and all of it is there.
+        _cut_off_at(cluster, "db2.stop", *arguments)
+        assert "RST14" in found(2)
+        (beside,) = [path for path in restored(cluster) if path.is_dir()]
+        left = f"ended before it did, and left {beside}, with a server that runs"
+        assert left in again(cluster.run("status").out)
+        assert left in again(cluster.run("plan").out)
+        cluster.ok("apply", "--yes")
+        cluster.program("pg_ctl", "stop", "-w", "-D", str(beside))
+        shutil.rmtree(beside)
+        assert "RST14" not in found(0)
+        assert ("a mistake",) in cluster.rows("db1", ROWS)
+        # The node has the restored data; the other one what it goes back from.
+        _cut_off_at(cluster, "db2.data", *arguments)
+        assert "RST14" in found(2)
+        assert "before db2 followed" in again(cluster.run("status").out)
+        for command in (("plan",), ("apply", "--yes")):
+            again(cluster.run(*command).refused("PT-3059", 12))
+        (aside,) = cluster.data("db1").parent.glob("db1-before-restore-*")
+        cluster.signal("db1", signal.SIGINT)
+        again(cluster.run("apply", "--yes").refused("PT-3059", 12))
+        cluster.data("db1").rename(cluster.data("given up"))
+        aside.rename(cluster.data("db1"))
+        cluster.ok("apply", "--yes")
+        cluster.converged()
+        assert "RST14" not in found(0)
+        for name in cluster.nodes:
+            cluster.shows_row(name, "a mistake")
+        _cut_off_at(cluster, "db2.data", *arguments)
+        cluster.ok(*arguments, seconds=300)
+        _is_back(cluster, "db1")
+        assert "RST14" not in found(0)
+
+
+def test_a_copy_of_a_node_that_was_restored_is_not_taken_for_a_restored_node() -> None:
+    """The note in the restored data is copied to the others with everything else."""
+    with Cluster() as cluster:
+        cluster.up()
+        moment = _went_wrong(cluster)
+        cluster.ok("restore", "--to", moment, "--node", "db1", "--yes", seconds=300)
+        later = Past(cluster)
+        later.write("afterwards", "db1")
+        later.settle("db1")
+        cluster.shows_row("db2", "afterwards")
+        cluster.ok("restore", "--to", moment, "--node", "db2", "--yes", seconds=300)
+        assert primary_of(cluster) == "db2"
+        for name in cluster.nodes:
+            assert cluster.rows(name, ROWS) == [("one",), ("two",)]
+        cluster.converged()
 
 
 @pytest.mark.chaos

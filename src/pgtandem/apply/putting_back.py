@@ -12,7 +12,7 @@ from pgtandem.model.plan import Step
 from pgtandem.model.restore import RESTORED
 from pgtandem.observe.directory import observe_marker, observe_postmaster
 from pgtandem.observe.paths import log_file
-from pgtandem.plan.recovery import RESTORE_FILE, same_target
+from pgtandem.plan.recovery import RESTORE_FILE, in_place_of, render_order, same_target
 from pgtandem.ports import Host
 from pgtandem.postgres.controldata import parse_control_data
 from pgtandem.postgres.history import segment_timeline
@@ -28,8 +28,8 @@ async def put_back(context: Context, step: Step) -> str:
     assert order is not None
     host, final = context.host(step.node), context.node(step.node).data_directory
     if await host.list_directory(order.directory) is None:
-        note = await host.read_file(posixpath.join(final, RESTORE_FILE)) or b""
-        if same_target(note.decode(errors="replace"), order):
+        note = (await host.read_file(posixpath.join(final, RESTORE_FILE)) or b"").decode(errors="replace")
+        if same_target(note, order) and in_place_of(note, step.node):
             return ""
         raise _gone(f"{order.directory} is not there any more")
     marker = await observe_marker(host, order.directory)
@@ -38,6 +38,7 @@ async def put_back(context: Context, step: Step) -> str:
     await _stop(context, step, host, order.directory)
     await _have_it_archived(host, order.directory, await _end_of(context, step, host, order.directory))
     await write_node_files(context, step, order.directory)
+    await host.write_file(posixpath.join(order.directory, RESTORE_FILE), render_order(order).encode())
     suffix = aside.removeprefix(final)
     old = final if await host.list_directory(final) else aside
     for swap in await swaps_of(host, order, context.node(step.node).wal_directory, old, suffix):

@@ -20,7 +20,7 @@ from pgtandem.model.topology import Topology
 from pgtandem.observe.cluster import Observer
 from pgtandem.plan.converge import plan_converge
 from pgtandem.plan.put_back import plan_follow, plan_forget_restore, plan_put_back, put_back_done
-from pgtandem.plan.recovery import RESTORE_FILE, recorded, same_target
+from pgtandem.plan.recovery import RESTORE_FILE, in_place_of, recorded, same_target
 from pgtandem.plan.restore import plan_restore, restore_topology
 from pgtandem.ports import World
 
@@ -77,7 +77,10 @@ async def _as_before(topology: Topology, world: World, target: Target, options: 
     for name in await host.list_directory(parent) or ():
         if name.startswith(posixpath.basename(node.data_directory)) and not name.endswith(".log"):
             content = await host.read_file(posixpath.join(parent, name, RESTORE_FILE)) or b""
-            value = recorded(content.decode(errors="replace")) or {}
+            note = content.decode(errors="replace")
+            if name == posixpath.basename(node.data_directory) and not in_place_of(note, node.name):
+                continue
+            value = recorded(note) or {}
             backups, timeline = value.get("backups"), value.get("timeline")
             here = (value.get("target"), value.get("value"), value.get("drill"))
             if here == (target.kind.value, target.text, None) and isinstance(backups, list):
@@ -94,7 +97,7 @@ async def _aside(topology: Topology, world: World, order: RestoreOrder) -> str:
     names = await host.list_directory(parent) or ()
     note = (await host.read_file(posixpath.join(node.data_directory, RESTORE_FILE)) or b"").decode(errors="replace")
     before = sorted(name for name in names if name.startswith(f"{own}-before-restore-"))
-    if before and (same_target(note, order) or own not in names):
+    if before and ((same_target(note, order) and in_place_of(note, order.like)) or own not in names):
         return posixpath.join(parent, before[-1])
     stamp = datetime.fromtimestamp(world.clock.now(), UTC).strftime("%Y%m%dT%H%M%SZ")
     return posixpath.join(parent, f"{own}-before-restore-{stamp}")

@@ -79,6 +79,7 @@ async def order_restore(
         wal=restored_name(node.wal_directory, _spelled(target)) if replaces and node.wal_directory else None,
         contested=contested(observed, interval),
         note=drill_note(node, path) if drill is not None else None,
+        replaces=replaces,
         breaks_off=interval.missing if interval.hole and target.kind is TargetKind.LATEST else None,
     )
 

@@ -6,6 +6,7 @@ from pgtandem.doctor.look import Look
 from pgtandem.doctor.rules import Seen, Severity, rule
 from pgtandem.model.backup import Backup, Backups
 from pgtandem.model.facts import Known, value_or_none
+from pgtandem.plan.cut_off import cut_off_drills, cut_off_restores, half_restored
 from pgtandem.postgres.archive_content import wal_name
 from pgtandem.postgres.segments import segment_name
 
@@ -68,6 +69,36 @@ def never_restored(look: Look) -> Iterator[Seen]:
         yield Seen(None, f"the drill of {last.label} failed: {last.drill.trouble}", last.folder)
     elif now - last.drill.at > _DRILL_SECONDS:
         yield Seen(None, f"the last drill passed {(now - last.drill.at) / _DAY:.0f} days ago", severity=Severity.MEDIUM)
+
+
+@rule(
+    "RST14",
+    Severity.CRITICAL,
+    "a restore that takes the place of a node was cut off",
+    why="Where the node has the restored data already, the others still have what the cluster went back from, and "
+    "cannot follow it. Until that is decided, whoever looks finds two pasts of the same cluster.",
+    fix="run the same restore again",
+    by_sql=False,
+)
+def restore_cut_off(look: Look) -> Iterator[Seen]:
+    for each in half_restored(look.topology, look.observed):
+        yield Seen(each.node, each.what, each.path, each.remedy)
+    for each in cut_off_restores(look.topology, look.observed):
+        yield Seen(each.node, each.what, each.path, each.remedy, Severity.MEDIUM)
+
+
+@rule(
+    "RST15",
+    Severity.LOW,
+    "a restore drill was cut off, and what it restored is still there",
+    why="It takes as much room as the cluster's data, and where its server runs, memory too. It holds the cluster's "
+    "rows, in a folder that nobody looks after.",
+    fix="pgtandem drill",
+    by_sql=False,
+)
+def drill_cut_off(look: Look) -> Iterator[Seen]:
+    for each in cut_off_drills(look.topology, look.observed):
+        yield Seen(each.node, each.what, each.path, each.remedy)
 
 
 @rule(

@@ -108,6 +108,7 @@ CODES = _table(
     (3056, Family.PLAN, "A node cannot be replaced by what was restored."),
     (3057, Family.PLAN, "A restore would write into a tablespace of the cluster."),
     (3058, Family.PLAN, "The query of a drill cannot be asked."),
+    (3059, Family.PLAN, "A restore that took the place of a node was cut off before the other nodes followed."),
     (3061, Family.PLAN, "The benchmark cannot be run on the cluster as it is."),
     (3070, Family.PLAN, "The program that compresses WAL is not installed."),
     (3071, Family.PLAN, "Another tool keeps the archive."),

@@ -237,7 +237,8 @@ class ArchiveFolder:
     several hosts, on all of them, and `elsewhere` those that only some have. `disk` is the fullest one, and `disk_of`
     says of which host, "" where that is this machine. `segments` are this cluster's, as runs of numbers, looked at only
     where a standby does not stream or the primary has archived nothing since it crashed.
-    `newer` are the timelines above that of the lowest running primary which have a history file there, one after the
+    `newer` are the timelines above that of the lowest running primary (of who would start as one
+    where none runs) which have a history file there, one after the
     other, as a server that looks for the latest timeline would find them."""
 
     systems: tuple[str, ...]
@@ -266,6 +267,20 @@ class KeysOnHost:
 
 
 @dataclass(frozen=True, slots=True)
+class CutOffRestore:
+    """What a restore left that was cut off. `command` is the one that began it, "" for one that is half unpacked; the
+    folder that it stands in; where what the node had before is kept ("" as long as that is in its place); whether the
+    restored data has the node's place, or is about to get it and nothing has it now; whether a server runs beside the
+    node."""
+
+    command: str
+    directory: str
+    aside: str = ""
+    in_place: bool = False
+    runs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ObservedNode:
     """Everything about one node. `reachable` is Unknown with the reason when its host could not be asked at all;
     then every other fact is Unknown too. `system` is what its host runs on. `account` is what servers run as.
@@ -279,8 +294,8 @@ class ObservedNode:
     wal_directory, Absent where WAL lies with the data. `beyond` is what only a primary that is down has.
     `merges` are folders in which the data directory is, beside its place: a new copy was being put together with it
     when that was cut off, and all that it needs is there. `drills` are the folders of restores for trial that were cut
-    off, each with whether its server runs. `tablespace_disks` are those that the cluster's tablespaces are on, or would
-    be, by their paths; looked at for plans."""
+    off, each with whether its server runs, `restores` what other restores left. `tablespace_disks` are those that the
+    cluster's tablespaces are on, or would be, by their paths; looked at for plans."""
 
     reachable: Fact[bool] = NOT_LOOKED
     account: Fact[str] = NOT_LOOKED
@@ -305,6 +320,7 @@ class ObservedNode:
     beyond: Fact[Beyond] = NOT_LOOKED
     merges: tuple[str, ...] = ()
     drills: tuple[tuple[str, bool], ...] = ()
+    restores: tuple[CutOffRestore, ...] = ()
     tablespace_disks: Mapping[str, DiskSpace] = field(default_factory=dict)
 
     @property

@@ -98,7 +98,8 @@ class RestoreOrder:
     `spaces` are the folders that its tablespaces get, by their OIDs, and `wal` the one of its pg_wal, None where that
     is in the data directory. `contested` is a segment of the archive that may be another server's, with the node that
     cannot archive its own. `breaks_off` is the segment that is missing where the archive has WAL behind its end. `note`
-    is a file that leads to the folder of a restore for trial, None where one looks there anyway."""
+    is a file that leads to the folder of a restore for trial, None where one looks there anyway. `replaces` says that
+    it is to take the place of `like`."""
 
     target: Target
     timeline: Timeline
@@ -119,6 +120,7 @@ class RestoreOrder:
     contested: tuple[str, str] | None = None
     breaks_off: str | None = None
     note: str | None = None
+    replaces: bool = False
 
     @property
     def places(self) -> tuple[str, ...]:

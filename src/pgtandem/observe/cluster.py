@@ -12,6 +12,7 @@ from pgtandem.model.names import NodeName, PgbouncerName, Secret
 from pgtandem.model.observed import (
     NOT_LOOKED,
     ArchiveFolder,
+    ControlData,
     DataDirectory,
     DiskSpace,
     FormerNode,
@@ -35,6 +36,7 @@ from pgtandem.observe.archived import hosts_without_compressor
 from pgtandem.observe.backups import observe_backups
 from pgtandem.observe.beyond import observe_beyond
 from pgtandem.observe.cut_off_drills import observe_cut_off_drills
+from pgtandem.observe.cut_off_restores import observe_cut_off_restores
 from pgtandem.observe.directory import observe_directory, observe_marker, observe_postmaster
 from pgtandem.observe.hosts import observe_host
 from pgtandem.observe.layout import observe_layout
@@ -50,6 +52,7 @@ from pgtandem.observe.system import observe_system
 from pgtandem.observe.tls import observe_authority, observe_tls, open_session
 from pgtandem.observe.wal import observe_archived, observe_local_wal, observe_newer
 from pgtandem.observe.wal_ways import observe_keys, observe_ways
+from pgtandem.plan.roles import claims_primary, is_fenced
 from pgtandem.ports import (
     REPLICATION_SECRET,
     SUPERUSER_SECRET,
@@ -238,15 +241,23 @@ class Observer:
         self, found: Fact[ArchiveFolder], seen: Mapping[NodeName, ObservedNode]
     ) -> Fact[ArchiveFolder]:
         archive = self.topology.archive
-        tops = [node.running for node in seen.values() if node.running is not None and not node.running.in_recovery]
+        tops: list[Server | ControlData] = [
+            node.running for node in seen.values() if node.running is not None and not node.running.in_recovery
+        ]
+        # Without one, those that a start makes a primary: standbys beside it are not to start before it is seen.
+        tops = tops or [
+            node.control
+            for node in seen.values()
+            if node.control is not None and (claims_primary(node) or is_fenced(node))
+        ]
         if archive is None or not tops or not isinstance(found, Known):
             return found
-        lowest = min(tops, key=lambda server: server.timeline)
+        lowest = min(tops, key=lambda top: top.timeline)
         system = lowest.system_identifier
         if system not in (*found.value.systems, *found.value.elsewhere):
             return found
         hosts = [self.world.host(host) for host in self.topology.archive_hosts]
-        newer = await observe_newer(hosts, archive, system, lowest.timeline)
+        newer = await observe_newer(hosts, archive, system, int(lowest.timeline))
         return newer if isinstance(newer, Unknown) else Known(replace(found.value, newer=newer))
 
     async def _look(self, node: Node, parts: Parts = EVERYTHING) -> ObservedNode:
@@ -284,6 +295,7 @@ class Observer:
                 wal_disk=await _disk(host, node.wal_directory) if around and node.wal_directory else ABSENT,
                 replaced=(*await _replaced(host, beside, node, self.topology.cluster), *merges.abandoned),
                 merges=merges.pending,
+                restores=await observe_cut_off_restores(host, beside, node, data, self.world.workspace),
                 drills=await observe_cut_off_drills(host, beside, node, self.world.workspace),
                 leftovers=leftovers,
                 leftover_bytes=await held_by(host, leftovers),

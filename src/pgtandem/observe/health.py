@@ -1,12 +1,11 @@
 """What a look means: each node's role, state and lag, and what is wrong. A pure reading of Observed, for every view."""
 
-import shlex
 from collections.abc import Iterator, Mapping
 
 from pgtandem.model.facts import Absent, Known, Unknown
 from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import STREAM_NAME, NodeName, slot_name
-from pgtandem.model.observed import LEFTOVER_MARK, Observed, ObservedNode
+from pgtandem.model.observed import Observed, ObservedNode
 from pgtandem.model.plan import WARNING
 from pgtandem.model.server import ReplayHold, Sender, Server
 from pgtandem.model.topology import Method, Node, Topology
@@ -18,12 +17,12 @@ from pgtandem.observe.flow import SlotHealth, Stages, slots, stages
 from pgtandem.observe.tls_health import tls_in_words, tls_problems
 from pgtandem.plan.archive_room import archive_room
 from pgtandem.plan.between_hosts import clocks_apart
+from pgtandem.plan.cut_off import cut_off_drills, cut_off_restores, half_restored
 from pgtandem.plan.durability import called
 from pgtandem.plan.keeper import keeper_remarks
 from pgtandem.plan.layout import remarks
 from pgtandem.plan.minor_versions import runs_older
 from pgtandem.plan.pgbouncer_health import PgbouncerHealth, pgbouncer_health, pgbouncer_problems
-from pgtandem.plan.restored_places import drill_directory
 from pgtandem.plan.slot_cap import wal_disk
 from pgtandem.plan.stream_health import StreamHealth, stream_health, stream_problems
 from pgtandem.postgres.conf import RECOVERY_FILE, parse_settings
@@ -118,12 +117,8 @@ def _remarks(topology: Topology, observed: Observed) -> Iterator[str]:
         yield from remarks(topology, name, observed.nodes[name])
         if older := runs_older(observed.nodes[name]):
             yield f"{name} waits for a restart: {older} (pgtandem apply)."
-        for path, runs in observed.nodes[name].drills:
-            server = ", and its server runs" if runs else ""
-            into = path.partition(LEFTOVER_MARK)[0]
-            where = "" if into == drill_directory(topology.node(name)) else f" --into {shlex.quote(into)}"
-            removes = f"pgtandem drill --like {name}{where} removes it"
-            yield f"a restore drill was cut off and left {path}{server}: {removes}."
+    for each in (*cut_off_drills(topology, observed), *cut_off_restores(topology, observed)):
+        yield f"{each}."
     yield from keeper_remarks(topology, observed)
 
 
@@ -297,6 +292,7 @@ def _problems(
         problems.append(_two_primaries(observed, primaries))
     elif not primaries:
         problems.append(_no_primary(observed))
+    problems += [str(each) for each in half_restored(topology, observed)]
     problems += [problem for name in primaries for problem in _waiting_writes(topology, observed, name)]
     primary = primaries[0] if len(primaries) == 1 else None
     problems += pgbouncer_problems(topology, observed, pgbouncers, primary)

@@ -14,6 +14,7 @@ from pgtandem.plan.adopting import replaced
 from pgtandem.plan.archiving import archive_notes, archive_taken_away, backup_afterwards, check_archive
 from pgtandem.plan.between_hosts import host_notes
 from pgtandem.plan.certificates import plan_certificates
+from pgtandem.plan.cut_off import cut_off_restores, refuse_half_restored
 from pgtandem.plan.desired import (
     Wish,
     confirming,
@@ -64,6 +65,7 @@ def plan_converge(topology: Topology, observed: Observed) -> Plan:
     first = finish_merges(topology, observed) or missing_programs(topology, observed)
     if first is not None:
         return first
+    refuse_half_restored(topology, observed)
     if len(observed.primaries()) < 2:
         refuse_closed(topology, observed)
     if not observed.primaries():
@@ -124,6 +126,7 @@ def _converge(draft: Draft) -> Plan:
     if draft.steps:
         draft.notes += [*archive_taken_away(wish), *backup_afterwards(wish.topology, wish.observed)]
         draft.notes += host_notes(wish.topology, wish.observed)
+    draft.notes[:0] = [f"{WARNING}{each}." for each in cut_off_restores(wish.topology, wish.observed)]
     draft.notes[:0] = archive_notes(wish.topology, wish.observed)
     if warning := untested(wish.topology.postgresql):
         draft.notes.insert(0, f"{WARNING}{warning}.")

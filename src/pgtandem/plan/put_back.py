@@ -19,7 +19,7 @@ from pgtandem.plan.draft import Draft
 from pgtandem.plan.fencing import fence
 from pgtandem.plan.order import ordered
 from pgtandem.plan.packaged import service_of
-from pgtandem.plan.recovery import RESTORE_FILE, same_target
+from pgtandem.plan.recovery import RESTORE_FILE, in_place_of, same_target
 from pgtandem.plan.refusals import refuse_foreign
 from pgtandem.plan.rejoin import Apart, how_apart, plan_rejoin
 from pgtandem.plan.room import no_room
@@ -28,7 +28,8 @@ from pgtandem.plan.room import no_room
 def put_back_done(observed: Observed, order: RestoreOrder) -> bool:
     """Whether the node has the restored data already."""
     data = observed.nodes[order.like].directory
-    return data is not None and same_target(data.files.get(RESTORE_FILE), order)
+    note = data.files.get(RESTORE_FILE) if data is not None else None
+    return same_target(note, order) and in_place_of(note, order.like)
 
 
 def plan_put_back(topology: Topology, observed: Observed, order: RestoreOrder, aside: str) -> Plan:

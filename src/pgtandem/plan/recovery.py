@@ -1,8 +1,10 @@
 """The settings of a server that is restored: recovers to a target, and can disturb nobody."""
 
 import json
+import shlex
 from collections.abc import Mapping
 
+from pgtandem.model.names import NodeName
 from pgtandem.model.restore import RestoreOrder, TargetKind
 from pgtandem.postgres.settings import canonical, setting_spec
 from pgtandem.postgres.versions import STANDBY_FLOOR, has_standby_signal
@@ -113,6 +115,33 @@ def same_target(text: str | None, order: RestoreOrder) -> bool:
     return value is not None and (value.get("target"), value.get("value"), value.get("drill")) == wanted
 
 
+def same_restore(text: str | None, order: RestoreOrder) -> bool:
+    """Whether data was restored to the same target from the same backup; whether that was to take a node's place may be
+    decided later, too."""
+    return recorded(text) is not None and _but_for_the_node(text) == _but_for_the_node(render_order(order))
+
+
+def _but_for_the_node(text: str | None) -> dict[str, object]:
+    return {key: value for key, value in (recorded(text) or {}).items() if key != "node"}
+
+
+def in_place_of(text: str | None, name: NodeName) -> bool:
+    """Whether data was restored to take this node's place. A copy of that node brings the note along, and means
+    nothing."""
+    return (recorded(text) or {}).get("node") == name
+
+
+def as_asked_for(text: str | None) -> str:
+    """The command that restored it, "" for a note that does not say so."""
+    value = recorded(text) or {}
+    kind, word = value.get("target"), str(value.get("value", ""))
+    if kind not in [each.value for each in TargetKind] or value.get("drill") is not None:
+        return ""
+    target = f"{kind}:{word}" if kind in (TargetKind.XID.value, TargetKind.NAME.value) else word
+    into = f" --node {value['node']}" if value.get("node") else ""
+    return f"pgtandem restore --to {shlex.quote(target)}{into}"
+
+
 def is_drills(text: str | None) -> bool:
     """Whether what stands beside the data says that it was restored for trial."""
     try:
@@ -131,5 +160,6 @@ def render_order(order: RestoreOrder) -> str:
         "value": order.target.text,
         "timeline": order.timeline,
         "drill": order.drill,
+        **({"node": order.like} if order.replaces else {}),
     }
     return json.dumps(value, indent=2) + "\n"

@@ -13,7 +13,7 @@ from pgtandem.model.restore import RESTORED, RestoreOrder, TargetKind
 from pgtandem.model.topology import Node, Topology
 from pgtandem.model.words import size_in_words
 from pgtandem.plan.order import ordered
-from pgtandem.plan.recovery import RESTORE_FILE, TARGET_SETTINGS, render_order, same_target
+from pgtandem.plan.recovery import RESTORE_FILE, TARGET_SETTINGS, same_restore, same_target
 from pgtandem.postgres.conf import RECOVERY_DONE, SETTINGS_FILE, parse_settings
 from pgtandem.postgres.versions import ends_short_of_its_target
 
@@ -132,7 +132,7 @@ def refuse_other_port(node: ObservedNode, order: RestoreOrder) -> None:
 
 def holds(node: ObservedNode, order: RestoreOrder) -> bool:
     """Whether the folder holds this very restore."""
-    return node.directory is not None and node.directory.files.get(RESTORE_FILE) == render_order(order)
+    return node.directory is not None and same_restore(node.directory.files.get(RESTORE_FILE), order)
 
 
 def clear_leftovers(node: ObservedNode) -> Step:

@@ -16,6 +16,7 @@ from pgtandem.plan.merging import renews
 from pgtandem.plan.outside import places_to_fill
 from pgtandem.plan.packaged import service_of
 from pgtandem.plan.slots import slot
+from pgtandem.plan.stray_timelines import may_lead_astray
 
 
 def plan_standby(draft: Draft, name: NodeName) -> None:
@@ -40,6 +41,9 @@ def plan_standby(draft: Draft, name: NodeName) -> None:
         if seen.running is not None:
             restart(draft, name, drift, ())
         if not isinstance(seen.postmaster, Known) or unanswered(seen):
+            if may_lead_astray(wish):
+                draft.look_again = True
+                return
             start(draft, name, "is_standby", (f"{name}.files", f"{name}.keys"))
     for below in wish.topology.standbys_of(name, wish.primary):
         slot(draft, name, below)

@@ -8,8 +8,18 @@ finds such a one, and stops: "requested timeline 6 does not contain minimum reco
 from pgtandem.model.facts import Known
 from pgtandem.model.names import NodeName
 from pgtandem.model.plan import Condition, Risk, Step, StepKind
+from pgtandem.plan.desired import Wish
 from pgtandem.plan.draft import Draft
 from pgtandem.plan.roles import timeline_of
+
+
+def may_lead_astray(wish: Wish) -> bool:
+    """Whether a standby that is started now may follow such a timeline, and the primary, which is to say so, does not
+    run yet: it is started first, and the standby once they are set aside."""
+    seen, archive = wish.seen(wish.primary), wish.observed.archive
+    if wish.topology.archive is None or seen.running is not None or not isinstance(archive, Known):
+        return False
+    return any(timeline > timeline_of(seen) > 0 for timeline in archive.value.newer)
 
 
 def set_timelines_aside(draft: Draft, given_up: NodeName | None = None, needs: tuple[str, ...] = ()) -> None:

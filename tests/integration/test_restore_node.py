@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from support.clusters import Cluster
+from support.clusters import Cluster, free_ports
 from support.provoking import Looks, ids, provokes
 from support.servers import wait_until
 
@@ -134,6 +134,27 @@ def test_one_that_was_cut_off_is_named_by_everybody_and_can_be_given_up_or_gone_
         cluster.ok(*arguments, seconds=300)
         _is_back(cluster, "db1")
         assert "RST14" not in found(0)
+
+
+def test_where_another_node_cannot_follow_it_says_that_the_restore_is_done_and_what_is_not() -> None:
+    with Cluster(standbys=0) as cluster:
+        cluster.up()
+        moment = _went_wrong(cluster)
+        (cluster.folder / "a file").write_text("in the way")
+        (port,) = free_ports(1)
+        cluster.nodes["db2"] = {"port": port, "wal_directory": str(cluster.folder / "a file" / "wal")}
+        cluster.write()
+        arguments = ("restore", "--to", moment, "--node", "db1", "--yes")
+        refused = " ".join(cluster.run(*arguments, seconds=300).refused("PT-3023", 12).split())
+        (aside,) = cluster.data("db1").parent.glob("db1-before-restore-*")
+        assert "The restore itself is done: db1 is the primary, brought to" in refused
+        assert f"what it had before is in {aside}. db2 does not follow it yet." in refused
+        assert "then the same restore again, which goes on" in refused
+        (cluster.folder / "a file").unlink()
+        (cluster.folder / "a file").mkdir()
+        cluster.own(cluster.folder / "a file")
+        cluster.ok(*arguments, seconds=300)
+        _is_back(cluster, "db1")
 
 
 def test_a_copy_of_a_node_that_was_restored_is_not_taken_for_a_restored_node() -> None:

@@ -15,6 +15,7 @@ from pgtandem.cli.named import named_node
 from pgtandem.cli.targets import target_in_words
 from pgtandem.cli.workbench import in_world
 from pgtandem.errors import PgtandemError
+from pgtandem.model.names import NodeName
 from pgtandem.model.restore import RestoreOrder, Target
 from pgtandem.model.topology import Topology
 from pgtandem.observe.cluster import Observer
@@ -58,15 +59,34 @@ async def _all(topology: Topology, world: World, target: Target, options: argpar
         beside = restore_topology(topology, order)
         if await said_no(partial(plan_restore, order=order), beside, GivesWay.ALWAYS):
             return None
-    questions: list[Question] = [partial(plan_put_back, order=order, aside=aside)]
-    questions += [partial(plan_follow, order=order, name=other) for other in topology.names if other != order.like]
-    for question in (*questions, plan_converge):
-        if await said_no(question, topology):
-            return None
+    if await said_no(partial(plan_put_back, order=order, aside=aside), topology):
+        return None
+    others = [other for other in topology.names if other != order.like]
+    questions: list[Question] = [partial(plan_follow, order=order, name=other) for other in others]
+    for number, question in enumerate((*questions, plan_converge)):
+        try:
+            if await said_no(question, topology):
+                print(_half_way(order, aside, others[number:]))
+                return None
+        except PgtandemError as failure:
+            failure.why = f"{failure.why}\n{_half_way(order, aside, others[number:])}".strip()
+            again = "the same restore again, which goes on"
+            failure.next_step = f"{failure.next_step}; then {again}" if failure.next_step else again
+            raise
     # A note of pgtandem's own: there is nothing that somebody would want to say no to.
     await change(topology, world, partial(plan_forget_restore, order=order), yes=True, command="restore")
     write_client_passfile(topology, world)
     return aside
+
+
+def _half_way(order: RestoreOrder, aside: str, left: list[NodeName]) -> str:
+    """What is done and what is not, for whoever is told only what went wrong with another node."""
+    done = (
+        f"The restore itself is done: {order.like} is the primary, brought to {target_in_words(order.target)}; what it "
+        f"had before is in {aside}."
+    )
+    follow = f"{' and '.join(left)} {'does' if len(left) == 1 else 'do'} not follow it yet." if left else ""
+    return f"{done} {follow or 'Every other node follows it.'}"
 
 
 async def _as_before(topology: Topology, world: World, target: Target, options: argparse.Namespace) -> bool:

@@ -308,6 +308,26 @@ def test_a_drill_that_fails_leaves_nothing_but_the_note(past: Past) -> None:
     assert "drill passed" in past.cluster.ok("status").out
 
 
+def test_a_drill_whose_result_cannot_be_written_says_what_it_measured_and_leaves_nothing(past: Past) -> None:
+    folder = Path(json.loads(past.cluster.ok("backup", "list", "--json").out)["backups"][-1]["folder"])
+    note = folder / "drill.json"
+    before = note.read_bytes() if note.exists() else None
+    folder.chmod(0o555)
+    try:
+        words = " ".join(past.cluster.run("drill", "--yes").refused("PT-4058", 13).split())
+        assert f"backup {folder.name} can be restored, and that could not be written down" in words
+        assert re.search(r"why: restored in [\d.]+ s; the last transaction is \d+ s old", words)
+        assert "drill.json" in words
+        assert "Cleaning up failed" not in words
+        query = ("--query", "SELECT 1; SELECT count(*) FROM nowhere")
+        words = " ".join(past.cluster.run("drill", *query, "--yes").refused("PT-4057", 13).split())
+        assert "Nothing is wrong with the backup, but that could not be noted (" in words
+    finally:
+        folder.chmod(0o700)
+    assert (note.read_bytes() if note.exists() else None) == before, "nothing was said against it"
+    assert restored(past.cluster) == []
+
+
 def test_a_query_that_is_wrong_is_told_before_anything_is_restored(past: Past) -> None:
     before = past.cluster.journal_lines()
     for words, wrong in (

@@ -50,7 +50,7 @@ async def _check_restored(context: Context, step: Step) -> str:
         await clients.close()
     checked += await _checksums(context, step, order)
     lost = float(age) if age.lstrip("-").isdigit() else None
-    await _note(context, order, Drill(context.world.clock.now(), "", round(seconds, 1), lost))
+    unwritten = await _try_to_note(context, order, Drill(context.world.clock.now(), "", round(seconds, 1), lost))
     last = (
         f"the last transaction is {max(lost, 0):.0f} s old"
         if lost is not None
@@ -59,10 +59,19 @@ async def _check_restored(context: Context, step: Step) -> str:
     words = [f"restored in {seconds:.1f} s", last]
     words += checked or [_NOT_READ]
     if isinstance(said, PgtandemError):
-        said.why += f"\nNothing is wrong with the backup, and that is noted: {'; '.join(words)}."
+        noted = "and that is noted" if unwritten is None else f"but that could not be noted ({unwritten.why})"
+        said.why += f"\nNothing is wrong with the backup, {noted}: {'; '.join(words)}."
         raise said
     if said is not None:
         words.append(f"the query says {' '.join(said.split()) or 'nothing'}")
+    if unwritten is not None:
+        raise PgtandemError(
+            "PT-4058",
+            f"backup {order.backup.label} can be restored, and that could not be written down",
+            why=f"{'; '.join(words)}.\n{unwritten.what[:1].upper()}{unwritten.what[1:]}: {unwritten.why}",
+            next_step="make the archive writable for that account, then pgtandem drill: until one is noted, status and "
+            "doctor do not know of any",
+        )
     return "; ".join(words)
 
 
@@ -102,6 +111,15 @@ async def remove_restored(context: Context, step: Step) -> str:
 async def _note(context: Context, order: RestoreOrder, drill: Drill) -> None:
     keeper = context.world.host(order.backup.host)
     await keeper.write_file(posixpath.join(order.backup.folder, DRILL_FILE), render_drill(drill).encode())
+
+
+async def _try_to_note(context: Context, order: RestoreOrder, drill: Drill) -> PgtandemError | None:
+    """Why it could not be: an archive that is read-only, say. What was found out is true all the same."""
+    try:
+        await _note(context, order, drill)
+    except PgtandemError as failure:
+        return failure
+    return None
 
 
 def _wrong(order: RestoreOrder, why: str) -> PgtandemError:

@@ -137,6 +137,7 @@ CODES = _table(
     (4055, Family.APPLY, "A backup could not be unpacked."),
     (4056, Family.APPLY, "What a restore drill brought back is not right."),
     (4057, Family.APPLY, "The query of a drill failed for a reason of its own."),
+    (4058, Family.APPLY, "A restore drill passed, and its result could not be written down."),
     (4061, Family.APPLY, "A PgBouncer does not have the databases that were written for it."),
     (4062, Family.APPLY, "Clients would have had to wait for longer than they may."),
     (5001, Family.LOCK, "Another pgtandem holds the lock of this cluster."),

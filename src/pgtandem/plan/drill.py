@@ -66,9 +66,10 @@ def plan_drill(
 
 
 def plan_drill_failed(topology: Topology, observed: Observed, order: RestoreOrder, trouble: str) -> Plan:
-    """The end of a drill that failed: why is written down, and nothing of it stays but that."""
+    """The end of a drill that failed: why is written down, and nothing of it stays but that. `trouble` is "" where
+    nothing is to be said against the backup."""
     steps: list[Step] = []
-    if not _noted(observed, order):
+    if trouble and not _noted(observed, order):
         steps.append(
             Step(
                 "restored.note",

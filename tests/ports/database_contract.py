@@ -92,6 +92,9 @@ class SessionContract:
             runner.run(session.disable_role("postgres"))
         assert runner.run(session.observe(None)).roles["postgres"].login
 
+    def test_nobody_is_woken_where_wal_is_not_summarized(self, runner: asyncio.Runner, session: Session) -> None:
+        assert runner.run(session.wake_summarizer()) is False
+
     def test_a_primary_has_no_replay_to_go_on_with(self, runner: asyncio.Runner, session: Session) -> None:
         with pytest.raises(DatabaseRefused, match="go on with its replay"):
             runner.run(session.resume_replay())

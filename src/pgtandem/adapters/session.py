@@ -286,6 +286,10 @@ class PsycopgSession:
     async def promote(self) -> None:
         await self._connection.execute(queries.PROMOTE)
 
+    @_call("wake the WAL summarizer")
+    async def wake_summarizer(self) -> bool:
+        return await _row(self._connection, queries.WAKE_SUMMARIZER) is not None
+
     @_call("go on with its replay")
     async def resume_replay(self) -> None:
         await self._connection.execute(queries.RESUME_REPLAY)

@@ -24,6 +24,8 @@ _CHECKPOINT_SECONDS = 3600.0
 _LONG_CHECKPOINT_SECONDS = 0.5
 _RECEIVE_SECONDS = 20.0
 _PROMOTE_SECONDS = 120.0
+#: How often the WAL summarizer is woken meanwhile.
+_WAKE_SECONDS = 0.1
 _END_SECONDS = 20.0
 
 _UNDONE = "pgtandem status   (nobody was promoted: the old primary goes on; then try again)"
@@ -133,8 +135,16 @@ async def promote(context: Context, step: Step) -> str:
         if done.exit_code:
             raise PgtandemError("PT-4042", f"could not promote {name}", why=done.complaint)
 
+    now, wakes = context.world.clock.monotonic, True
+    next_wake = now() + _WAKE_SECONDS
+
     async def test() -> bool | None:
-        return None if (await session.position())[0] else True
+        nonlocal wakes, next_wake
+        if not (await session.position())[0]:
+            return True
+        if wakes and now() >= next_wake:
+            wakes, next_wake = await session.wake_summarizer(), now() + _WAKE_SECONDS
+        return None
 
     if not await context.wait(test, _PROMOTE_SECONDS, pause=0.002):
         raise PgtandemError(

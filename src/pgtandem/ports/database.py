@@ -156,6 +156,11 @@ class Session(Protocol):
         """Tells a standby to become the primary, and does not wait for that. From 12 on."""
         ...
 
+    async def wake_summarizer(self) -> bool:
+        """Has the server's WAL summarizer look for more WAL now; whether there is one. Before it ends its recovery, a
+        server waits for what that has yet to summarize (17 and later), and it sleeps for up to 30 seconds."""
+        ...
+
     async def resume_replay(self) -> None:
         """Lets a paused replay go on; paused at its recovery target, the server ends its recovery."""
         ...

@@ -417,6 +417,10 @@ SELECT state.in_recovery,
        CASE WHEN state.in_recovery THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END::text
 FROM (SELECT pg_is_in_recovery() AS in_recovery OFFSET 0) AS state
 """
+# To have it read its settings anew is what wakes it, of all that a session can do. No row where there is none.
+WAKE_SUMMARIZER = """
+SELECT pg_reload_conf() FROM pg_stat_activity WHERE backend_type = 'walsummarizer' LIMIT 1
+"""
 # Not waited for: the caller looks for itself, more often than the server does (every 100 ms).
 RESUME_REPLAY = "SELECT pg_wal_replay_resume()"
 PROMOTE = "SELECT pg_promote(false)"

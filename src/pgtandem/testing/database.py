@@ -274,6 +274,11 @@ class SimSession:
         storage.write("switch")
         return name, Lsn(end)
 
+    @port_call(changes=False)
+    async def wake_summarizer(self) -> bool:
+        await self._reach()
+        return False
+
     @port_call(changes=True)
     async def commit_something(self) -> None:
         (await self._primary("commit a transaction")).storage.write("message")

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -437,6 +438,17 @@ def test_another_port_is_taken_up_where_the_restored_server_is_down_and_refused_
     done = past.cluster.ok("restore", "--to", "latest", "--port", str(second), "--yes")
     assert f"-p {second} " in done.out
     assert ask(past.cluster, done, "SELECT current_setting('port')") == [str(second)]
+
+
+def test_a_port_that_it_cannot_have_is_refused_before_anything_is_copied(past: Past) -> None:
+    before = past.cluster.journal_lines()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for port, why in ((80, "only root may listen on a port below"), (taken.getsockname()[1], "is taken by")):
+            for command in (("restore", "--to", "latest"), ("drill",)):
+                words = past.cluster.run(*command, "--port", str(port), "--yes").refused("PT-3007", 12)
+                assert why in " ".join(words.split())
+    assert [entry["step"] for entry in past.cluster.journal()[before:] if "step" in entry] == []
+    assert restored(past.cluster) == []
 
 
 @pytest.mark.parametrize("major", [11, *(pytest.param(major, marks=pytest.mark.chaos) for major in (15, 16))])

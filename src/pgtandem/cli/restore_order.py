@@ -29,6 +29,7 @@ from pgtandem.postgres.versions import STANDBY_FLOOR
 from pgtandem.postgres.wal_fetch import surely
 
 _PORTS = 200
+_FIRST_PORT = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 
 
 async def order_restore(
@@ -49,7 +50,8 @@ async def order_restore(
     """The order for what `choose` chose; `replaces` where it is to take the node's place.
 
     Raises PgtandemError PT-3055 where the folder would be a node's own, PT-3052 where no node's host has the backup,
-    and PT-3057 where recovery would write into a tablespace of the cluster.
+    PT-3007 for a port that only root may listen on, and PT-3057 where recovery would write into a tablespace of the
+    cluster.
     """
     chain = restorable.backups.chain(interval.backup)
     assert chain is not None
@@ -58,6 +60,8 @@ async def order_restore(
     path = _whole_path(directory, node) if directory else beside
     _refuse_taken(topology, node, path)
     refuse_shared_spaces(topology, observed, node.host, chain[0])
+    if port is not None:
+        await _refuse_privileged(world, node, port)
     wish = Wish(topology, observed, node.name)
     files = desired_files(wish, node.name)
     return RestoreOrder(
@@ -175,6 +179,18 @@ async def _port(topology: Topology, world: World, node: Node, path: str) -> int:
         if port <= 65535 and await host.port_holder("127.0.0.1", port) is None:
             return port
     raise PgtandemError("PT-3007", "no free port was found for the restored server", next_step="name one: --port PORT")
+
+
+async def _refuse_privileged(world: World, node: Node, port: int) -> None:
+    """Servers run as an account that is not root, and the host says from which port on it may listen (ip(7))."""
+    said = (await world.host(node.host).read_file(_FIRST_PORT) or b"").decode(errors="replace").strip()
+    if said.isdigit() and port < int(said):
+        raise PgtandemError(
+            "PT-3007",
+            f"the restored server cannot listen on port {port}",
+            why=f"On its host only root may listen on a port below {said}. Nothing was restored.",
+            next_step="name another one: --port PORT",
+        )
 
 
 def _floor(observed: Observed) -> tuple[tuple[str, str], ...]:

@@ -77,7 +77,7 @@ CODES = _table(
     (3004, Family.PLAN, "The data directories belong to different clusters."),
     (3005, Family.PLAN, "PostgreSQL of the major version asked for is not installed."),
     (3006, Family.PLAN, "The data directory is of another major version."),
-    (3007, Family.PLAN, "The port is taken by another program."),
+    (3007, Family.PLAN, "The port is taken by another program, or a server may not listen on it."),
     (3008, Family.PLAN, "A fact that the plan needs is unknown."),
     (3009, Family.PLAN, "The disk is too small for the copy."),
     (3010, Family.PLAN, "A standby can no longer get the WAL that it needs."),

@@ -134,8 +134,8 @@ PROVOKED: list[tuple[str, str, int, Differences]] = [
     ("ARC05", "pair", 18, command("")),
     ("ARC05", "pair", 18, server(archiver={"archived_count": 0, "waiting_segments": 30})),
     ("ARC06", "pair", 18, server(archiver={"waiting_segments": 12})),
-    ("ARC07", "pair", 18, {"archived": [f"{SEGMENT}03", f"{SEGMENT}04", f"{SEGMENT}06"]}),
-    ("ARC07", "pair", 18, {"archived": [f"{SEGMENT}03", "000000020000000000000005", "00000002.history"]}),
+    ("ARC07", "pair", 18, {"archived": [f"{SEGMENT}33", f"{SEGMENT}34", f"{SEGMENT}36"]}),
+    ("ARC07", "pair", 18, {"archived": [f"{SEGMENT}33", "000000020000000000000035", "00000002.history"]}),
     ("ARC08", "pair", 18, {"archived": [f"{SEGMENT}03", "000000020000000000000004"]}),
     (
         "ARC09",
@@ -508,3 +508,24 @@ def test_what_could_not_be_looked_at_is_told_and_rules_are_silent_about_it() -> 
     look = changed(healthy_look("pair"), {"db1": {"server": "unknown: it hangs"}, "db2": {"server": "absent"}})
     assert unseen(look) == [("db1", "It hangs."), ("db2", "Its server does not run.")]
     assert found(look) == {"STB22": ["no server is seen to run; db1 could not be looked at"]}
+
+
+HOLE = {"archived": [f"{SEGMENT}03", f"{SEGMENT}05", f"{SEGMENT}22", f"{SEGMENT}23", f"{SEGMENT}24"]}
+
+
+@pytest.mark.parametrize(
+    ("more", "severity"),
+    [
+        ({}, Severity.NOTE),
+        ({"backups": {"missing_segment": f"{SEGMENT}25"}}, Severity.CRITICAL),
+        (backups(verified={"at": 1799990000.0, "trouble": "base/1/1259 has other content"}), Severity.CRITICAL),
+        (backups(start_lsn="0/4000028", stop_lsn="0/5000028"), Severity.CRITICAL),
+        ({"backups": {"found": []}}, Severity.CRITICAL),
+    ],
+)
+def test_a_hole_is_worth_knowing_and_no_more_where_the_last_backup_begins_behind_it(
+    more: Differences, severity: Severity
+) -> None:
+    look = changed(healthy_look("pair", 18), both(HOLE, more))
+    found_ones = [finding.severity for finding in diagnose(look) if finding.rule.id == "ARC07"]
+    assert set(found_ones) == {severity}

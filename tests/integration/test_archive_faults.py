@@ -172,6 +172,17 @@ def everything_comes_back(cluster: Cluster, writer: Writer) -> None:
     cluster.converged()
 
 
+#: What the archive command complains of, as status and doctor tell it.
+SAID = {
+    "_full": "Write error",  # as lz4 calls it
+    "_read_only": "Read-only file system",
+    "_gone": "archive-wal: the archive",
+    "_wrong_owner": "Permission denied",
+    "_garbage": "archive-wal: ",
+    "_no_script": "pgtandem/archive-wal",
+}
+
+
 @pytest.mark.parametrize(
     "fault", [_full, _read_only, _gone, _wrong_owner, _garbage, _no_script], ids=lambda one: one.__name__[1:]
 )
@@ -189,7 +200,11 @@ def test_what_the_archive_did_not_take_is_told_and_comes_when_it_does(cluster: C
             shown = cluster.run("status")
             assert shown.exit_code == 2
             assert "FAILING" in shown.out
-            assert "ARC05" in cluster.run("doctor").out
+            document = json.loads(cluster.run("doctor", "--json").out)
+            (why,) = [finding["seen"] for finding in document["findings"] if finding["id"] == "ARC05"]
+            said = " ".join(shown.out.split())
+            for words in (said[said.index("The archive command says: ") :], why):
+                assert SAID[fault.__name__] in words, words
             if fault is _garbage:
                 # What the archive ends with is no WAL: no end of it is guessed, and what is before comes back.
                 into = str(cluster.folder / "data/to-the-end")

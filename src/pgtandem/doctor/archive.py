@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from pgtandem.doctor.look import Look, taken_out
 from pgtandem.doctor.rules import Seen, Severity, rule
+from pgtandem.model.backup import Backup, spoilt_in
 from pgtandem.model.facts import Known, Unknown, value_or_none
 from pgtandem.model.names import NodeName
 from pgtandem.model.server import Server
@@ -14,6 +15,10 @@ from pgtandem.plan.keeper import not_kept
 from pgtandem.plan.stream_health import stream_health
 from pgtandem.postgres.archive_commands import find_tool, keeper_of
 
+_ONCE_MORE = (
+    "find out who removed or never wrote the segments; this is told until the backups before the hole are removed, "
+    "which lead no further than to it"
+)
 _USE_OURS = 'directory = "..." under [archive] in pgtandem.toml, then pgtandem apply'
 _OURS = " pgtandem/"  # the folder of its scripts
 _COPY = re.compile(r"(?:^|[\s;&|('\"/])(cp|mv|rsync|scp)\s")
@@ -120,7 +125,9 @@ def failing(look: Look) -> Iterator[Seen]:
             yield Seen(name, f"archive_mode is on without a command, {waiting} segments wait", fix=_USE_OURS)
         elif archiver.failing:
             behind = "1 segment waits" if waiting == 1 else f"{waiting} segments wait"
-            what = f"the last attempt failed, at {archiver.last_failed_wal}; {behind}"
+            said = look.observed.nodes[name].archive_said
+            why = f" ({said})" if said else ""
+            what = f"the last attempt failed, at {archiver.last_failed_wal}{why}; {behind}"
             room = archive_room(look.topology, look.observed)
             if room is None or not room.scarce:
                 yield Seen(name, f"{what}; {held_in_pg_wal(look.observed, name)}")
@@ -151,6 +158,16 @@ def behind(look: Look) -> Iterator[Seen]:
             yield Seen(name, f"{waiting} segments wait in archive_status", severity=severity)
 
 
+def _leads_to_now(look: Look) -> Backup | None:
+    """The last backup, where nothing is known against it and no WAL behind it is missing."""
+    backups = value_or_none(look.observed.backups)
+    last = backups.kept[-1] if backups is not None and backups.kept else None
+    if backups is None or last is None or backups.missing_segment is not None:
+        return None
+    chain = backups.chain(last)
+    return None if chain is None or spoilt_in(chain) is not None else last
+
+
 def _segment_number(name: str, per_log: int) -> int:
     return int(name[8:16], 16) * per_log + int(name[16:], 16)
 
@@ -169,7 +186,9 @@ def holes(look: Look) -> Iterator[Seen]:
     sizes = {seen.control.wal_segment_bytes for seen in look.observed.nodes.values() if seen.control}
     if listing is None or len(sizes) != 1:
         return
-    per_log = (1 << 32) // sizes.pop()
+    size = sizes.pop()
+    per_log = (1 << 32) // size
+    behind = _leads_to_now(look)
     segments = sorted(name for name in listing.names if _SEGMENT.match(name))
     furthest = segments[0] if segments else ""
     for before, after in pairwise(segments):
@@ -177,7 +196,13 @@ def holes(look: Look) -> Iterator[Seen]:
         earlier = before if before[:8] == after[:8] else furthest
         missing = _segment_number(after, per_log) - _segment_number(earlier, per_log) - 1
         if missing > 0:
-            yield Seen(None, f"{missing} missing between {earlier} and {after}")
+            what = f"{missing} missing between {earlier} and {after}"
+            begins = 0 if behind is None or int(after[:8], 16) > behind.timeline else behind.start_lsn.position // size
+            if behind is not None and begins >= _segment_number(after, per_log):
+                what += f"; backup {behind.label} begins behind that, and leads from its own end to now"
+                yield Seen(None, what, fix=_ONCE_MORE, severity=Severity.NOTE)
+            else:
+                yield Seen(None, what)
         furthest = max(furthest, after, key=lambda name: name[8:])
 
 

@@ -294,8 +294,9 @@ class ObservedNode:
     wal_directory, Absent where WAL lies with the data. `beyond` is what only a primary that is down has.
     `merges` are folders in which the data directory is, beside its place: a new copy was being put together with it
     when that was cut off, and all that it needs is there. `drills` are the folders of restores for trial that were cut
-    off, each with whether its server runs, `restores` what other restores left. `tablespace_disks` are those that the
-    cluster's tablespaces are on, or would be, by their paths; looked at for plans."""
+    off, each with whether its server runs, `restores` what other restores left. `archive_said` is what the archive
+    command of a server that cannot archive wrote into its log last. `tablespace_disks` are those that the cluster's
+    tablespaces are on, or would be, by their paths; looked at for plans."""
 
     reachable: Fact[bool] = NOT_LOOKED
     account: Fact[str] = NOT_LOOKED
@@ -321,6 +322,7 @@ class ObservedNode:
     merges: tuple[str, ...] = ()
     drills: tuple[tuple[str, bool], ...] = ()
     restores: tuple[CutOffRestore, ...] = ()
+    archive_said: str = ""
     tablespace_disks: Mapping[str, DiskSpace] = field(default_factory=dict)
 
     @property

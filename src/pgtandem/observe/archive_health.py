@@ -24,7 +24,8 @@ def archive_problems(topology: Topology, observed: Observed) -> Iterator[str]:
             if scarce
             else f"; {held}"
         )
-        yield f"{name} cannot archive WAL: {waits}{more}"
+        said = observed.nodes[name].archive_said
+        yield f"{name} cannot archive WAL: {waits}{more}" + (f". The archive command says: {said}" if said else "")
     if scarce and not failing:
         yield f"the archive's disk is almost full: {room}. {does}"
 

@@ -47,6 +47,7 @@ from pgtandem.observe.paths import is_leftover, is_replaced
 from pgtandem.observe.pgbouncers import observe_pgbouncers
 from pgtandem.observe.places import blocked_places, claimed_places, held_by
 from pgtandem.observe.programs import Versions, observe_programs
+from pgtandem.observe.server_log import observe_log
 from pgtandem.observe.stream import observe_stream
 from pgtandem.observe.system import observe_system
 from pgtandem.observe.tls import observe_authority, observe_tls, open_session
@@ -65,6 +66,7 @@ from pgtandem.ports import (
     former_of,
     next_of,
 )
+from pgtandem.postgres.server_log import said_by_the_archive_command
 
 _LOOPBACK = "127.0.0.1"
 
@@ -97,6 +99,7 @@ class Observer:
         obstacle, authority = await self._before_archive(archive), observe_authority(self.topology, self.world)
         seen = dict(zip(names, await self._places(seen_nodes), strict=True))
         astray = [name for name in names if _astray(seen, name)]
+        failing = [name for name in names if self._neighbours and _archiving_fails(seen[name])]
         counting = [*astray, *(name for name in names if _counts_from_nothing(seen[name]))]
         looks, archive, beyond = await asyncio.gather(
             asyncio.gather(*(self._local_wal(name, seen[name]) for name in astray)),
@@ -105,6 +108,7 @@ class Observer:
         )
         seen |= {name: replace(seen[name], wal=wal) for name, wal in zip(astray, looks, strict=True)}
         seen |= {name: replace(seen[name], beyond=fact) for name, fact in beyond.items()}
+        seen |= {name: replace(seen[name], archive_said=await self._archive_said(name, seen[name])) for name in failing}
         archive = await self._with_newer(archive, seen)
         stream = await observe_stream(self.topology, self.world, seen, archive, self._replication_password())
         passwords, now = observe_passwords(self.world.workspace), self.world.clock.now()
@@ -226,6 +230,10 @@ class Observer:
         node, control = self.topology.node(name), seen.control
         assert control is not None
         return await observe_local_wal(self.world.host(node.host), node.data_directory, control)
+
+    async def _archive_said(self, name: NodeName, seen: ObservedNode) -> str:
+        path, lines = await observe_log(self.topology, self.world, self.topology.node(name), seen)
+        return said_by_the_archive_command(lines) if path else ""
 
     async def _with_segments(self, found: Fact[ArchiveFolder], seen: ObservedNode | None) -> Fact[ArchiveFolder]:
         """Counted for one of the nodes, in whose name all segments are."""
@@ -430,6 +438,10 @@ def _astray(seen: Mapping[NodeName, ObservedNode], name: NodeName) -> bool:
         for other in seen.values()
         for sender in (other.running.senders if other.running else ())
     )
+
+
+def _archiving_fails(seen: ObservedNode) -> bool:
+    return bool(seen.running and seen.running.archiver and seen.running.archiver.failing)
 
 
 def _counts_from_nothing(seen: ObservedNode) -> bool:

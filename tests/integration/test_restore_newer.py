@@ -1,6 +1,10 @@
 """A restore to what the primary has written since the end of the archive."""
 
+import shlex
+import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +41,18 @@ def test_moment_of_a_segment_that_is_not_full_yet(past: Past) -> None:
     done = past.cluster.ok("restore", "--to", moment, "--yes")
     assert FIRST in done.out
     assert ask(past.cluster, done, ROWS) == rows == ["one", "two"]
+    # The line that is told to look at it asks for no password and needs no program in the PATH.
+    (line,) = [line.removeprefix("look: ").strip() for line in done.out.splitlines() if line.startswith("look: ")]
+    seen = subprocess.run(
+        ["sh", "-c", f"{line} -w -At -c 'SELECT count(*) FROM note'"],
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert seen.stdout.strip() == "2", seen.stderr
+    (end,) = [line.removeprefix("end: ").strip() for line in done.out.splitlines() if line.startswith("end: ")]
+    assert Path(shlex.split(end)[0]).exists() or shutil.which(shlex.split(end)[0])
     # It is there now.
     again = past.cluster.ok("restore", "--to", moment, "--promote", "--yes")
     assert FIRST not in again.out
@@ -81,7 +97,7 @@ def test_archive_that_takes_nothing_is_told(past: Past) -> None:
     try:
         refused = cluster.run("restore", "--to", position, "--yes")
         assert "PT-4007" in refused.err
-        assert not list(cluster.base.glob("**/*restored*"))
+        assert not list(cluster.base.glob("**/*-restored-*"))
     finally:
         cluster.sql("db1", "ALTER SYSTEM RESET archive_command")
         cluster.sql("db1", "SELECT pg_reload_conf()")

@@ -146,6 +146,7 @@ class WorkspaceContract:
         path = workspace.write_passfile("*:*:*:*:x\n")
         assert path.startswith("/")
         assert reopen().write_passfile("*:*:*:*:y\n") == path
+        assert reopen().write_passfile("*:*:*:*:y\n", restored=True) not in ("", path)
 
     def test_root_certificate_is_kept_at_one_place(self, workspace: Workspace, reopen: Reopen) -> None:
         assert workspace.root_certificate() is None

@@ -72,8 +72,8 @@ class FolderWorkspace:
     def new_secret(self) -> Secret:
         return Secret("".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_LENGTH)))
 
-    def write_passfile(self, lines: str) -> str:
-        return self._replace("passfile", lines.encode())
+    def write_passfile(self, lines: str, *, restored: bool = False) -> str:
+        return self._replace("restored.passfile" if restored else "passfile", lines.encode())
 
     def write_root_certificate(self, text: str) -> str:
         known = self.root_certificate()

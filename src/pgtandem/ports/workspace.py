@@ -51,8 +51,8 @@ class Workspace(Protocol):
         """A random password: letters and digits, 192 bits."""
         ...
 
-    def write_passfile(self, lines: str) -> str:
-        """Writes the passfile for clients of the cluster; returns its path."""
+    def write_passfile(self, lines: str, *, restored: bool = False) -> str:
+        """Writes the passfile for clients of the cluster, or for those of restored servers; returns its path."""
         ...
 
     def write_root_certificate(self, text: str) -> str:

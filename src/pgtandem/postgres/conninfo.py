@@ -54,14 +54,15 @@ def render_uri(hosts: Sequence[tuple[str, int]], user: str, database: str, param
     return f"postgresql://{quote(user, safe='')}@{where}/{quote(database, safe='')}" + (f"?{query}" if query else "")
 
 
-def render_passfile(entries: Iterable[tuple[str, int, str, Secret]]) -> str:
-    """Lines host:port:*:user:password; colons and backslashes are escaped. The text holds secrets."""
+def render_passfile(entries: Iterable[tuple[str, int | None, str, Secret]]) -> str:
+    """Lines host:port:*:user:password (no port: any); colons and backslashes are escaped. The text holds secrets."""
 
     def escape(text: str) -> str:
         return text.replace("\\", "\\\\").replace(":", "\\:")
 
     return "".join(
-        f"{escape(host)}:{port}:*:{escape(user)}:{escape(secret.reveal())}\n" for host, port, user, secret in entries
+        f"{escape(host)}:{port or '*'}:*:{escape(user)}:{escape(secret.reveal())}\n"
+        for host, port, user, secret in entries
     )
 
 

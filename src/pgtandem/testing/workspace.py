@@ -50,11 +50,12 @@ class MemoryWorkspace:
         self._tokens += 1
         return Secret(f"secret{self._tokens:027d}")
 
-    def write_passfile(self, lines: str) -> str:
+    def write_passfile(self, lines: str, *, restored: bool = False) -> str:
         call = self._begin("write_passfile", "")
-        self._passfile = lines
+        if not restored:
+            self._passfile = lines
         self._end(call)
-        return "/workspace/passfile"
+        return "/workspace/restored.passfile" if restored else "/workspace/passfile"
 
     def write_root_certificate(self, text: str) -> str:
         call = self._begin("write_root_certificate", "")

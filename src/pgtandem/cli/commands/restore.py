@@ -3,8 +3,10 @@
 import argparse
 import contextlib
 import json
+import os
 import posixpath
 import shlex
+import shutil
 import sys
 import time
 from functools import partial
@@ -25,13 +27,15 @@ from pgtandem.cli.workbench import in_world, read_topology, topology_path
 from pgtandem.errors import PgtandemError
 from pgtandem.model.facts import ABSENT, Fact, Known, Unknown
 from pgtandem.model.lsn import Timeline
+from pgtandem.model.names import SUPERUSER
 from pgtandem.model.restore import RESTORED, Interval, RestoreOrder, Searched, Target, TargetKind
 from pgtandem.model.topology import Topology
 from pgtandem.observe.cluster import Observer
 from pgtandem.observe.restorable import Restorable, observe_restorable
 from pgtandem.plan.intervals import choose
 from pgtandem.plan.restore import plan_restore, refuses_writes, restore_topology
-from pgtandem.ports import World
+from pgtandem.ports import SUPERUSER_SECRET, World
+from pgtandem.postgres.conninfo import render_passfile
 
 
 def run(options: argparse.Namespace) -> int:
@@ -51,18 +55,18 @@ def run(options: argparse.Namespace) -> int:
 
         return put_back(path, topology, target, options)
 
-    async def work(world: World) -> tuple[Outcome, RestoreOrder]:
+    async def work(world: World) -> tuple[Outcome, RestoreOrder, str | None]:
         order = await make_order(topology, world, target, options)
         question = partial(plan_restore, order=order)
         print(f"Restoring cluster {topology.cluster} to {target_in_words(target)}", flush=True)
         about = restore_topology(topology, order)
         outcome = await change(about, world, question, yes=options.yes, command="restore", gives=GivesWay.ALWAYS)
-        return outcome, order
+        return outcome, order, None if outcome.declined else _write_passfile(order, world)
 
-    outcome, order = in_world(path, topology, work, options)
+    outcome, order, passfile = in_world(path, topology, work, options)
     if outcome.declined:
         return 2
-    _tell(path, outcome, order, options)
+    _tell(path, outcome, order, passfile, options)
     return 0
 
 
@@ -172,20 +176,42 @@ def _sound(restorable: Restorable) -> bool:
     return any(each.spoilt is None for each in restorable.intervals)
 
 
-def _tell(path: str, outcome: Outcome, order: RestoreOrder, options: argparse.Namespace) -> None:
+def _tell(path: str, outcome: Outcome, order: RestoreOrder, passfile: str | None, options: argparse.Namespace) -> None:
     server = outcome.observed.nodes[RESTORED].running
     assert server is not None
     at = server.replay_lsn if server.in_recovery else server.current_lsn
     closed = refuses_writes(outcome.observed.nodes[RESTORED])
     state = "is paused in recovery" if server.in_recovery else "refuses writes" if closed else "takes writes"
     print(f"restored in {order.place}, at {at} of timeline {server.timeline}; it {state}")
+    programs = outcome.observed.nodes[RESTORED].programs
+    folder = programs.value.directory if isinstance(programs, Known) else ""
     there = "" if order.host.is_local else f"on {order.login}: "
-    secret = "(the cluster's password: see .pgtandem/passfile)"
-    print(f"look:  {there}psql -h {order.address} -p {order.port} -U postgres postgres   {secret}")
+    asks = f"psql -h {order.address} -p {order.port} -U postgres postgres"
+    if passfile is None:
+        print(f"look:  {there}{asks}   (the cluster's password: see .pgtandem/passfile)")
+    else:
+        print(f"look:  PGPASSFILE={shlex.quote(passfile)} {_program(folder, asks)}")
     if server.in_recovery:
         print(spelled(f"go on: {_promotion(order, options)}", path))
     spaces = f" and {posixpath.dirname(order.spaces[0][1])}" if order.spaces else ""
-    print(f"end:   {there}pg_ctl stop -D {order.directory}, then remove it{spaces}")
+    stops = f"pg_ctl stop -D {order.directory}"
+    print(f"end:   {there}{_program(folder, stops) if order.host.is_local else stops}, then remove it{spaces}")
+
+
+def _program(folder: str, line: str) -> str:
+    """The command line with its program as it is found here: many a package does not put it into the PATH."""
+    name, _, rest = line.partition(" ")
+    path = posixpath.join(folder, name)
+    return line if shutil.which(name) or not os.path.exists(path) else f"{shlex.quote(path)} {rest}"
+
+
+def _write_passfile(order: RestoreOrder, world: World) -> str | None:
+    """The passfile that leads to restored servers of this machine; None where that is elsewhere, or the superuser's
+    password is not known here. A file of its own: clients of the cluster are not to send it to any port."""
+    secret = world.workspace.secret(SUPERUSER_SECRET)
+    if secret is None or not order.host.is_local:
+        return None
+    return world.workspace.write_passfile(render_passfile([(order.address, None, SUPERUSER, secret)]), restored=True)
 
 
 def _promotion(order: RestoreOrder, options: argparse.Namespace) -> str:

@@ -71,7 +71,7 @@ def test_a_copy_beside_has_tablespaces_and_wal_of_its_own(spread: Cluster) -> No
     ask(spread, done, "INSERT INTO far VALUES (-1) RETURNING 1")
     (where,) = ask(spread, done, "SELECT pg_tablespace_location(oid) FROM pg_tablespace WHERE spcname = 'fast'")
     assert ".tablespaces/" in where
-    assert ".tablespaces" in done.out.partition("end:")[2]
+    assert done.out.partition("end:")[2].rstrip().endswith(f" and {where}"), "and not what may lie beside it"
     assert spread.rows("db1", "SELECT count(*) FROM far") == [(20001,)]
     remove(spread)
     spread.ok("drill", "--query", "SELECT count(*) FROM far", "--yes")
@@ -329,3 +329,33 @@ def test_a_folder_that_a_disk_is_mounted_on_is_not_replaced_and_nothing_is_resto
             cluster.converged()
             cluster.ok("down", "--yes")
             cluster.program("pg_ctl", "stop", "-m", "immediate", "-w", "-D", str(cluster.folder / "data/copy"))
+
+
+@pytest.mark.chaos
+@needs_root
+def test_a_standby_with_a_disk_mounted_at_its_wal_is_not_stopped_for_a_copy_that_cannot_be_made() -> None:
+    """The old data keeps its WAL under another name, and what a disk is mounted on gets none."""
+    with Cluster() as cluster:
+        (cluster.base / "wal").mkdir()
+        cluster.own(cluster.base / "wal")
+        disk = cluster.base / "wal" / "db2"
+        with mounted(cluster, disk, "size=400m,mode=700"):
+            cluster.nodes["db2"]["wal_directory"] = str(disk)
+            cluster.write()
+            cluster.up()
+            began = cluster.started_at("db2")
+            refused = cluster.run("rejoin", "db2", "--copy", "--yes").refused("PT-3023", 12)
+            assert f"the WAL directory in {disk} cannot make room for a new copy of db2" in refused
+            assert cluster.started_at("db2") == began, "it was not stopped"
+            assert cluster.states()["db2"] == ("standby", "streaming")
+
+            # What the message says to do.
+            data = Path(cluster.data("db2"))
+            cluster.program("pg_ctl", "stop", "-m", "fast", "-w", "-D", str(data))
+            data.rename(f"{data}.before")
+            for path in disk.iterdir():
+                shutil.move(path, cluster.base / path.name)
+            cluster.ok("apply", "--yes")
+            assert cluster.states()["db2"] == ("standby", "streaming")
+            cluster.converged()
+            cluster.ok("down", "--yes")

@@ -296,7 +296,8 @@ class ObservedNode:
     when that was cut off, and all that it needs is there. `drills` are the folders of restores for trial that were cut
     off, each with whether its server runs, `restores` what other restores left. `archive_said` is what the archive
     command of a server that cannot archive wrote into its log last. `tablespace_disks` are those that the cluster's
-    tablespaces are on, or would be, by their paths; looked at for plans."""
+    tablespaces are on, or would be, by their paths, and `mounted` the folders outside that disks are mounted on; both
+    are looked at for plans."""
 
     reachable: Fact[bool] = NOT_LOOKED
     account: Fact[str] = NOT_LOOKED
@@ -324,6 +325,7 @@ class ObservedNode:
     restores: tuple[CutOffRestore, ...] = ()
     archive_said: str = ""
     tablespace_disks: Mapping[str, DiskSpace] = field(default_factory=dict)
+    mounted: tuple[str, ...] = ()
 
     @property
     def running(self) -> Server | None:

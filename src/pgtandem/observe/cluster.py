@@ -45,7 +45,7 @@ from pgtandem.observe.parts import EVERYTHING, Part, Parts
 from pgtandem.observe.passwords import observe_passwords
 from pgtandem.observe.paths import is_leftover, is_replaced
 from pgtandem.observe.pgbouncers import observe_pgbouncers
-from pgtandem.observe.places import blocked_places, claimed_places, held_by
+from pgtandem.observe.places import blocked_places, claimed_places, held_by, mounted_places
 from pgtandem.observe.programs import Versions, observe_programs
 from pgtandem.observe.server_log import observe_log
 from pgtandem.observe.stream import observe_stream
@@ -134,6 +134,9 @@ class Observer:
                 disks = {place: await _disk(host, place) for place in tablespaces}
                 known = {place: disk.value for place, disk in disks.items() if isinstance(disk, Known)}
                 seen = replace(seen, tablespace_disks=known)
+            if self._try_paths and seen.directory and seen.directory.outside:
+                places = dict.fromkeys(seen.directory.outside.values())
+                seen = replace(seen, mounted=await mounted_places(self.world.host(node.host), places))
             wanted = [*([node.wal_directory] if node.wal_directory else []), *tablespaces]
             if not isinstance(seen.data, Absent) or not wanted:
                 return seen

@@ -21,6 +21,14 @@ async def places_outside(host: Host, directory: str) -> dict[str, str]:
     return {link: posixpath.normpath(target) for link, target in found.items() if target and target.startswith("/")}
 
 
+async def mounted_places(host: Host, places: Iterable[str]) -> tuple[str, ...]:
+    """Those that a disk is mounted on: nobody can rename them. Without `mountpoint` on the host, none is known."""
+    try:
+        return tuple([place for place in places if not (await host.look(["mountpoint", "-q", place])).exit_code])
+    except (HostFailure, HostUnreachable):
+        return ()
+
+
 async def held_by(host: Host, leftovers: Sequence[str]) -> int:
     """The bytes that half-made copies hold; 0 where that cannot be told."""
     if not leftovers:

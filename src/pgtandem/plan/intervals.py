@@ -165,7 +165,7 @@ def _why_time(on_it: list[Interval], moment: float) -> str:
     words = []
     if before:
         last = max(before, key=_end_time)
-        words.append(f"recovery gets to the last transaction of before {{{_end_time(last)}}}, {_what_ends(last)}")
+        words.append(f"recovery gets to the last transaction before {{{_end_time(last)}}}, {_what_ends(last)}")
     if after:
         first = min(after, key=lambda each: each.backup.ended)
         words.append(f"the first one after it is {{{first.backup.ended}}}, the end of backup {first.backup.label}")

@@ -38,6 +38,27 @@ def outside_findings(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator
         yield from _wal_elsewhere(wish, name, node)
 
 
+def immovable(wish: Wish, name: NodeName) -> Iterator[Finding]:
+    """PT-3023 for what a new copy cannot take the place of while the old data keeps it (`apply/outside.py: set_aside`):
+    a folder that a disk is mounted on cannot be renamed. To be known before anything is stopped."""
+    node, data = wish.seen(name), wish.node(name).data_directory
+    filled = places_to_fill(wish, name)
+    for link, place in node.directory.outside.items() if node.directory else ():
+        if place in node.mounted and place in filled:
+            what = "WAL directory" if link == "pg_wal" else "tablespace"
+            yield (
+                "PT-3023",
+                Problem(
+                    name,
+                    f"the {what} in {place} cannot make room for a new copy of {name}",
+                    "A disk is mounted there, so that the old data cannot be kept beside the new copy: that folder "
+                    "cannot be renamed.",
+                    f"stop {name}, as its account move what is in {place} elsewhere and {data} too (mv "
+                    f"{shlex.quote(data)} {shlex.quote(data + '.before')}), then pgtandem apply: it is copied anew",
+                ),
+            )
+
+
 def _cannot_be_had(wish: Wish, name: NodeName, node: ObservedNode) -> Iterator[Finding]:
     own = wish.node(name).wal_directory
     for place in places_to_fill(wish, name):

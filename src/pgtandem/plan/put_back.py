@@ -18,6 +18,7 @@ from pgtandem.plan.desired import Wish, desired_files
 from pgtandem.plan.draft import Draft
 from pgtandem.plan.fencing import fence
 from pgtandem.plan.order import ordered
+from pgtandem.plan.outside import immovable
 from pgtandem.plan.packaged import service_of
 from pgtandem.plan.recovery import RESTORE_FILE, in_place_of, same_target
 from pgtandem.plan.refusals import refuse_foreign
@@ -95,6 +96,8 @@ def _without_room(wish: Wish, order: RestoreOrder, others: list[NodeName]) -> It
     for other in others:
         for _, problem in no_room(wish, (other,), size):
             yield f"{WARNING}{problem.what}: make room there before {other} is copied."
+        for _, problem in immovable(wish, other):
+            yield f"{WARNING}{problem.what}: a disk is mounted there, and what is in it has to be moved by hand."
 
 
 def plan_follow(topology: Topology, observed: Observed, order: RestoreOrder, name: NodeName) -> Plan:

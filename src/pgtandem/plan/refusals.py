@@ -23,7 +23,7 @@ from pgtandem.plan.certificates import tls_findings
 from pgtandem.plan.desired import Wish, neighbour_at_port
 from pgtandem.plan.layout import taken_names
 from pgtandem.plan.left_out import archive_left_out, left_out, out_of_reach
-from pgtandem.plan.outside import outside_findings
+from pgtandem.plan.outside import immovable, outside_findings
 from pgtandem.plan.parting import parting_findings
 from pgtandem.plan.roles import claims_primary
 from pgtandem.plan.room import copies_room
@@ -95,7 +95,7 @@ def refuse_left_out(wish: Wish, waiting: str) -> None:
 
 
 def _findings(wish: Wish) -> Iterator[Finding]:
-    left = left_out(wish)
+    left, anew = left_out(wish), gaps(wish)
     for name in wish.topology.names:
         node = wish.seen(name)
         if name in left:
@@ -111,6 +111,8 @@ def _findings(wish: Wish) -> Iterator[Finding]:
         yield from adoption_findings(wish, name, node)
         yield from _port(wish, name, node)
         yield from copies_room(wish, name)
+        if name in anew and anew[name].replaceable:
+            yield from immovable(wish, name)
         yield from path_findings(wish, name)
         yield from library_findings(wish, name)
     yield from _obstacles(wish.topology, wish.observed)

@@ -26,7 +26,7 @@ from pgtandem.plan.fencing import fence
 from pgtandem.plan.hosts import GOES_ON, half_notes, uses_halves
 from pgtandem.plan.how_long import copy_takes, rewind_takes
 from pgtandem.plan.order import ordered
-from pgtandem.plan.outside import places_to_fill
+from pgtandem.plan.outside import immovable, places_to_fill
 from pgtandem.plan.packaged import service_of
 from pgtandem.plan.primary import replication_role
 from pgtandem.plan.refusals import raise_findings, refuse_foreign
@@ -79,7 +79,7 @@ def plan_rejoin(topology: Topology, observed: Observed, name: NodeName, *, copy:
     rewind = not copy and apart is not None and not apart.no_rewind
     top = observed.nodes[primary].running
     assert top is not None
-    full = [] if rewind else list(no_room(draft.wish, (name,), top.size_bytes))
+    full = [] if rewind else [*no_room(draft.wish, (name,), top.size_bytes), *immovable(draft.wish, name)]
     if full and runs_as_primary:
         # It must not go on as one, whether there is room for what comes after that or not.
         (_, problem), *_ = full

@@ -193,9 +193,10 @@ def _tell(path: str, outcome: Outcome, order: RestoreOrder, passfile: str | None
         print(f"look:  PGPASSFILE={shlex.quote(passfile)} {_program(folder, asks)}")
     if server.in_recovery:
         print(spelled(f"go on: {_promotion(order, options)}", path))
-    spaces = f" and {posixpath.dirname(order.spaces[0][1])}" if order.spaces else ""
+    # Each by its name: somebody else's files may lie beside them.
+    made = " and ".join([order.directory, *(space for _, space in order.spaces)])
     stops = f"pg_ctl stop -D {order.directory}"
-    print(f"end:   {there}{_program(folder, stops) if order.host.is_local else stops}, then remove it{spaces}")
+    print(f"end:   {there}{_program(folder, stops) if order.host.is_local else stops}, then remove {made}")
 
 
 def _program(folder: str, line: str) -> str:

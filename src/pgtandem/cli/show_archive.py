@@ -1,9 +1,10 @@
 """The WAL archive for people: what is there of each timeline, what can be restored, what is wrong."""
 
 import textwrap
+from itertools import groupby
 
 from pgtandem.cli.terminal import Paint
-from pgtandem.model.archive_report import ArchiveReport
+from pgtandem.model.archive_report import ArchiveReport, Restorable
 from pgtandem.model.topology import Topology
 from pgtandem.model.words import size_in_words
 from pgtandem.postgres.segments import segment_name
@@ -36,11 +37,14 @@ def archive_lines(topology: Topology, report: ArchiveReport, paint: Paint, colum
         count = len(report.without_checksum)
         verb = "has" if count == 1 else "have"
         lines.append(f"{count} {verb} no checksum: archived by an older pgtandem, or by hand")
-    for interval in report.restorable:
-        state = "damaged" if interval.missing in report.unusable else "missing"
-        until = f"to {interval.end}" + (f", where {interval.missing} is {state}" if interval.hole else "")
-        text = f"restorable: backup {interval.backup}, timeline {interval.timeline}: {interval.start} {until}"
-        lines += [paint.yellow(line) if interval.hole else line for line in _wrapped(text, columns)]
+    # Backups of one unbroken stretch lead to the same end: that is one line, as there may be a hundred of them.
+    for _, group in groupby(sorted(report.restorable, key=_stretch), _stretch):
+        first, *others = group
+        state = "damaged" if first.missing in report.unusable else "missing"
+        until = f"to {first.end}" + (f", where {first.missing} is {state}" if first.hole else "")
+        which = f"{len(others) + 1} backups from {first.backup} on" if others else f"backup {first.backup}"
+        text = f"restorable: {which}, timeline {first.timeline}: {first.start} {until}"
+        lines += [paint.yellow(line) if first.hole else line for line in _wrapped(text, columns)]
     if not report.restorable:
         lines.append("restorable: nothing, without a base backup in the archive")
     shown = report.damages[:_SHOWN]
@@ -50,6 +54,10 @@ def archive_lines(topology: Topology, report: ArchiveReport, paint: Paint, colum
     if len(report.damages) > len(shown):
         lines.append(paint.red(f"! {len(report.damages) - len(shown)} more: --json shows all of them"))
     return lines
+
+
+def _stretch(interval: Restorable) -> tuple[int, int, bool]:
+    return interval.timeline, interval.end.position, interval.hole
 
 
 def _wrapped(text: str, columns: int) -> list[str]:

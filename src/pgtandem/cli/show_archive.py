@@ -39,12 +39,12 @@ def archive_lines(topology: Topology, report: ArchiveReport, paint: Paint, colum
         lines.append(f"{count} {verb} no checksum: archived by an older pgtandem, or by hand")
     # Backups of one unbroken stretch lead to the same end: that is one line, as there may be a hundred of them.
     for _, group in groupby(sorted(report.restorable, key=_stretch), _stretch):
-        first, *others = group
-        state = "damaged" if first.missing in report.unusable else "missing"
-        until = f"to {first.end}" + (f", where {first.missing} is {state}" if first.hole else "")
-        which = f"{len(others) + 1} backups from {first.backup} on" if others else f"backup {first.backup}"
-        text = f"restorable: {which}, timeline {first.timeline}: {first.start} {until}"
-        lines += [paint.yellow(line) if first.hole else line for line in _wrapped(text, columns)]
+        begins, *others = group
+        state = "damaged" if begins.missing in report.unusable else "missing"
+        until = f"to {begins.end}" + (f", where {begins.missing} is {state}" if begins.hole else "")
+        which = f"{len(others) + 1} backups from {begins.backup} on" if others else f"backup {begins.backup}"
+        text = f"restorable: {which}, timeline {begins.timeline}: {begins.start} {until}"
+        lines += [paint.yellow(line) if begins.hole else line for line in _wrapped(text, columns)]
     if not report.restorable:
         lines.append("restorable: nothing, without a base backup in the archive")
     shown = report.damages[:_SHOWN]

@@ -70,7 +70,7 @@ def test_its_key_can_fill_no_other_folder(archive_host: RemoteCluster) -> None:
     archive_host.apply()
     archive_host.ok("backup", "--yes")
     label = made(archive_host)["label"]
-    where = "cd ~postgres/.ssh/pgtandem/*/db1 && echo x | ssh -F ssh_config -S none archive"
+    where = "cd ~postgres/.ssh/pgtandem/*/db1.* && echo x | ssh -F ssh_config -S none archive"
     bad = (f"backup {label} base.tar", "backup ../../x base.tar", "backup 20270115T070000Z-full base.tar", "backup")
     for words in (*bad, f"fetch {label} ../x", f"backup {label} ../x.tar", f"backup {label} backup.json"):
         done = hosts.run("h1", ["sh", "-c", f"{where} '{words}'"], user="postgres")

@@ -27,9 +27,8 @@ from pgtandem.model.plan import Step
 from pgtandem.model.topology import HostAddress
 from pgtandem.model.value import dataclass
 from pgtandem.observe.paths import staging_directory
-from pgtandem.observe.wal_ways import ssh_home
+from pgtandem.observe.wal_ways import used_folder
 from pgtandem.plan.backup_room import no_room_for_backup
-from pgtandem.plan.wal_sources import node_folder
 from pgtandem.ports import Completed, Host, Session
 from pgtandem.postgres.base_backups import (
     ABOUT_FILE,
@@ -184,7 +183,7 @@ async def _way(context: Context, step: Step, keeper: Host, folder: str, *, sever
     archive, host, node = context.topology.archive, context.host(step.node), context.node(step.node)
     assert archive is not None
     here = node.host.url == step.names[1]
-    key = "" if here else posixpath.join((await ssh_home(host)).path, node_folder(context.topology, step.node))
+    key = "" if here else await used_folder(host, context.topology, step.node, step.names[2])
     tars = None
     if several or (here and not archive.stored_as):
         # A name that the node's half-made copies have: whatever ends this run, the next one of any kind removes it.

@@ -8,8 +8,7 @@ from pgtandem.apply.unreadable import again, kept_from_reading
 from pgtandem.errors import PgtandemError, is_full
 from pgtandem.model.backup import Backup
 from pgtandem.model.restore import RestoreOrder
-from pgtandem.observe.wal_ways import ssh_home
-from pgtandem.plan.wal_sources import node_folder
+from pgtandem.observe.wal_ways import used_folder
 from pgtandem.ports import Host
 from pgtandem.postgres.base_backups import ABOUT_FILE, MANIFEST_FILE, SUMS_FILE, Tar, parse_sums, tars_among
 from pgtandem.postgres.wal_serve import MARK
@@ -103,8 +102,8 @@ async def bring_manifests(context: Context, host: Host, order: RestoreOrder, fol
 async def _way_to(context: Context, host: Host, order: RestoreOrder, backup: Backup, tar: Tar) -> tuple[str, ...]:
     if backup.host == order.host:
         return (_GIVE, backup.folder, tar.name)
-    home = await ssh_home(host)
-    return (_FETCH, posixpath.join(home.path, node_folder(context.topology, order.like)), backup.label, tar.name, MARK)
+    folder = await used_folder(host, context.topology, order.like, backup.system_identifier)
+    return (_FETCH, folder, backup.label, tar.name, MARK)
 
 
 def not_unpacked(order: RestoreOrder, why: str) -> PgtandemError:

@@ -6,10 +6,10 @@ from pgtandem.apply.context import Context
 from pgtandem.errors import PgtandemError
 from pgtandem.model.plan import Step
 from pgtandem.model.ssh_home import SshHome
-from pgtandem.observe.wal_ways import read_public_key, ssh_home, system_of
+from pgtandem.observe.wal_ways import own_folder, read_public_key, ssh_home, system_of
 from pgtandem.openssh.authorized_keys import with_grant, without_grant
 from pgtandem.openssh.client import KEY_FILE, PUBLIC_KEY_FILE
-from pgtandem.plan.wal_sources import SERVE_SCRIPT, client_files, cluster_folder, grant_of, node_folder, sources_of
+from pgtandem.plan.wal_sources import SERVE_SCRIPT, client_files, cluster_folder, grant_of, sources_of
 from pgtandem.ports import Host
 from pgtandem.postgres.wal_serve import SERVE_TEXT
 
@@ -39,13 +39,13 @@ async def open_wal_ways(context: Context, step: Step) -> str:
                 why="Its host keys are neither in /etc/ssh nor told by its own sshd.",
                 next_step=f"look whether sshd runs on {where}",
             )
-    own = await ssh_home(host)
-    folder = posixpath.join(own.path, node_folder(topology, node.name))
-    public_key = await _key(host, own, folder)
     system = await system_of(topology, world)
     if not system:
         why = "No node's data directory tells its system identifier, and a key may reach one cluster's WAL only."
         raise PgtandemError("PT-4013", f"could not let {node.name} fetch WAL", why=why)
+    own = await ssh_home(host)
+    folder = await own_folder(host, own, topology, world, node.name, system)
+    public_key = await _key(host, own, folder)
     for source in sources:
         serving, home = world.host(source.host), homes[source.host.url]
         scripts = posixpath.join(home.path, cluster_folder(topology))
@@ -66,15 +66,15 @@ async def revoke_keys(context: Context, step: Step) -> str:
     topology = context.topology
     url, *what = step.names
     host = context.world.hosts[url]
-    home = await ssh_home(host)
+    home, system = await ssh_home(host), await system_of(topology, context.world)
     for made in (name.removeprefix("made:") for name in what if name.startswith("made:")):
-        folder = posixpath.join(home.path, node_folder(topology, made))
+        folder = posixpath.join(home.path, cluster_folder(topology), made)
         await host.run(["sh", "-c", HANG_UP, "sh", folder], deadline_seconds=30)
         await host.remove_tree(folder)
     before = await host.read_file(home.authorized_keys) or b""
     after = before
     for granted in (name.removeprefix("granted:") for name in what if name.startswith("granted:")):
-        after = without_grant(after, topology.cluster, granted)
+        after = without_grant(after, topology.cluster, granted, system)
     if after != before and after:
         await host.write_file(home.authorized_keys, after)
     elif after != before:

@@ -260,7 +260,8 @@ class WalWay:
 
 @dataclass(frozen=True, slots=True)
 class KeysOnHost:
-    """The nodes of the cluster whose keys are let in on one host, and those that have a key made there."""
+    """The nodes of the cluster whose keys are let in on one host, and the folders of the keys that were made there
+    (NODE.SYSTEM-IDENTIFIER, or NODE by an earlier pgtandem)."""
 
     granted: tuple[str, ...] = ()
     made: tuple[str, ...] = ()

@@ -175,9 +175,8 @@ async def folder_kept_for(host: Host, cluster: str, system: str) -> str:
     """Where the archive of a cluster is on the host of its own, by the keys that are let in there; "" for nowhere."""
     authorized = await host.read_file((await ssh_home(host)).authorized_keys) or b""
     for line in authorized.split(b"\n"):
-        folder, _, last = served_folder(line).rpartition("/")
-        if last == system and granted_nodes(line, cluster):
-            return folder
+        if granted_nodes(line, cluster, system):
+            return served_folder(line).rpartition("/")[0]
     return ""
 
 

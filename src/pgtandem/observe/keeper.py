@@ -45,7 +45,7 @@ async def observe_keeper(host: Host, topology: Topology, folder: str) -> Fact[Ke
             name,
             systemd=True,
             there=bool(text),
-            theirs=bool(text) and not is_of(text, archive.directory),
+            theirs=bool(text) and not is_of(text, archive.directory, folder),
             as_wished=bool(folder) and text == render_unit(topology.cluster, archive.directory, folder, who),
             enabled="UnitFileState=enabled" in words,
             active=any(f"ActiveState={state}" in words for state in ("active", "activating", "reloading")),

@@ -2,16 +2,17 @@
 
 import asyncio
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from pgtandem.errors import PgtandemError
 from pgtandem.model.facts import Fact, Known, Unknown
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import KeysOnHost, WalWay
 from pgtandem.model.ssh_home import SshHome
-from pgtandem.model.topology import Node, Topology
-from pgtandem.openssh.authorized_keys import granted_nodes
-from pgtandem.openssh.client import KEY_FILE, PUBLIC_KEY_FILE
+from pgtandem.model.topology import HostAddress, Node, Topology
+from pgtandem.openssh.authorized_keys import granted_nodes, is_let_in_to_another
+from pgtandem.openssh.client import CONFIG_FILE, KEY_FILE, PUBLIC_KEY_FILE, addresses_in
 from pgtandem.plan.wal_sources import (
     SERVE_SCRIPT,
     Source,
@@ -24,6 +25,7 @@ from pgtandem.plan.wal_sources import (
 from pgtandem.ports import Host, HostUnreachable, World
 from pgtandem.postgres.archive_scripts import SYSTEM_FILE
 from pgtandem.postgres.wal_serve import MARK, SERVE_TEXT
+from pgtandem.topology.places import host_name
 
 #: Prints the account, its home, its authorized_keys (what a link leads to), and the host keys of this host.
 WHOSE_HOME = """
@@ -68,26 +70,102 @@ async def system_of(topology: Topology, world: World) -> str:
 
 async def observe_keys(topology: Topology, world: World, urls: Iterable[str]) -> Mapping[str, KeysOnHost]:
     """On each of these hosts: which nodes' keys are let in, and which were made there. Hosts that cannot be asked
-    are left out: the nodes there say why."""
+    are left out: the nodes there say why. Nothing of another cluster, whatever its name; and nothing as long as no
+    node's data tells which cluster this is."""
     urls = sorted(url for url in urls if url in world.hosts)
-    looks = await asyncio.gather(*(_keys_on(world.hosts[url], topology) for url in urls), return_exceptions=True)
+    try:
+        system = await system_of(topology, world)
+    except PgtandemError:
+        return {}
+    looks = await asyncio.gather(*(_on(world.hosts[url]) for url in urls), return_exceptions=True)
+    failures = [look for look in looks if isinstance(look, BaseException) and not isinstance(look, PgtandemError)]
+    if failures:
+        raise failures[0]
+    there = {url: look for url, look in zip(urls, looks, strict=True) if isinstance(look, _SeenOnHost)}
+    texts = [look.authorized for look in there.values()]
+    own = _addresses(topology, world)
     found = {}
-    for url, keys in zip(urls, looks, strict=True):
-        if isinstance(keys, KeysOnHost):
-            found[url] = keys
-        elif not isinstance(keys, PgtandemError):
-            raise keys
+    for url, look in there.items():
+        names = await world.hosts[url].list_directory(posixpath.join(look.home.path, cluster_folder(topology))) or ()
+        made = tuple(
+            [
+                name
+                for name in names
+                if await _is_made_for(world.hosts[url], look.home, topology, name, system, texts, own)
+            ]
+        )
+        found[url] = KeysOnHost(granted_nodes(look.authorized, topology.cluster, system), made)
     return {url: keys for url, keys in found.items() if keys.granted or keys.made}
 
 
-async def _keys_on(host: Host, topology: Topology) -> KeysOnHost:
+@dataclass(frozen=True, slots=True)
+class _SeenOnHost:
+    home: SshHome
+    authorized: bytes
+
+
+async def _on(host: Host) -> _SeenOnHost | None:
     if not isinstance(await host.account(), Known):
-        return KeysOnHost()
+        return None
     home = await ssh_home(host)
-    authorized = await host.read_file(home.authorized_keys) or b""
-    names = await host.list_directory(posixpath.join(home.path, cluster_folder(topology))) or ()
-    made = tuple(name for name in names if name != SERVE_SCRIPT)
-    return KeysOnHost(granted_nodes(authorized, topology.cluster), made)
+    return _SeenOnHost(home, await host.read_file(home.authorized_keys) or b"")
+
+
+def _addresses(topology: Topology, world: World) -> frozenset[str]:
+    """Where the hosts of this cluster are, by whatever name."""
+    hosts = [*(node.host for node in topology.nodes), *topology.archive_hosts]
+    built = world.workspace.built_nodes()
+    hosts += [HostAddress(node.host) for node in built]
+    addresses = [*(node.address for node in topology.nodes), *(node.address for node in built), *map(host_name, hosts)]
+    return frozenset(addresses)
+
+
+async def _is_made_for(
+    host: Host,
+    home: SshHome,
+    topology: Topology,
+    name: str,
+    system: str,
+    authorized: Sequence[bytes],
+    own: frozenset[str],
+) -> bool:
+    """Whether a folder in that of the cluster's name has a key of this cluster's. An earlier pgtandem put no system
+    identifier into its name: such a key may be another cluster's, or one that two of them share. `authorized` are the
+    files authorized_keys of the hosts, and `own` the addresses of the cluster's hosts."""
+    if name == SERVE_SCRIPT or not system:
+        return False
+    if "." in name:
+        return name.endswith(f".{system}")
+    folder = posixpath.join(home.path, cluster_folder(topology), name)
+    public_key = await read_public_key(host, folder)
+    config = (await host.read_file(posixpath.join(folder, CONFIG_FILE)) or b"").decode(errors="replace")
+    if not public_key or any(is_let_in_to_another(text, public_key, system) for text in authorized):
+        return False
+    return addresses_in(config) <= own
+
+
+async def own_folder(host: Host, home: SshHome, topology: Topology, world: World, name: str, system: str) -> str:
+    """The folder of a node's key: one that an earlier pgtandem made for it as long as nobody else can have it, too;
+    else, whether it is there or not, one that is this cluster's alone."""
+    folder = posixpath.join(home.path, node_folder(topology, name, system))
+    earlier = posixpath.join(home.path, node_folder(topology, name, ""))
+    if await host.list_directory(folder) is not None or not await read_public_key(host, earlier):
+        return folder
+    texts = []
+    for url in {source.host.url for node in topology.nodes for source in sources_of(topology, node)}:
+        serving = world.hosts[url]
+        texts.append(await serving.read_file((await ssh_home(serving)).authorized_keys) or b"")
+    ours = await _is_made_for(host, home, topology, name, system, texts, _addresses(topology, world))
+    return earlier if ours else folder
+
+
+async def used_folder(host: Host, topology: Topology, name: str, system: str) -> str:
+    """The folder that a node's scripts take its key from."""
+    home = await ssh_home(host)
+    folder = posixpath.join(home.path, node_folder(topology, name, system))
+    if await host.list_directory(folder) is not None:
+        return folder
+    return posixpath.join(home.path, node_folder(topology, name, ""))
 
 
 async def observe_ways(topology: Topology, world: World) -> Mapping[NodeName, tuple[WalWay, ...]]:
@@ -136,7 +214,7 @@ async def _ways_of(
     topology: Topology, world: World, node: Node, system: str, homes: Mapping[str, SshHome]
 ) -> tuple[WalWay, ...]:
     host, sources = world.host(node.host), sources_of(topology, node)
-    folder = posixpath.join(homes[node.host.url].path, node_folder(topology, node.name))
+    folder = await own_folder(host, homes[node.host.url], topology, world, node.name, system)
     public_key = await read_public_key(host, folder)
     if not public_key or not system:
         reason = Unknown("there is no key yet" if not public_key else "there is no data yet")

@@ -1,5 +1,8 @@
 """pgtandem's lines in an account's authorized_keys: one per cluster and node, and nobody else's is ever touched.
 
+Two clusters may have one name, and their nodes too: whose a line is, its comment and the folder that it serves say
+together, since that folder is of one system identifier.
+
 Everything is bytes: what others wrote need not be text in any encoding, and stays as it is.
 """
 
@@ -9,7 +12,7 @@ import shlex
 from pgtandem.model.value import dataclass
 
 _COMMAND = b'command="sh '
-_SERVES = re.compile(rb'command="(sh (?:[^"\\]|\\.)*)"')
+_SERVES = re.compile(rb'command="(sh (?:\\"|[^"])*)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,11 @@ class Grant:
     node: str
     public_key: str
     command: tuple[str, ...]
+
+    @property
+    def system(self) -> str:
+        """The system identifier of the cluster: the name of the folder that is served."""
+        return self.command[2].rpartition("/")[2]
 
     def render(self) -> bytes:
         """The line, without its end (sshd(8), AUTHORIZED_KEYS FILE FORMAT). Raises ValueError for a line break."""
@@ -40,7 +48,8 @@ def with_grant(text: bytes, grant: Grant) -> bytes:
     comment = b" " + _comment(grant.cluster, grant.node).encode()
     for other in text.split(b"\n"):
         # sshd takes the first line with a key: one that lost its restrictions must not stay above.
-        if not is_of(other, grant.cluster, grant.node) and not (key in other and other.endswith(comment)):
+        ours = is_of(other, grant.cluster, grant.node, grant.system)
+        if not ours and not (key in other and other.endswith(comment)):
             lines.append(other)
         elif not placed:
             lines.append(line)
@@ -52,15 +61,15 @@ def with_grant(text: bytes, grant: Grant) -> bytes:
     return b"\n".join(lines)
 
 
-def without_grant(text: bytes, cluster: str, node: str) -> bytes:
+def without_grant(text: bytes, cluster: str, node: str, system: str) -> bytes:
     """The file without the node's line."""
-    return b"\n".join(line for line in text.split(b"\n") if not is_of(line, cluster, node))
+    return b"\n".join(line for line in text.split(b"\n") if not is_of(line, cluster, node, system))
 
 
-def granted_nodes(text: bytes, cluster: str) -> tuple[str, ...]:
+def granted_nodes(text: bytes, cluster: str, system: str) -> tuple[str, ...]:
     """The nodes of a cluster that have a line, in the file's order."""
     start = _comment(cluster, "").encode()
-    names = [line.rpartition(b" ")[2] for line in text.split(b"\n") if _COMMAND in line]
+    names = [line.rpartition(b" ")[2] for line in text.split(b"\n") if _serves(line, system)]
     return tuple(
         dict.fromkeys(name.removeprefix(start).decode("utf-8", "replace") for name in names if name.startswith(start))
     )
@@ -79,9 +88,20 @@ def served_folder(line: bytes) -> str:
     return words[2] if len(words) > 2 else ""
 
 
-def is_of(line: bytes, cluster: str, node: str) -> bool:
-    """Whether a line is one that pgtandem wrote for this node: by its comment, which must not be all."""
-    return _COMMAND in line and line.endswith(b" " + _comment(cluster, node).encode())
+def is_of(line: bytes, cluster: str, node: str, system: str) -> bool:
+    """Whether a line is one that pgtandem wrote for this node: by its comment, which must not be all, and by the folder
+    that it serves."""
+    return _serves(line, system) and line.endswith(b" " + _comment(cluster, node).encode())
+
+
+def is_let_in_to_another(text: bytes, public_key: str, system: str) -> bool:
+    """Whether a key is let in for another cluster than the one with this system identifier."""
+    key = b" " + public_key.encode() + b" "
+    return any(key in line and served_folder(line) and not _serves(line, system) for line in text.split(b"\n"))
+
+
+def _serves(line: bytes, system: str) -> bool:
+    return bool(system) and _COMMAND in line and served_folder(line).rpartition("/")[2] == system
 
 
 def _comment(cluster: str, node: str) -> str:

@@ -74,3 +74,9 @@ def find_peer(text: str, name: str) -> tuple[str, int, str] | None:
     if not found or not port.isdigit() or "HostName" not in words:
         return None
     return words["HostName"], int(port), words.get("User", "postgres")
+
+
+def addresses_in(text: str) -> frozenset[str]:
+    """The addresses of all hosts in such a configuration."""
+    lines = [line.split(maxsplit=1) for line in text.splitlines()]
+    return frozenset(words[1] for words in lines if len(words) == 2 and words[0] == "HostName")

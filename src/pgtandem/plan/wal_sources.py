@@ -51,9 +51,16 @@ def sources_of(topology: Topology, node: Node) -> tuple[Source, ...]:
     return tuple(found.values())
 
 
-def node_folder(topology: Topology, name: str) -> str:
-    """Where a node's key is, from the account's home."""
-    return f"{FOLDER}/{topology.cluster}/{name}"
+def node_folder(topology: Topology, name: str, system: str) -> str:
+    """Where a node's key is, from the account's home. Another cluster with the same name on the same host has another
+    system identifier; without one it is where an earlier pgtandem made keys, which are used as long as they are sure
+    to be this cluster's."""
+    return f"{FOLDER}/{topology.cluster}/{name}" + (f".{system}" if system else "")
+
+
+def node_of(folder: str) -> str:
+    """The node that a folder in that of the cluster is for."""
+    return folder.partition(".")[0]
 
 
 def cluster_folder(topology: Topology) -> str:

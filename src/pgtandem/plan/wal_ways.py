@@ -8,7 +8,7 @@ from pgtandem.model.plan import Condition, Risk, Step, StepKind
 from pgtandem.model.topology import HostAddress
 from pgtandem.plan.draft import Draft, cascade_order
 from pgtandem.plan.left_out import out_of_reach
-from pgtandem.plan.wal_sources import ARCHIVE_HOST, Source, granted_on, sources_of
+from pgtandem.plan.wal_sources import ARCHIVE_HOST, Source, granted_on, node_of, sources_of
 from pgtandem.topology.places import host_name
 
 
@@ -61,7 +61,7 @@ def close_ways(draft: Draft) -> tuple[str, ...]:
     for number, (url, keys) in enumerate(draft.wish.observed.keys.items(), 1):
         kept = {node.name for node in topology.nodes if node.host.url == url and sources_of(topology, node)}
         granted = tuple(name for name in keys.granted if name not in granted_on(topology, url))
-        made = tuple(name for name in keys.made if name not in kept)
+        made = tuple(folder for folder in keys.made if node_of(folder) not in kept)
         if granted or made:
             step = revoke(
                 f"keys.{number}.revoke", draft.wish.primary, url, granted, made, "They are not needed any more."
@@ -72,8 +72,9 @@ def close_ways(draft: Draft) -> tuple[str, ...]:
 
 
 def revoke(step_id: str, node: NodeName, url: str, granted: tuple[str, ...], made: tuple[str, ...], why: str) -> Step:
-    """Takes keys back on one host: lines of authorized_keys (`granted`) and keys that were made there (`made`)."""
-    names = ", ".join(dict.fromkeys((*granted, *made)))
+    """Takes keys back on one host: lines of authorized_keys (`granted`) and the folders of keys that were made there
+    (`made`)."""
+    names = ", ".join(dict.fromkeys((*granted, *map(node_of, made))))
     return Step(
         step_id,
         StepKind.REVOKE_KEYS,

@@ -83,14 +83,20 @@ def render_unit(cluster: str, directory: str, folder: str, account: str) -> str:
         mounts=_quoted(folder),
         wanted=_plain(posixpath.join(receiver, WANTED)),
         account=account,
-        run=_quoted(posixpath.join(receiver, RUN)).replace("$", "$$"),
+        run=_run(folder),
         stay=STAY,
     )
 
 
-def is_of(text: str, directory: str) -> bool:
-    """Whether pgtandem made this unit, for an archive in this directory."""
-    return text.partition("\n")[0] == f"{_MARK}{directory}"
+def is_of(text: str, directory: str, folder: str) -> bool:
+    """Whether pgtandem made this unit, for an archive in this directory, and there for the cluster's `folder`, "" while
+    that is not known: another cluster of the same name may have its own in the same archive."""
+    runs = f"ExecStart=/bin/sh {_run(folder)} " if folder else ""
+    return text.partition("\n")[0] == f"{_MARK}{directory}" and runs in text
+
+
+def _run(folder: str) -> str:
+    return _quoted(posixpath.join(folder, RECEIVER, RUN)).replace("$", "$$")
 
 
 def _plain(path: str) -> str:

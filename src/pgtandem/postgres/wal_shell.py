@@ -46,12 +46,15 @@ expand() { # writes out what is in a stored file; fails where that is damaged, o
 }
 """
 
-# As ssh does it: HOME may be missing or another one in a server's environment.
+# Called in the data directory. As ssh does it: HOME may be missing or another one in a server's environment.
 SSH_FOLDER = r"""
 find_folder() { # sets home: where ssh works
     user=$(id -un)
     case $user in '' | *[!A-Za-z0-9_.-]*) home=${HOME-} ;; *) eval "home=~$user" ;; esac
-    home=$home/.ssh/pgtandem/$place
+    home=$home/.ssh/pgtandem/$place of=
+    { read -r of; } 2>/dev/null <pgtandem/system_identifier
+    # Without it is where an earlier pgtandem put the key.
+    [ ! -d "$home.$of" ] || home=$home.$of
 }
 """
 

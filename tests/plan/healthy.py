@@ -244,7 +244,7 @@ def _keys(built: Topology) -> dict[str, KeysOnHost]:
     """What the nodes' keys left on each host."""
     urls = {node.host.url for node in built.nodes} | {host.url for host in built.archive_hosts}
     made = {
-        url: tuple(node.name for node in built.nodes if node.host.url == url and sources_of(built, node))
+        url: tuple(f"{node.name}.{SYSTEM}" for node in built.nodes if node.host.url == url and sources_of(built, node))
         for url in sorted(urls)
     }
     keys = {url: KeysOnHost(tuple(sorted(granted_on(built, url))), names) for url, names in made.items()}

@@ -84,9 +84,19 @@ def test_without_pg_waldump_recovery_tells(past: Past) -> None:
     cluster.topology["cluster"]["binaries"] = str(there)
     cluster.write()
     try:
-        words = cluster.run("restore", "--to", "name:never", "--yes")
+        before = cluster.journal_lines()
+        words = " ".join(cluster.run("restore", "--to", "name:before fife", "--yes").refused("PT-3054", 12).split())
+        assert "These bytes are nowhere in the WAL between" in words
+        assert "it belongs beside the programs of" in words
+        steps = [each["step"] for each in cluster.journal()[before:] if "step" in each]
+        assert not [step for step in steps if step.startswith("restored.")], "nothing was restored for it"
+        words = cluster.run("restore", "--to", "xid:4000000000", "--yes")
         assert "recovery tells at its end (there is no pg_waldump)" in words.out
         assert "PT-4054" in words.err
+        remove(cluster)
+        done = cluster.ok("restore", "--to", "name:before five", "--promote", "--yes")
+        assert "recovery tells at its end (there is no pg_waldump)" in done.out
+        assert ask(cluster, done, ROWS) == ["one", "two", "three", "four"]
         done = cluster.run("restore", "--names")
         assert "There is no pg_waldump." in done.err
     finally:

@@ -11,7 +11,7 @@ from pgtandem.model.observed import Observed
 from pgtandem.model.restore import Interval, RestoreOrder, Searched, Target, TargetKind
 from pgtandem.model.topology import Topology
 from pgtandem.observe.restorable import Restorable
-from pgtandem.observe.wal_search import can_search, count_segments, search_wal
+from pgtandem.observe.wal_search import can_search, count_segments, search_wal, surely_absent
 from pgtandem.plan.found_points import place_in_words, places_of, several_in_words, target_with_place
 from pgtandem.ports import World
 
@@ -31,6 +31,17 @@ async def find_target(
     target = order.target
     found = await search(topology, world, observed, restorable, interval, order, target_in_words(target))
     why = found.value.trouble if isinstance(found, Known) else found.reason
+    if isinstance(found, Unknown) and target.kind is TargetKind.NAME:
+        where = topology.node(order.like).data_directory
+        if await surely_absent(world, restorable, interval, order, where, target.text):
+            raise PgtandemError(
+                "PT-3054",
+                f"cannot restore to {target}",
+                why=f"These bytes are nowhere in the WAL between {interval.backup.start_lsn}, where backup "
+                f"{interval.backup.label} begins, and {interval.end}. Which names are there only pg_waldump tells "
+                f"({why}).",
+                next_step=found.next_step or "pgtandem restore   (shows what can be restored)",
+            )
     if isinstance(found, Unknown) or (why and not places_of(target, found.value)):
         print(f"{target_in_words(target)}: whether it is there, recovery tells at its end ({why})", flush=True)
         return target

@@ -16,7 +16,7 @@ from pgtandem.postgres.archive_scripts import SYSTEM_FILE
 from pgtandem.postgres.segments import segment_of
 from pgtandem.postgres.wal_fetch import FETCH_SCRIPT, RESTORE_SCRIPT
 from pgtandem.postgres.wal_over_ssh import HOSTS_FILE
-from pgtandem.postgres.wal_search import parse_search, search_argv, search_input
+from pgtandem.postgres.wal_search import can_be_told, may_be_there, name_argv, parse_search, search_argv, search_input
 
 _SECONDS = 7 * 24 * 3600.0
 _NEEDED = (RESTORE_SCRIPT, FETCH_SCRIPT, HOSTS_FILE)
@@ -50,8 +50,60 @@ async def search_wal(
     Unknown where something failed. What is read lies beside the folder `beside` for as long as that takes. `tell` gets
     the number of segments that were read.
     """
-    host, size = world.host(order.host), interval.backup.segment_bytes
-    begin = interval.backup.start_lsn
+    size, begin = interval.backup.segment_bytes, interval.backup.start_lsn
+
+    def argv(folder: str) -> list[str]:
+        return search_argv(folder, programs, order.restore_command, size, xid)
+
+    try:
+        shown, complaint, wanted = await _read(world, restorable, interval, order, beside, argv, tell)
+        points, number, trouble = parse_search(shown)
+    except (HostFailure, CommandTimeout) as failure:
+        return Unknown(failure.why or failure.what)
+    except ValueError:
+        return Unknown(complaint or "it was cut off")
+    if not number:
+        return Unknown(trouble)
+    return Known(Searched(points, begin, interval.end, trouble if number < wanted - _END_SEGMENTS else ""))
+
+
+async def surely_absent(
+    world: World,
+    restorable: Restorable,
+    interval: Interval,
+    order: RestoreOrder,
+    beside: str,
+    name: str,
+    tell: Callable[[int], None] = lambda _: None,
+) -> bool:
+    """Whether no restore point of this name is where `search_wal` would look, by the bytes of all that WAL: where it is
+    not sure, it is False."""
+    size = interval.backup.segment_bytes
+    if not can_be_told(name):
+        return False
+
+    def argv(folder: str) -> list[str]:
+        return name_argv(folder, order.restore_command, size, name)
+
+    try:
+        shown, _, wanted = await _read(world, restorable, interval, order, beside, argv, tell)
+        _, number, trouble = parse_search(shown)
+    except (HostFailure, CommandTimeout, ValueError):
+        return False
+    return number == wanted > 0 and not trouble and not may_be_there(shown)
+
+
+async def _read(
+    world: World,
+    restorable: Restorable,
+    interval: Interval,
+    order: RestoreOrder,
+    beside: str,
+    argv: Callable[[str], list[str]],
+    tell: Callable[[int], None],
+) -> tuple[str, str, int]:
+    """What the program said and what it complained of, and how many segments it was to read."""
+    host, size, begin = world.host(order.host), interval.backup.segment_bytes, interval.backup.start_lsn
     names = segments_on_the_way(restorable.wal, interval.backup.timeline, begin, interval.timeline, interval.end)
     # It has the name of a half-made copy: whatever ends this, the next apply removes it.
     folder = staging_directory(beside, world.workspace.token())
@@ -68,19 +120,12 @@ async def search_wal(
                 await host.write_file(posixpath.join(folder, name), text.encode())
         await host.write_file(posixpath.join(folder, SYSTEM_FILE), f"{restorable.system_identifier}\n".encode())
         done = await host.run(
-            search_argv(folder, programs, order.restore_command, size, xid),
+            argv(folder),
             stdin=search_input(names, interval.timeline, segment_of(begin, size), size).encode(),
             deadline_seconds=_SECONDS,
             on_output=read,
         )
-        points, number, trouble = parse_search(done.text)
-    except (HostFailure, CommandTimeout) as failure:
-        return Unknown(failure.why or failure.what)
-    except ValueError:
-        return Unknown(done.complaint or "it was cut off")
+        return done.text, done.complaint, len(names)
     finally:
         with contextlib.suppress(PgtandemError):
             await asyncio.shield(host.remove_tree(folder))
-    if not number:
-        return Unknown(trouble)
-    return Known(Searched(points, begin, interval.end, trouble if number < len(names) - _END_SEGMENTS else ""))

@@ -101,3 +101,24 @@ def test_a_cluster_with_the_commands_of_another_tool_archives_and_catches_up_by_
         cluster.apply()
         cluster.shows_row("db2", "kept by another tool")
         assert f'restored log file "{needed}" from archive' in cluster.log("db2")
+
+
+@pytest.mark.chaos
+def test_a_command_that_is_not_found_is_told_although_postgresql_counts_no_failure() -> None:
+    """Above 125 it ends the archiver: pg_stat_archiver says nothing of it, and the disk fills up."""
+    with Cluster(standbys=0) as cluster:
+        cluster.topology["archive"] = {"command": f"cp %p {cluster.folder}/%f", "restore": f"cp {cluster.folder}/%f %p"}
+        cluster.folder.chmod(0o777)
+        cluster.write()
+        cluster.up()
+        assert cluster.status()["problems"] == []
+        cluster.sql("db1", "ALTER SYSTEM SET archive_timeout = '1h'")  # what is written below ends no segment by itself
+        settings = cluster.data("db1") / "pgtandem/settings.conf"
+        settings.write_text(settings.read_text().replace("'cp %p", "'no-such-program %p"))
+        cluster.sql("db1", "SELECT pg_reload_conf()")
+        cluster.sql("db1", "SELECT pg_switch_wal() FROM pg_logical_emit_message(false, 'test', 'x')")
+        wait_until(lambda: cluster.status()["problems"], "it is told", 300)
+        (problem,) = cluster.status()["problems"]
+        assert problem.startswith("db1 cannot archive WAL: 1 segment waits")
+        assert "no-such-program" in problem
+        assert cluster.rows("db1", "SELECT failed_count FROM pg_stat_archiver") == [(0,)]

@@ -127,7 +127,8 @@ def failing(look: Look) -> Iterator[Seen]:
             behind = "1 segment waits" if waiting == 1 else f"{waiting} segments wait"
             said = look.observed.nodes[name].archive_said
             why = f" ({said})" if said else ""
-            what = f"the last attempt failed, at {archiver.last_failed_wal}{why}; {behind}"
+            tried = "the command ends without being counted as failed" if archiver.stuck else "the last attempt failed"
+            what = f"{tried}, at {archiver.fails_at}{why}; {behind}"
             room = archive_room(look.topology, look.observed)
             if room is None or not room.scarce:
                 yield Seen(name, f"{what}; {held_in_pg_wal(look.observed, name)}")

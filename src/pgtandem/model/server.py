@@ -104,9 +104,14 @@ class ReplayHold:
     waits_for: str
 
 
+#: One segment may take long over a slow line; so long it never takes.
+_STUCK_SECONDS = 180.0
+
+
 @dataclass(frozen=True, slots=True)
 class Archiver:
-    """pg_stat_archiver, and how many segments wait in archive_status."""
+    """pg_stat_archiver, and how many segments wait in archive_status. `waiting_wal` is the first of them, and
+    `waiting_age_seconds` for how long a primary that runs has had it there."""
 
     archived_count: int
     failed_count: int
@@ -115,10 +120,27 @@ class Archiver:
     last_archived_age_seconds: float | None
     last_failed_age_seconds: float | None
     waiting_segments: int | None = None
+    waiting_wal: str | None = None
+    waiting_age_seconds: float | None = None
+
+    @property
+    def stuck(self) -> bool:
+        """Whether a segment waits, and nothing was archived for minutes nor counted as failed. A command that ends by a
+        signal or above 125 ("not found" is 127) ends the archiver with it, and is not counted."""
+        ages = (self.waiting_age_seconds, self.last_archived_age_seconds, self.last_failed_age_seconds)
+        return self.waiting_age_seconds is not None and all(age is None or age > _STUCK_SECONDS for age in ages)
+
+    @property
+    def fails_at(self) -> str | None:
+        """The segment that it cannot archive."""
+        return self.waiting_wal if self.stuck else self.last_failed_wal
 
     @property
     def failing(self) -> bool:
-        """Whether the last attempt failed: a failure that is younger than the last success, if there was one."""
+        """Whether the last attempt failed: a failure that is younger than the last success, if there was one; or it is
+        stuck."""
+        if self.stuck:
+            return True
         if self.last_failed_age_seconds is None:
             return False
         return self.last_archived_age_seconds is None or self.last_failed_age_seconds < self.last_archived_age_seconds

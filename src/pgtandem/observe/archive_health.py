@@ -69,7 +69,7 @@ def _how_far(topology: Topology, observed: Observed, primary: NodeName | None) -
     age = archiver.last_archived_age_seconds
     since = "" if age is None else f", the last was archived {_ago(age)} ago"
     if archiver.failing:
-        return f"{place}: FAILING at {archiver.last_failed_wal}, {segments} behind{since}"
+        return f"{place}: FAILING at {archiver.fails_at}, {segments} behind{since}"
     if archiver.last_archived_wal is None:
         return f"{place}: nothing archived yet" + (f", {segments} behind" if waiting else "")
     if waiting:

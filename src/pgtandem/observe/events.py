@@ -100,7 +100,7 @@ def _of_archive(
     if before is None or now is None or before.archiver is None or now.archiver is None:
         return []
     if now.archiver.failing and not before.archiver.failing:
-        return [(True, f"{health.primary} cannot archive {now.archiver.last_failed_wal}")]
+        return [(True, f"{health.primary} cannot archive {now.archiver.fails_at}")]
     if before.archiver.failing and not now.archiver.failing:
         return [(False, f"{health.primary} archives again")]
     return []

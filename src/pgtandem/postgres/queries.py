@@ -159,9 +159,14 @@ SELECT json_build_object(
     'last_archived_wal', last_archived_wal, 'last_failed_wal', last_failed_wal,
     'last_archived_age_seconds', extract(epoch FROM clock_timestamp() - last_archived_time),
     'last_failed_age_seconds', extract(epoch FROM clock_timestamp() - last_failed_time),
-    'waiting_segments', (SELECT count(*) FROM pg_ls_dir('pg_wal/archive_status', true, false) AS file(name)
-                         WHERE file.name LIKE '%.ready'))
-FROM pg_stat_archiver
+    'waiting_segments', waiting.files, 'waiting_wal', left(waiting.first, -6),
+    'waiting_age_seconds', CASE WHEN NOT pg_is_in_recovery() THEN least(
+        extract(epoch FROM clock_timestamp() - pg_postmaster_start_time()), (
+        SELECT extract(epoch FROM clock_timestamp() - modification)
+        FROM pg_stat_file('pg_wal/archive_status/' || waiting.first, true))) END)
+FROM pg_stat_archiver, (
+    SELECT count(*) AS files, min(file.name) AS first FROM pg_ls_dir('pg_wal/archive_status', true, false) AS file(name)
+    WHERE file.name LIKE '%.ready') AS waiting
 """
 
 

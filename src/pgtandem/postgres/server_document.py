@@ -193,4 +193,6 @@ def _archiver(row: Document) -> Archiver:
         last_archived_age_seconds=_seconds(row["last_archived_age_seconds"]),
         last_failed_age_seconds=_seconds(row["last_failed_age_seconds"]),
         waiting_segments=row["waiting_segments"],
+        waiting_wal=row["waiting_wal"],
+        waiting_age_seconds=_seconds(row["waiting_age_seconds"]),
     )

@@ -152,10 +152,11 @@ def test_full_archive_on_another_host_is_named_until_there_is_room() -> None:
         (problem,) = cluster.status()["problems"]
         assert f"at {archive} on host {hosts.address('h3')}, less than one segment takes" in problem
         assert {"ARC05", "ARC18"} <= set(found(cluster.run("doctor", "--json")))
-        for command in ("apply", "backup"):
+        # A backup that cannot fit is refused before it begins.
+        for command, words in (("apply", "No space left on device"), ("backup", "PT-3009")):
             done = cluster.run(command, "--yes")
             assert done.exit_code >= 10
-            assert "No space left on device" in done.err
+            assert words in done.err
             assert "make room" in done.err
             assert command == "backup" or "less than one segment takes" in done.err
 

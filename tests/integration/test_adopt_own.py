@@ -105,7 +105,14 @@ def adopted(cluster: RemoteCluster, password: str) -> Done:
 
 
 @needs_hosts
-@pytest.mark.parametrize("place", ["own disks", "a host of its own", "the first node's host"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        pytest.param("own disks", marks=pytest.mark.chaos),
+        "a host of its own",
+        pytest.param("the first node's host", marks=pytest.mark.chaos),
+    ],
+)
 def test_over_hosts_the_archive_is_found_wherever_it_is(hosts: Hosts, place: str) -> None:
     with RemoteCluster(hosts, 2) as cluster:
         cluster.know_hosts()

@@ -468,19 +468,19 @@ def test_other_majors(major: int) -> None:
         it.settle("db1")
         done = cluster.ok("restore", "--to", it.marks[0][0], "--promote", "--yes")
         assert ask(cluster, done, ROWS) == ["one", "two"]
-        done = cluster.run("restore", "--to", "name:never", "--yes")
+        done = cluster.run("restore", "--to", "name:three", "--yes")
         there = (cluster.programs() / "pg_waldump").exists()
         assert ("PT-3054" if there else "PT-4054") in done.err, done.said
         assert there or "last transaction that it has is of" in " ".join(done.err.split())
         if not there:
             # Its recovery ended where the archive does, as if that were the target: asked again, that is no success.
             for more in ((), ("--promote",), ("--node", "db1")):
-                again = cluster.run("restore", "--to", "name:never", *more, "--yes")
+                again = cluster.run("restore", "--to", "name:three", *more, "--yes")
                 assert "PT-4054" in again.err, again.said
                 assert "--to latest --timeline 1" in again.err
                 assert "remove /" in again.err
                 # It would take writes, short of where it was to stop.
-                (short,) = [path for path in restored(cluster) if path.name.endswith("-restored-name-never")]
+                (short,) = [path for path in restored(cluster) if path.name.endswith("-restored-name-three")]
                 assert not (short / "postmaster.pid").exists()
         cluster.ok("drill", "--yes")
         cluster.converged()

@@ -8,7 +8,7 @@ import pytest
 from support.clusters import Cluster
 from support.servers import wait_until
 
-pytestmark = pytest.mark.real
+pytestmark = pytest.mark.chaos
 
 _ASLEEP_SECONDS = 5.0
 _SUMMARIZER = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walsummarizer'"

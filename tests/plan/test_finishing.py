@@ -83,7 +83,7 @@ def test_plan_is_done_when_its_segment_is_archived() -> None:
         (f"{there}.00000028.backup", True),
     ):
         plan = plan_finish_segment(look.topology, server(**archiver(last)).observed, wanted)
-        assert [step.kind for step in plan.steps] == ([] if done else [StepKind.CHECK_ARCHIVE]), last
+        assert [step.kind for step in plan.steps] == ([] if done else [StepKind.ARCHIVE_NEWER]), last
     # Whatever became of that server meanwhile: nothing is finished there.
     for facts in ({"in_recovery": True}, {"timeline": TWO}, {"archiver": None}):
         assert plan_finish_segment(look.topology, server(**facts).observed, wanted).empty

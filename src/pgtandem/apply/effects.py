@@ -36,6 +36,7 @@ EFFECTS: Mapping[StepKind, str] = {
     StepKind.DROP_SLOT: "databases.drop_slots",
     StepKind.CREATE_ARCHIVE: "archives.create_archive",
     StepKind.CHECK_ARCHIVE: "archives.check_archive",
+    StepKind.ARCHIVE_NEWER: "archives.archive_newer",
     StepKind.START_STREAM: "streams.start_stream",
     StepKind.STOP_STREAM: "streams.stop_stream",
     StepKind.REMOVE_STREAM: "streams.remove_stream",

@@ -64,6 +64,7 @@ class StepKind(Enum):
     DROP_SLOT = "drop_slot"
     CREATE_ARCHIVE = "create_archive"
     CHECK_ARCHIVE = "check_archive"
+    ARCHIVE_NEWER = "archive_newer"
     START_STREAM = "start_stream"
     STOP_STREAM = "stop_stream"
     REMOVE_STREAM = "remove_stream"

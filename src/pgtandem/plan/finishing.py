@@ -68,8 +68,8 @@ def plan_finish_segment(topology: Topology, observed: Observed, wal: NotArchived
     if last[:8] == wanted[:8] and last >= wanted:
         return Plan(primary=None, steps=())
     step = Step(
-        "archive.check",
-        StepKind.CHECK_ARCHIVE,
+        "archive.newer",
+        StepKind.ARCHIVE_NEWER,
         wal.node,
         "finish one WAL segment and see it in the archive",
         "What was asked for is in a segment that is not full yet.",

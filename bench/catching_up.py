@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.machine import BenchmarkFailed
+from bench.machine import BenchmarkFailed, rest
 from bench.pairs import Outcome, run_pairs
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -140,7 +140,7 @@ class Behind:
         text = "".join(f"{key} = '{value.replace(chr(39), chr(39) * 2)}'\n" for key, value in settings.items())
         self.link.write("h1", f"{_HOME}/data/postgresql.auto.conf", text)
         self.link.write("h1", f"{_HOME}/data/standby.signal", "")
-        self._as_postgres("h1", "sync")
+        rest()
         log = self.link.data.parent / "log"
         log.unlink(missing_ok=True)
         began = time.perf_counter()

@@ -12,6 +12,8 @@ makes, which takes whoever copies next two to five times as long as the copy its
 import json
 import os
 import shutil
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +23,7 @@ from pathlib import Path
 import psycopg
 
 from bench.clusters import running_cluster
-from bench.machine import PGTANDEM, BenchmarkFailed, embedded_programs, free_ports, server_account, timed
+from bench.machine import PGTANDEM, BenchmarkFailed, embedded_programs, free_ports, rest, server_account, timed
 from bench.pairs import Outcome, run_pairs
 
 #: At most this part of the time of pg_basebackup: a half for few big files, a third for many small ones.
@@ -35,6 +37,9 @@ _DELETED_IS_FORGOTTEN_SECONDS = 370
 #: Five files each.
 _TABLES = 3800
 
+#: As many copies of those as there are runs, where no block is shared.
+_XFS_BYTES = 20 * 1000**3
+
 
 def copy_of_big_files(pairs: int) -> list[Outcome]:
     """A primary of 4 GB, or as many megabytes as PGTANDEM_BENCH_MEGABYTES says."""
@@ -44,9 +49,14 @@ def copy_of_big_files(pairs: int) -> list[Outcome]:
 
 
 def copy_of_small_files(pairs: int) -> list[Outcome]:
-    """A primary of 19,000 files and about a gigabyte."""
+    """A primary of 19,000 files and about a gigabyte: on the file system of temporary files, and on XFS, whose blocks
+    can be shared, for who may mount one."""
     name = f"copy of {5 * _TABLES} small files on one machine"
-    return [_measured(name, _fill_with_tables, pairs, SMALL_TARGET, _put_by)]
+    outcomes = [_measured(name, _fill_with_tables, pairs, SMALL_TARGET, _put_by)]
+    if os.geteuid() == 0 and shutil.which("mkfs.xfs"):
+        with _xfs():
+            outcomes.append(_measured(f"{name}, on XFS", _fill_with_tables, pairs, SMALL_TARGET, _put_by))
+    return outcomes
 
 
 def _measured(
@@ -56,12 +66,44 @@ def _measured(
     with running_cluster(0, "--no-archive") as (folder, ports):
         with _connect(folder, ports[0]) as connection:
             fill(connection)
-            if done_with is _put_by:
+            if done_with is _put_by and _is_ext4(folder):
                 time.sleep(_DELETED_IS_FORGOTTEN_SECONDS)
             connection.execute("CHECKPOINT")
         with _standby_in_the_file(folder):
             other = partial(_other, folder, ports[0], done_with)
             return run_pairs(name, partial(_ours, folder, done_with), other, pairs=pairs, target=target)
+
+
+def _is_ext4(folder: Path) -> bool:
+    return _said("stat", "-f", "-c", "%T", str(folder)) == "ext2/ext3"
+
+
+@contextmanager
+def _xfs() -> Iterator[None]:
+    """Meanwhile temporary folders lie on a fresh XFS, in a file of the disk that they are on."""
+    before = tempfile.gettempdir()
+    with tempfile.TemporaryDirectory(prefix="pgtandem-bench-") as folder:
+        image, place = Path(folder, "image"), Path(folder, "mounted")
+        with image.open("wb") as file:
+            file.truncate(_XFS_BYTES)
+        place.mkdir()
+        _said("mkfs.xfs", "-q", str(image))
+        _said("mount", "-o", "loop", str(image), str(place))
+        try:
+            Path(folder).chmod(0o755)
+            place.chmod(0o1777)
+            tempfile.tempdir = str(place)
+            yield
+        finally:
+            tempfile.tempdir = before
+            _said("umount", str(place))
+
+
+def _said(*argv: str) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BenchmarkFailed(f"{argv[0]}: {done.stderr.strip()}")
+    return done.stdout.strip()
 
 
 def _connect(folder: Path, port: int) -> Connection:
@@ -126,14 +168,11 @@ def _other(folder: Path, port: int, done_with: Callable[[Path], None]) -> float:
 
 
 def _remove(folder: Path) -> None:
-    """What is left to be written out belongs to no other run."""
     shutil.rmtree(folder, ignore_errors=True)
-    os.sync()
-    time.sleep(0.2)
+    rest()
 
 
 def _put_by(folder: Path) -> None:
     """Gives a copy another name beside it; the benchmark's folder goes with all of them."""
     folder.rename(folder.with_name(f"{folder.name}-{time.monotonic_ns()}"))
-    os.sync()
-    time.sleep(0.2)
+    rest()

@@ -84,6 +84,13 @@ def _is_free(port: int) -> bool:
     return True
 
 
+def rest() -> None:
+    """What one run wrote is no other run's matter: nothing is left to be written out, and a disk that takes so much at
+    once and then is slower has as many seconds as PGTANDEM_BENCH_REST says to recover."""
+    os.sync()
+    time.sleep(float(os.environ.get("PGTANDEM_BENCH_REST", "0.2")))
+
+
 def timed(
     argv: Sequence[str],
     *,

@@ -40,6 +40,10 @@ def tokyo(monkeypatch: pytest.MonkeyPatch) -> None:
         ("2027-01-15 05:03:00.25+00", TargetKind.TIME, "2027-01-15 05:03:00.250000+00"),
         ("2027-01-15 05:03:00.25 UTC", TargetKind.TIME, "2027-01-15 05:03:00.250000+00"),
         ("yesterday 14:03", TargetKind.TIME, "2027-01-14 05:03:00.000000+00"),
+        ("now", TargetKind.TIME, "2027-01-15 14:00:00.000000+00"),
+        ("name:now", TargetKind.NAME, "now"),
+        ("10 minutes ago", TargetKind.TIME, "2027-01-15 13:50:00.000000+00"),
+        ("1 day ago", TargetKind.TIME, "2027-01-14 14:00:00.000000+00"),
     ],
 )
 def test_each_form_is_read(text: str, kind: TargetKind, value: str) -> None:
@@ -48,7 +52,19 @@ def test_each_form_is_read(text: str, kind: TargetKind, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "2027-01-15", "xid:x", "xid:1", "0/0/0", "yesterday", "lsn:x", "2027-13-01T00:00"]
+    "text",
+    [
+        "",
+        "2027-01-15",
+        "xid:x",
+        "xid:1",
+        "0/0/0",
+        "yesterday",
+        "lsn:x",
+        "2027-13-01T00:00",
+        "minutes ago",
+        "3 weeks ago",
+    ],
 )
 def test_what_is_none_of_them_is_refused_with_the_forms(text: str) -> None:
     with pytest.raises(PgtandemError) as caught:

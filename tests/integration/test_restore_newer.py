@@ -1,7 +1,6 @@
 """A restore to what the primary has written since the end of the archive."""
 
 import shlex
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 
 from integration.test_restore import ROWS, Past, ask, remove
 from support.clusters import Cluster
+from support.servers import wait_until
 
 pytestmark = pytest.mark.real
 
@@ -52,7 +52,10 @@ def test_moment_of_a_segment_that_is_not_full_yet(past: Past) -> None:
     )
     assert seen.stdout.strip() == "2", seen.stderr
     (end,) = [line.removeprefix("end: ").strip() for line in done.out.splitlines() if line.startswith("end: ")]
-    assert Path(shlex.split(end)[0]).exists() or shutil.which(shlex.split(end)[0])
+    stops, _, rest = end.partition(", then remove ")
+    stopped = subprocess.run(shlex.split(stops), cwd="/", capture_output=True, text=True, check=False)
+    assert not stopped.returncode, stopped.stderr
+    assert Path(rest).is_dir()
     # It is there now.
     again = past.cluster.ok("restore", "--to", moment, "--promote", "--yes")
     assert FIRST not in again.out
@@ -77,6 +80,49 @@ def test_position_name_and_transaction_of_a_segment_that_is_not_full_yet(past: P
     done = cluster.ok("restore", "--to", f"xid:{number}", "--yes")
     assert FIRST in done.out
     assert ask(cluster, done, ROWS) == [*before, "three"]
+
+
+def test_moment_after_what_came_late_to_the_archive(past: Past) -> None:
+    """The archive has files that are younger than what is asked for, and what they hold is older."""
+    cluster, held = past.cluster, past.cluster.base / "held"
+    command = cluster.sql("db1", "SHOW archive_command")
+    waits = f"while [ -e {held} ]; do sleep 0.05; done; {command}".replace("'", "''")
+    cluster.sql("db1", f"ALTER SYSTEM SET archive_command = '{waits}'")
+    cluster.sql("db1", "SELECT pg_reload_conf()")
+    held.touch()
+    past.write("late", "db1")
+    segment = cluster.sql("db1", "SELECT pg_walfile_name(pg_current_wal_lsn())")
+    cluster.sql("db1", "SELECT pg_switch_wal()")
+    # Files tell whole seconds.
+    cluster.sql("db1", "SELECT pg_sleep(1 - extract(epoch FROM clock_timestamp())::numeric % 1)")
+    past.write("after", "db1")
+    past.mark("db1")
+    cluster.sql("db1", "SELECT pg_sleep(1 - extract(epoch FROM clock_timestamp())::numeric % 1)")
+    held.unlink()
+    archived = "SELECT last_archived_wal FROM pg_stat_archiver"
+    wait_until(lambda: cluster.sql("db1", archived) == segment, "the segment is archived")
+    moment, rows = past.marks[-1]
+    done = cluster.ok("restore", "--to", moment, "--yes")
+    assert FIRST in done.out
+    assert ask(cluster, done, ROWS) == rows
+    cluster.sql("db1", "ALTER SYSTEM RESET archive_command")
+    cluster.sql("db1", "SELECT pg_reload_conf()")
+
+
+def test_latest_says_what_it_has_not_and_now_has_it(past: Past) -> None:
+    cluster = past.cluster
+    archived = list(past.rows)
+    cluster.sql("db1", "SELECT pg_switch_wal()")
+    past.write("not archived", "db1")
+    done = cluster.ok("restore", "--to", "now", "--yes")
+    assert FIRST in done.out
+    assert ask(cluster, done, ROWS) == [*archived, "not archived"]
+    remove(cluster)
+    past.write("still not", "db1")
+    done = cluster.ok("restore", "--to", "latest", "--yes")
+    assert FIRST not in done.out
+    assert "db1 has written on" in done.out
+    assert ask(cluster, done, ROWS) == [*archived, "not archived"]
 
 
 def test_what_nobody_has_written_is_refused_and_nothing_is_finished(past: Past) -> None:

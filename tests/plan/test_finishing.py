@@ -21,6 +21,7 @@ HERE, OFFSET = 0x25, 0x60
 LAST = segment_name(ONE, HERE - 1, SIZE)
 FOUND = intervals(full(2), wal(TimelineContent(ONE, ((2, HERE - 1),))), written(LAST))
 NAME = Target(TargetKind.NAME, "before")
+LATEST = Target(TargetKind.LATEST, "latest")
 
 
 def server(**facts: Any) -> Look:
@@ -32,15 +33,34 @@ def archiver(last: str | None) -> Mapping[str, Any]:
     return {"archiver": {"last_archived_wal": last, "last_failed_age_seconds": None}}
 
 
-@pytest.mark.parametrize("target", [at(HERE), at(HERE, OFFSET), when(101), NAME, Target(TargetKind.XID, "900")])
+@pytest.mark.parametrize("target", [at(HERE), at(HERE, OFFSET), when(101), NAME, Target(TargetKind.XID, "900"), LATEST])
 def test_what_the_primary_alone_has(target: Target) -> None:
     wal = not_archived(server().observed, FOUND, target, None)
     assert wal
-    assert (wal.node, wal.timeline, wal.end) == ("db1", ONE, lsn(HERE, OFFSET))
+    assert (wal.node, wal.timeline, wal.archived_to, wal.end) == ("db1", ONE, lsn(HERE), lsn(HERE, OFFSET))
     assert not_archived(server().observed, FOUND, target, TWO) is None
 
 
-@pytest.mark.parametrize("target", [at(HERE - 1), at(HERE, OFFSET + 1), when(99), Target(TargetKind.LATEST, "latest")])
+@pytest.mark.parametrize(
+    ("archived", "ready", "moment"), [(LAST, 80, 81), (LAST, 80, 99), (f"{LAST}.x.backup", 90, 91)]
+)
+def test_moment_after_what_was_archived_late_was_written(archived: str, ready: int, moment: int) -> None:
+    seen = server(archiver={"last_archived_wal": archived, "last_archived_ready": when(ready).moment}).observed
+    assert not_archived(seen, FOUND, when(moment), None)
+
+
+@pytest.mark.parametrize(
+    ("archived", "ready"),
+    [(LAST, 99), (LAST, None), (segment_name(ONE, HERE - 2, SIZE), 80), ("00000002.history", 80)],
+    ids=["later", "gone", "another one is the last", "a history file"],
+)
+def test_moment_that_what_is_archived_may_have(archived: str, ready: int | None) -> None:
+    then = None if ready is None else when(ready).moment
+    seen = server(archiver={"last_archived_wal": archived, "last_archived_ready": then}).observed
+    assert not_archived(seen, FOUND, when(99), None) is None
+
+
+@pytest.mark.parametrize("target", [at(HERE - 1), at(HERE, OFFSET + 1), when(99)])
 def test_what_is_archived_or_not_written(target: Target) -> None:
     assert not_archived(server().observed, FOUND, target, None) is None
 

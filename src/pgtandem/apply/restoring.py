@@ -173,6 +173,10 @@ async def _recover(context: Context, step: Step) -> str:
         await stop(context, step)
         raise _ended_short(order, lines)
     server = await (await context.session(step.node)).observe(None)
+    if order.promote and server.in_recovery:
+        # It was made to be looked at, and has been stopped since: its settings still say so.
+        await end_recovery(context, step)
+        server = await (await context.session(step.node)).observe(None)
     at, size = server.replay_lsn if server.in_recovery else server.current_lsn, order.backup.segment_bytes
     if order.target.kind is TargetKind.LATEST and (
         at is None or at.position // size < (order.expected_end.position - 1) // size

@@ -9,10 +9,12 @@ from pgtandem.model.lsn import Lsn
 from pgtandem.model.restore import Target, TargetKind
 
 _FORMS = (
-    "latest, a time (2026-11-25 14:03, with a zone 2026-11-25T14:03+09:00, 14:03 of today, or yesterday 14:03), an LSN "
-    "(0/3000060), a transaction (xid:1234), or a restore point (name:before-upgrade)"
+    "latest, a time (2026-11-25 14:03, with a zone 2026-11-25T14:03+09:00, 14:03 of today, yesterday 14:03, 10 minutes "
+    "ago, now), an LSN (0/3000060), a transaction (xid:1234), or a restore point (name:before-upgrade)"
 )
 _YESTERDAY = re.compile(r"yesterday +(\d{1,2}:\d{2}(?::\d{2})?)")
+_AGO = re.compile(r"(\d{1,4}) *(second|minute|hour|day)s? +ago")
+_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
 
 def read_target(text: str, now: float) -> Target:
@@ -30,7 +32,7 @@ def read_target(text: str, now: float) -> Target:
         return _of_kind(TargetKind.LSN, word, now)
     if word.isdigit():
         return _of_kind(TargetKind.XID, word, now)
-    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", word) and not word.startswith("yesterday"):
+    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", word) and word != "now" and not word.startswith("yesterday"):
         return _of_kind(TargetKind.NAME, word, now)
     return _of_kind(TargetKind.TIME, word, now)
 
@@ -54,12 +56,12 @@ def _of_kind(kind: TargetKind, text: str, now: float) -> Target:
 
 
 def _time(text: str, now: float) -> Target:
-    found = _YESTERDAY.fullmatch(text)
-    if found:
+    if found := _YESTERDAY.fullmatch(text):
         day = datetime.fromtimestamp(now).date() - timedelta(days=1)
         text = f"{day.isoformat()}T{found[1]:0>5}"
+    ago = (0, "second") if text == "now" else (int(found[1]), found[2]) if (found := _AGO.fullmatch(text)) else None
     try:
-        moment = past_moment(text, now)
+        moment = past_moment(text, now) if ago is None else now - ago[0] * _SECONDS[ago[1]]
     except PgtandemError as error:
         if "is not a time" in error.what:
             raise _not_a_target(text) from None

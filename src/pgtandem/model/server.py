@@ -111,7 +111,8 @@ _STUCK_SECONDS = 180.0
 @dataclass(frozen=True, slots=True)
 class Archiver:
     """pg_stat_archiver, and how many segments wait in archive_status. `waiting_wal` is the first of them, and
-    `waiting_age_seconds` for how long a primary that runs has had it there."""
+    `waiting_age_seconds` for how long a primary that runs has had it there. `last_archived_ready` is when the last one
+    that was archived was finished, in whole seconds since 1970 by the server's clock; None where that is gone."""
 
     archived_count: int
     failed_count: int
@@ -122,6 +123,7 @@ class Archiver:
     waiting_segments: int | None = None
     waiting_wal: str | None = None
     waiting_age_seconds: float | None = None
+    last_archived_ready: float | None = None
 
     @property
     def stuck(self) -> bool:

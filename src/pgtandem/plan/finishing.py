@@ -9,7 +9,8 @@ from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import Observed
 from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
-from pgtandem.model.restore import Interval, Target, TargetKind
+from pgtandem.model.restore import Interval, Target
+from pgtandem.model.server import Server
 from pgtandem.model.topology import Topology
 from pgtandem.model.value import dataclass
 from pgtandem.plan.intervals import latest_timeline
@@ -18,10 +19,11 @@ from pgtandem.postgres.segments import segment_name
 
 @dataclass(frozen=True, slots=True)
 class NotArchived:
-    """WAL that `node` has, up to `end` on `timeline`, and that the archive lacks."""
+    """WAL that `node` has, up to `end` on `timeline`, and that the archive lacks: that ends at `archived_to`."""
 
     node: NodeName
     timeline: Timeline
+    archived_to: Lsn
     end: Lsn
     segment_bytes: int
 
@@ -29,8 +31,9 @@ class NotArchived:
 def not_archived(
     observed: Observed, found: tuple[Interval, ...], target: Target, timeline: Timeline | None
 ) -> NotArchived | None:
-    """What would have to be archived before this target can be restored to; None where it is not that. `found` is what
-    can be restored, and does not lead there; `timeline` is the one that was asked for, if any."""
+    """What would have to be archived before this target can be restored to, or belongs to the latest that there is;
+    None where it is not that. `found` is what can be restored, and does not lead there; `timeline` is the one that was
+    asked for, if any."""
     wished = latest_timeline(found)
     on_it = [each for each in found if each.timeline == wished]
     primaries = observed.primaries()
@@ -42,18 +45,30 @@ def not_archived(
         return None
     if last.hole or server.archiver is None or server.archiver.failing:
         return None
-    if target.kind is TargetKind.LATEST or _is_elsewhere(target, last, server.current_lsn):
+    if _is_elsewhere(target, last, server):
         return None
-    return NotArchived(primaries[0], wished, server.current_lsn, last.backup.segment_bytes)
+    return NotArchived(primaries[0], wished, last.end, server.current_lsn, last.backup.segment_bytes)
 
 
-def _is_elsewhere(target: Target, last: Interval, current: Lsn) -> bool:
+def _is_elsewhere(target: Target, last: Interval, server: Server) -> bool:
     """Whether it is not between the end of what is archived and what the primary has written."""
     if target.lsn is not None:
-        return not last.end <= target.lsn <= current
+        return server.current_lsn is None or not last.end <= target.lsn <= server.current_lsn
     if target.moment is not None:
-        return target.moment <= (last.end_time or last.backup.ended)
+        return target.moment <= _written_until(last, server)
     return False
+
+
+def _written_until(last: Interval, server: Server) -> float:
+    """When the end of what is archived was written, at the latest. The archive knows when it got it: that may be much
+    later, where it had been out of reach."""
+    archived, size = server.archiver, last.backup.segment_bytes
+    in_archive = last.end_time or last.backup.ended
+    if archived is None or archived.last_archived_wal is None or archived.last_archived_ready is None:
+        return in_archive
+    ends_in = segment_name(last.timeline, max(last.end.position - 1, 0) // size, size)
+    its_last = archived.last_archived_wal[: len(ends_in)] == ends_in
+    return min(in_archive, archived.last_archived_ready) if its_last else in_archive
 
 
 def plan_finish_segment(topology: Topology, observed: Observed, wal: NotArchived) -> Plan:

@@ -159,6 +159,9 @@ SELECT json_build_object(
     'last_archived_wal', last_archived_wal, 'last_failed_wal', last_failed_wal,
     'last_archived_age_seconds', extract(epoch FROM clock_timestamp() - last_archived_time),
     'last_failed_age_seconds', extract(epoch FROM clock_timestamp() - last_failed_time),
+    'last_archived_ready', (
+        SELECT extract(epoch FROM modification)
+        FROM pg_stat_file('pg_wal/archive_status/' || last_archived_wal || '.done', true)),
     'waiting_segments', waiting.files, 'waiting_wal', left(waiting.first, -6),
     'waiting_age_seconds', CASE WHEN NOT pg_is_in_recovery() THEN least(
         extract(epoch FROM clock_timestamp() - pg_postmaster_start_time()), (

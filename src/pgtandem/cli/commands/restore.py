@@ -17,7 +17,7 @@ from pgtandem.cli.changing import change
 from pgtandem.cli.invocation import spelled
 from pgtandem.cli.json_backups import restorable_json
 from pgtandem.cli.named import named_backup, named_node
-from pgtandem.cli.newer_wal import archive_newer
+from pgtandem.cli.newer_wal import archive_it, archive_newer, tell_newer
 from pgtandem.cli.restore_order import begun_before, order_restore
 from pgtandem.cli.searching import find_target, search
 from pgtandem.cli.show_intervals import interval_lines, point_lines, with_moments
@@ -32,6 +32,7 @@ from pgtandem.model.restore import RESTORED, Interval, RestoreOrder, Searched, T
 from pgtandem.model.topology import Topology
 from pgtandem.observe.cluster import Observer
 from pgtandem.observe.restorable import Restorable, observe_restorable
+from pgtandem.plan.finishing import NotArchived, not_archived
 from pgtandem.plan.intervals import choose
 from pgtandem.plan.restore import plan_restore, refuses_writes, restore_topology
 from pgtandem.ports import SUPERUSER_SECRET, World
@@ -90,16 +91,20 @@ async def make_order(
     it was begun already (`begun_elsewhere`: in another folder than the order says). What the primary has written since
     the end of the archive is brought into it first, where the target lies there."""
     try:
-        return await _order(topology, world, target, options, begun_elsewhere)
+        order, newer = await _order(topology, world, target, options, begun_elsewhere)
+        if newer is None or not await archive_it(topology, world, target, newer, options):
+            return order
     except PgtandemError as refusal:
         if refusal.code.text != "PT-3054" or not await archive_newer(topology, world, target, options):
             raise
-    return await _order(topology, world, target, options, begun_elsewhere)
+    return (await _order(topology, world, target, options, begun_elsewhere))[0]
 
 
 async def _order(
     topology: Topology, world: World, target: Target, options: argparse.Namespace, begun_elsewhere: bool
-) -> RestoreOrder:
+) -> tuple[RestoreOrder, NotArchived | None]:
+    """And what surely has to be archived before, though the archive is younger than the target: how old what it has is
+    shows only at the primary."""
     restorable = await observe_restorable(topology, world)
     if options.backup:
         named_backup(restorable.backups, options.backup)
@@ -131,14 +136,19 @@ async def _order(
     if begun and options.timeline is None and options.backup is None:
         # By now there may be a newer backup, or a newer timeline.
         with contextlib.suppress(PgtandemError):
-            return (await order(target, *begun))[1]
-    if begun or begun_elsewhere or target.kind not in (TargetKind.NAME, TargetKind.XID):
-        return found
+            return (await order(target, *begun))[1], None
+    if begun or begun_elsewhere:
+        return found, None
+    if target.kind not in (TargetKind.NAME, TargetKind.XID):
+        newer = not_archived(observed, restorable.intervals, target, options.timeline)
+        if target.kind is TargetKind.LATEST:
+            tell_newer(newer)
+        return found, newer if target.moment is not None else None
     placed = await find_target(topology, world, observed, restorable, interval, found)
     if placed.lsn is None:
-        return found
+        return found, None
     # The choice is another one now: the newest backup before it.
-    return (await order(placed, options.timeline, options.backup))[1]
+    return (await order(placed, options.timeline, options.backup))[1], None
 
 
 def _show(path: str, topology: Topology, options: argparse.Namespace) -> int:
@@ -196,7 +206,13 @@ def _tell(path: str, outcome: Outcome, order: RestoreOrder, passfile: str | None
     # Each by its name: somebody else's files may lie beside them.
     made = " and ".join([order.directory, *(space for _, space in order.spaces)])
     stops = f"pg_ctl stop -D {order.directory}"
-    print(f"end:   {there}{_program(folder, stops) if order.host.is_local else stops}, then remove {made}")
+    if order.host.is_local:
+        account = outcome.observed.nodes[RESTORED].account
+        stops = _program(folder, stops)
+        if os.geteuid() == 0 and isinstance(account, Known):
+            # pg_ctl refuses root.
+            stops = f"runuser -u {account.value} -- {stops}"
+    print(f"end:   {there}{stops}, then remove {made}")
 
 
 def _program(folder: str, line: str) -> str:

@@ -154,6 +154,20 @@ def test_archiver_tells_of_failures_and_of_what_waits(
     assert failed >= 1
 
 
+def test_where_nothing_waits_nothing_waits_for_any_time(
+    runner: asyncio.Runner, server: RealServer, session: PsycopgSession
+) -> None:
+    """The server's own age was once taken for that of a file that is not there: a quiet primary was told as failing."""
+    server.sql("ALTER SYSTEM SET archive_command = 'true'")
+    server.sql("SELECT pg_reload_conf()")
+    runner.run(session.finish_segment())
+    server.wait_for("SELECT archived_count > 0 FROM pg_stat_archiver")
+    server.wait_for("SELECT NOT EXISTS (SELECT FROM pg_ls_dir('pg_wal/archive_status') AS name WHERE name ~ 'ready')")
+    archiver = runner.run(session.observe(None)).archiver
+    assert archiver is not None
+    assert (archiver.waiting_segments, archiver.waiting_wal, archiver.waiting_age_seconds) == (0, None, None)
+
+
 def test_server_that_does_not_archive_has_no_archiver(
     runner: asyncio.Runner, server: RealServer, access: Access
 ) -> None:

@@ -152,7 +152,8 @@ SELECT json_agg(json_build_object(
 FROM pg_stat_replication LEFT JOIN pg_stat_ssl USING (pid)
 """
 
-# pg_ls_dir and not pg_ls_archive_statusdir (12): it does not look at each of what may be 100,000 files.
+# pg_ls_dir and not pg_ls_archive_statusdir (12): it does not look at each of what may be 100,000 files. Where nothing
+# waits, or was archived meanwhile, no file is there: greatest() alone would take the server's start for its age.
 _ARCHIVER = """
 SELECT json_build_object(
     'archived_count', archived_count, 'failed_count', failed_count,
@@ -163,10 +164,9 @@ SELECT json_build_object(
         SELECT extract(epoch FROM modification)
         FROM pg_stat_file('pg_wal/archive_status/' || last_archived_wal || '.done', true)),
     'waiting_segments', waiting.files, 'waiting_wal', left(waiting.first, -6),
-    'waiting_age_seconds', CASE WHEN NOT pg_is_in_recovery() THEN least(
-        extract(epoch FROM clock_timestamp() - pg_postmaster_start_time()), (
-        SELECT extract(epoch FROM clock_timestamp() - modification)
-        FROM pg_stat_file('pg_wal/archive_status/' || waiting.first, true))) END)
+    'waiting_age_seconds', CASE WHEN NOT pg_is_in_recovery() THEN (
+        SELECT extract(epoch FROM clock_timestamp() - greatest(modification, pg_postmaster_start_time()))
+        FROM pg_stat_file('pg_wal/archive_status/' || waiting.first, true) WHERE modification IS NOT NULL) END)
 FROM pg_stat_archiver, (
     SELECT count(*) AS files, min(file.name) AS first FROM pg_ls_dir('pg_wal/archive_status', true, false) AS file(name)
     WHERE file.name LIKE '%.ready') AS waiting

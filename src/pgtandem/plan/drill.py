@@ -16,6 +16,7 @@ from pgtandem.plan.restore import (
     other_data,
     recover,
     refuse_full,
+    refuse_in_the_way,
     refuse_unseen,
     unpack,
 )
@@ -42,6 +43,7 @@ def plan_drill(
         steps.append(replace(old, id="restored.clear", what="remove what an interrupted drill left"))
         there = False
     if not there:
+        refuse_in_the_way(node, order)
         refuse_full(node, order)
         steps.append(unpack(node, order))
     if node.running is None or node.running.in_recovery or not there:

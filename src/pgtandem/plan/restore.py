@@ -41,8 +41,8 @@ def plan_restore(topology: Topology, observed: Observed, order: RestoreOrder) ->
     """The plan that makes this restored server; empty when it stands where it was asked to. `topology` is what
     `restore_topology` makes.
 
-    Raises PgtandemError PT-3055 for a folder that holds something else, PT-3009 for a disk that is too small, PT-3008
-    and PT-3005 for what cannot be looked at or is not installed.
+    Raises PgtandemError PT-3055 for a folder that holds something else, PT-3015 for one that cannot be made, PT-3009
+    for a disk that is too small, PT-3008 and PT-3005 for what cannot be looked at or is not installed.
     """
     node = observed.nodes[RESTORED]
     refuse_unseen(node, order)
@@ -50,6 +50,7 @@ def plan_restore(topology: Topology, observed: Observed, order: RestoreOrder) ->
     if node.leftovers:
         steps.append(clear_leftovers(node))
     if isinstance(node.data, Absent):
+        refuse_in_the_way(node, order)
         refuse_full(node, order)
         steps.append(unpack(node, order))
     elif not holds(node, order) or (not order.promote and _ends_before(node, order)):
@@ -268,6 +269,17 @@ def refuse_unseen(node: ObservedNode, order: RestoreOrder) -> None:
             f"port {order.port} is taken by {node.port_holder.value}",
             why="The restored server needs a port of its own.",
             next_step="name another one: --port PORT",
+        )
+
+
+def refuse_in_the_way(node: ObservedNode, order: RestoreOrder) -> None:
+    if isinstance(node.obstacle, Known):
+        obstacle, elsewhere = node.obstacle.value, "name another folder: --into DIR"
+        raise PgtandemError(
+            "PT-3015",
+            f"{order.place} cannot be made",
+            why=obstacle.why,
+            next_step=f"{obstacle.remedy}   or {elsewhere}" if obstacle.remedy else elsewhere,
         )
 
 

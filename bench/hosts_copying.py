@@ -116,7 +116,7 @@ class _Pair:
             if self.hosts.run("h1", ["test", "-e", wal]).returncode:
                 break
         self._settle()
-        return self._apply("bytes were sent")
+        return self._apply("were sent")
 
     def through_a_tunnel(self) -> float:
         """pg_basebackup as it is shipped, with a fast checkpoint, through ssh as it is configured by default."""

@@ -146,7 +146,7 @@ def test_copy_in_place_of_old_data_that_is_cut_again_and_again_gets_whole(
     done = cut_again_and_again(pair, "rejoin", "db2", "--copy", "--yes", megabytes=megabytes, meanwhile=goes_on(pair))
     assert done.cuts >= 2
     assert done.most == 1
-    assert "bytes were sent, the rest was here with the same content" in done.said
+    assert "were sent, the rest was here with the same content" in done.said
     assert done.sent < 2 * differs, f"{done.sent}, of {differs} that differ, after {done.cuts} cuts"
     pair.tables["replication"] = {}
     pair.apply()
@@ -161,7 +161,7 @@ def test_copy_written_into_old_data_that_is_cut_every_ten_megabytes_gets_whole(p
     done = cut_again_and_again(pair, "apply", "--yes", meanwhile=goes_on(pair))
     assert done.cuts >= 3
     assert done.most == 1
-    assert "bytes were sent and written into the old data" in done.said
+    assert "were sent and written into the old data" in done.said
     assert done.sent < size(pair), f"{done.sent} of {size(pair)} after {done.cuts} cuts"
     pair.tables["replication"] = {}
     pair.apply()

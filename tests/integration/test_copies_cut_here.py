@@ -16,11 +16,11 @@ from pgtandem.postgres.half_programs import MAKE_SAME
 from support.clusters import Cluster
 from support.processes import children
 from support.program import Running
+from support.said_sizes import sizes_said
 from support.servers import wait_until
 from support.writer import Writer
 
 _MEGABYTE = 1024 * 1024
-_WRITTEN = re.compile(r"(\d+) of (\d+) bytes were written, the rest was here with the same content")
 #: Four rows a page, no two of which are the same.
 _ROWS = "SELECT g AS id, repeat(md5(g::text || random()), 55) AS text FROM generate_series(1, {}) AS series(g)"
 _TABLES = ("big", "shrunk", "note")
@@ -42,13 +42,6 @@ def large() -> Iterator[Cluster]:
 
 def file_of(cluster: Cluster, table: str) -> str:
     return str(cluster.sql("db1", f"SELECT pg_relation_filepath('{table}')"))
-
-
-def written(said: str) -> tuple[int, int]:
-    """Of how many bytes how many were written, by what the step says."""
-    found = _WRITTEN.search(" ".join(said.split()))
-    assert found, said
-    return int(found[1]), int(found[2])
 
 
 def has_the_same_rows(cluster: Cluster, node: str = "db2") -> None:
@@ -101,7 +94,7 @@ def test_a_half_of_an_older_start_is_gone_on_with_and_nothing_of_it_is_believed(
     assert re.search(r"The copy of db2 goes on with a half-made copy, [\d.]+ MB( of [\d.]+ MB)?; all of it is", shown)
     said = large.ok("apply", "--yes").out
     assert KERNEL.search(said), said
-    sent, total = written(said)
+    sent, total = sizes_said(said)
     assert sent < total // 2, said
     assert not any((large.data("db2") / path.relative_to(half)).exists() for path in (gone, half / "base/of_before"))
     assert not (large.data("db2") / "pgtandem_of_before").exists()
@@ -182,7 +175,7 @@ def test_pgtandem_killed_at_many_points_of_a_copy_makes_a_standby_in_the_end(lar
         said = running.end(120).out
         writer.goes_on()
     assert cuts >= 3
-    sent, total = written(said)
+    sent, total = sizes_said(said)
     assert sent < total, said
     large.replication.pop("max_copy_rate")
     large.apply()
@@ -218,7 +211,7 @@ def test_copy_whose_programs_are_killed_again_and_again_is_gone_on_with(large: C
         cuts += 1
     assert cuts >= 3
     if not large.data("db2").exists():
-        sent, total = written(large.ok("apply", "--yes").out)
+        sent, total = sizes_said(large.ok("apply", "--yes").out)
         assert sent < total // 2
     large.replication.pop("max_copy_rate")
     large.apply()
@@ -236,7 +229,7 @@ def test_ctrl_c_leaves_what_the_next_run_goes_on_with(large: Cluster) -> None:
     assert len(large.leftovers()) == 1
     large.replication.pop("max_copy_rate")
     large.write()
-    sent, total = written(large.ok("apply", "--yes").out)
+    sent, total = sizes_said(large.ok("apply", "--yes").out)
     assert sent < total // 2
     is_the_same(large)
 
@@ -254,7 +247,7 @@ def test_rejoin_by_a_copy_that_was_killed_is_gone_on_with_and_the_old_data_stays
     large.replication.pop("max_copy_rate")
     large.write()
     done = large.ok("rejoin", "db2", "--copy", "--yes")
-    sent, total = written(done.out)
+    sent, total = sizes_said(done.out)
     assert sent < total // 2
     assert "goes on with a half-made copy" in " ".join(done.out.split())
     large.apply()

@@ -30,6 +30,7 @@ from pgtandem.apply.rewinding import rewind_source
 from pgtandem.errors import PgtandemError
 from pgtandem.model.plan import Step, StepKind
 from pgtandem.model.value import dataclass
+from pgtandem.model.words import size_in_words
 from pgtandem.plan.hosts import LEAST_BYTES
 from pgtandem.ports import Host
 from pgtandem.postgres.base_backup import Tree, file_sizes, tree_of
@@ -81,7 +82,8 @@ async def copy_by_difference(context: Context, step: Step, staging: str, old: Se
         await session.close()
     sent = sum(block.size for block in missing.sent)
     return (
-        f"{sent} of {tree.total_bytes} bytes were sent, the rest was here with the same content; "
+        f"{size_in_words(sent)} of {size_in_words(tree.total_bytes)} were sent, the rest was here with the same "
+        "content; "
         f"{len(tree.files)} files, each has its size"
     )
 

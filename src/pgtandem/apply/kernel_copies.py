@@ -29,6 +29,7 @@ from pgtandem.errors import PgtandemError
 from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import NodeName
 from pgtandem.model.plan import Step
+from pgtandem.model.words import size_in_words
 from pgtandem.ports import BackupEnd, BackupStart, Completed, HostFailure, Session
 from pgtandem.postgres.base_backup import (
     CONTROL_FILE,
@@ -92,7 +93,8 @@ async def copy_by_kernel(context: Context, step: Step, staging: str, halves: Hal
         await session.close()
     said = f"{len(tree.files)} files by the kernel on {upstream.host.url}; each has its size"
     if here:
-        said += f"; {written} of {tree.total_bytes} bytes were written, the rest was here with the same content"
+        sizes = f"{size_in_words(written)} of {size_in_words(tree.total_bytes)}"
+        said += f"; {sizes} were written, the rest was here with the same content"
     return said
 
 

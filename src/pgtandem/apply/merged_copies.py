@@ -159,8 +159,8 @@ async def _receive(context: Context, step: Step, side: str, halves: Sequence[str
         await session.close()
     sent = sum(block.size for block in missing.sent)
     return (
-        f"{sent} of {tree.total_bytes} bytes were sent and written into the old data, the rest was here with the same "
-        f"content; {len(tree.files)} files, each has its size"
+        f"{size_in_words(sent)} of {size_in_words(tree.total_bytes)} were sent and written into the old data, the rest "
+        f"was here with the same content; {len(tree.files)} files, each has its size"
     )
 
 

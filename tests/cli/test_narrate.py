@@ -80,3 +80,9 @@ def test_durations_have_a_unit_that_fits(seconds: float, words: str) -> None:
 def test_progress_never_shows_more_than_all_of_it() -> None:
     assert progress_in_words(12, 10, 0) == "12 B of 12 B"
     assert progress_in_words(0, 10, 5) == "0 B of 10 B"
+
+
+def test_wal_that_follows_the_data_of_a_backup_has_no_end_that_is_known() -> None:
+    """pg_basebackup counts it as it comes: what is left was told as 0 s for as long as it took."""
+    assert progress_in_words(30, 50, 1, 50) == "30 B of 50 B, 30 B/s, 1 s left"
+    assert progress_in_words(200, 200, 100, 50) == "200 B (50 B of data, the rest is WAL), 2 B/s"

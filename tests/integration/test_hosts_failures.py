@@ -250,6 +250,44 @@ def test_a_primary_that_is_said_to_be_dead_and_only_hidden_from_pgtandem_acknowl
     agree(synchronous)
 
 
+def test_a_failover_does_not_wait_for_an_archive_that_hangs(hosts: Hosts) -> None:
+    """Its host takes connections and says nothing. It confirms no commit, so what it has decides nothing; what it lacks
+    is handed in once it is back."""
+    lines = ["host all postgres 10.231.0.0/24 scram-sha-256"]
+    with RemoteCluster(hosts, 2, pg_hba={"lines": lines}) as cluster:
+        cluster.know_hosts()
+        url = f"ssh://postgres@{hosts.address('h3')}"
+        cluster.tables["archive"] = {"directory": f"{cluster.base}/archive", "host": url}
+        cluster.apply()
+        with RemoteWriter(cluster, "db1") as writer:
+            hosts.freeze("h3")
+            try:
+                cluster.psql("db1", "SELECT pg_switch_wal()")
+                writer.goes_on()
+                hosts.crash("h1")
+                began = time.monotonic()
+                running = cluster.start("failover", "--yes", "--the-primary-is-dead")
+                wait_until(lambda: "Plan for cluster" in running.out, "the plan is there", 60)
+                took = time.monotonic() - began
+                done = running.end()
+                assert done.exit_code == 0, done.said
+                assert "could not look at the WAL archive" in done.out, done.said
+                assert took < 9, done.said  # ssh alone gives a host ten seconds for its first word
+                writer.goes_on()
+            finally:
+                hosts.thaw("h3")
+            hosts.boot("h1")
+            cluster.ok("rejoin", "db1", "--yes")
+            cluster.apply()
+            cluster.converged()
+        cluster.psql("db2", "SELECT pg_switch_wal()")
+        cluster.wait_for(
+            "db2", "SELECT NOT EXISTS (SELECT FROM pg_ls_dir('pg_wal/archive_status') f WHERE f ~ 'ready')", 120
+        )
+        cluster.ok("archive", "verify")
+        cluster.ok("down", "--destroy", "--yes")
+
+
 @pytest.mark.chaos
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("waits", ["none", "any 1"])

@@ -66,6 +66,7 @@ class Seat:
         connect_seconds: int = 2,
         address: str | None = None,
         kept: KeptLogins | None = None,
+        patience_seconds: float | None = None,
     ) -> SshHost:
         async def asked(key: UnknownHostKey) -> bool:
             assert ask is not None
@@ -80,6 +81,7 @@ class Seat:
             connect_seconds=connect_seconds,
             alive_seconds=alive_seconds,
             kept=kept,
+            patience_seconds=patience_seconds,
         )
         self._made.append(made)
         return made

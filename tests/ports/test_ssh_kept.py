@@ -283,7 +283,20 @@ class TestGoneMeanwhile:
             assert time.monotonic() - began < 30
         finally:
             hosts.thaw("h2")
-        assert "does not answer on port" in failure.why
+        assert "takes connections on port 22" in failure.why
+        use(seat, "h2")
+
+    def test_frozen_host_is_given_up_over_a_kept_login_too(self, hosts: Hosts, seat: Seat, runtime: Path) -> None:
+        use(seat, "h2")
+        hosts.freeze("h2")
+        try:
+            host = seat.host(name="h2", kept=KeptLogins(30), connect_seconds=60, alive_seconds=60, patience_seconds=1)
+            began = time.monotonic()
+            failure = failure_of(host)
+            assert time.monotonic() - began < 15
+        finally:
+            hosts.thaw("h2")
+        assert "let nobody in within 1 seconds" in failure.why
         use(seat, "h2")
 
     def test_way_that_forgot_the_connection_is_taken_anew(self, hosts: Hosts, seat: Seat, runtime: Path) -> None:

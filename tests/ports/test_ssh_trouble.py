@@ -48,6 +48,41 @@ class TestTrouble:
             hosts.unblock("h2")
         assert "does not answer on port 22" in failure.why
 
+    def test_host_that_hangs_takes_connections_and_says_nothing(self, hosts: Hosts, seat: Seat) -> None:
+        hosts.freeze("h2")
+        try:
+            failure = failure_of(seat.host(name="h2"))
+        finally:
+            hosts.thaw("h2")
+        assert failure.why.startswith(f"{hosts.address('h2')} takes connections on port 22")
+        assert "it hangs" in failure.why
+
+    def test_host_that_can_wait_is_given_up(self, hosts: Hosts, seat: Seat) -> None:
+        hosts.freeze("h2")
+        try:
+            host = seat.host(name="h2", connect_seconds=60, patience_seconds=1)
+            began = time.monotonic()
+            failure = failure_of(host)
+            assert "let nobody in within 1 seconds" in failure.why
+            # What nobody answered is not asked again at every look.
+            assert failure_of(host).why == failure.why
+            assert time.monotonic() - began < 15
+        finally:
+            hosts.thaw("h2")
+        assert finish(seat.host(name="h2", connect_seconds=30, patience_seconds=30).account()) == Known("postgres")
+
+    def test_who_is_asked_about_a_key_is_waited_for(self, hosts: Hosts, seat: Seat) -> None:
+        seat.forget_keys()
+        patience = 5.0
+
+        def thinks(key: UnknownHostKey) -> bool:
+            began = time.monotonic()
+            while time.monotonic() - began <= patience:
+                pass
+            return True
+
+        assert finish(seat.host(ask=thinks, patience_seconds=patience).account()) == Known("postgres")
+
     def test_refused_connection_says_that_nothing_listens(self, hosts: Hosts, seat: Seat) -> None:
         failure = failure_of(seat.host(address=f"{hosts.address('h1')}:2222"))
         assert "Nothing accepts SSH connections" in failure.why

@@ -22,6 +22,7 @@ class Narrator:
         self._terminal = can_rewrite(sys.stdout)
         self._began: dict[str, float] = {}
         self._told: dict[str, float] = {}
+        self._totals: dict[str, int] = {}
         self._under_way: dict[str, str] = {}
         self._wide = 0
         self._line = ""
@@ -38,12 +39,12 @@ class Narrator:
         self._show_under_way(step.id)
 
     def step_progress(self, step: Step, done_bytes: int, total_bytes: int) -> None:
-        now = time.monotonic()
+        now, expected = time.monotonic(), self._totals.setdefault(step.id, total_bytes)
         pause = _EVERY_SECONDS_TERMINAL if self._terminal else _EVERY_SECONDS_PIPED
         if now - self._told.get(step.id, self._began.get(step.id, now)) < pause:
             return
         self._told[step.id] = now
-        text = progress_in_words(done_bytes, total_bytes, now - self._began.get(step.id, now))
+        text = progress_in_words(done_bytes, total_bytes, now - self._began.get(step.id, now), expected)
         self._under_way[step.id] = f"{step.node:<{self._wide}}  copying: {text}"
         if self._terminal:
             self._show_under_way(step.id)
@@ -102,12 +103,16 @@ def _wrap(text: str, columns: int) -> list[str]:
     return textwrap.wrap(text, columns, break_long_words=False, break_on_hyphens=False)
 
 
-def progress_in_words(done_bytes: int, total_bytes: int, seconds: float) -> str:
-    """ "1.2 GB of 4.0 GB, 85.0 MB/s, 33 s left" """
+def progress_in_words(done_bytes: int, total_bytes: int, seconds: float, expected_bytes: int = 0) -> str:
+    """ "1.2 GB of 4.0 GB, 85.0 MB/s, 33 s left". `expected_bytes` is what the total was at first: a server that sends a
+    backup counts the WAL that follows its data only as it comes, and nobody knows how much of that is left."""
+    wal = done_bytes >= total_bytes > expected_bytes > 0
     text = f"{size_in_words(done_bytes)} of {size_in_words(max(total_bytes, done_bytes))}"
+    if wal:
+        text = f"{size_in_words(done_bytes)} ({size_in_words(expected_bytes)} of data, the rest is WAL)"
     if seconds > 0 and done_bytes:
         rate = done_bytes / seconds
         text += f", {size_in_words(int(rate))}/s"
         left = max(total_bytes - done_bytes, 0) / rate
-        text += f", {duration_in_words(left)} left"
+        text += "" if wal else f", {duration_in_words(left)} left"
     return text

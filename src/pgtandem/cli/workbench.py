@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Any, TypeVar
 
 from pgtandem.cli.invocation import FILE_NAME
@@ -13,6 +13,9 @@ from pgtandem.ports import Host, World
 from pgtandem.topology.load import load_topology
 
 T = TypeVar("T")
+
+#: For so long somebody whose writes wait waits for a login to a host that decides nothing.
+_PATIENCE_SECONDS = 3.0
 
 
 def topology_path(options: argparse.Namespace) -> str:
@@ -60,11 +63,28 @@ def read_topology(path: str) -> Topology:
     return load_topology(text, folder=os.path.dirname(path), source=path)
 
 
-def open_world(path: str, topology: Topology, *, accept_new_host_keys: bool = False, keep_logins: bool = True) -> World:
+def can_wait(topology: Topology, url: str, servers: Collection[str]) -> bool:
+    """Whether a failover can do without the host: it has the archive and no server, and confirms no commit. What was
+    not archived is handed in by the new primary, whether the archive could be asked before or not."""
+    if url in servers or any(pgbouncer.host.url == url for pgbouncer in topology.pgbouncers):
+        return False
+    return topology.archive is not None and not topology.archive.stream
+
+
+def open_world(
+    path: str,
+    topology: Topology,
+    *,
+    accept_new_host_keys: bool = False,
+    keep_logins: bool = True,
+    urgent: bool = False,
+) -> World:
     """The real adapters; the workspace lies beside the topology file. No host is connected to yet.
 
     Logins over SSH stay for the next command for a while, with `keep_logins` and on hosts that the topology names.
-    Raises PgtandemError PT-1006 where the environment says something impossible of that.
+    Where it is `urgent`, hosts that can wait are not waited for.
+
+    Raises PgtandemError PT-1006 where the environment says something impossible of kept logins.
     """
     from pgtandem.adapters.certificates import X509Certificates
     from pgtandem.adapters.clock import SystemClock
@@ -90,7 +110,14 @@ def open_world(path: str, topology: Topology, *, accept_new_host_keys: bool = Fa
             # Where no server runs there need be no account postgres: the archive belongs to who logs in.
             account = "postgres" if url in servers else parse_ssh_url(url).user or "postgres"
             logins = kept if keep_logins and url not in former else kept.without_leaving()
-            hosts[url] = SshHost(url, account, accept_new_host_keys=accept_new_host_keys, ask=ask, kept=logins)
+            patience = _PATIENCE_SECONDS if urgent and can_wait(topology, url, servers) else None
+            hosts[url] = SshHost(
+                *(url, account),
+                accept_new_host_keys=accept_new_host_keys,
+                ask=ask,
+                kept=logins,
+                patience_seconds=patience,
+            )
     database, certificates = PsycopgDatabase(), X509Certificates()
     return World(hosts=hosts, database=database, workspace=workspace, clock=SystemClock(), certificates=certificates)
 
@@ -102,6 +129,7 @@ def in_world(
     options: argparse.Namespace | None = None,
     *,
     keep_logins: bool = True,
+    urgent: bool = False,
 ) -> T:
     """Runs the work with the world open, and closes it whatever comes."""
 
@@ -109,7 +137,7 @@ def in_world(
 
     async def run() -> T:
         accept = bool(getattr(options, "accept_new_host_keys", False))
-        world = open_world(path, topology, accept_new_host_keys=accept, keep_logins=keep_logins)
+        world = open_world(path, topology, accept_new_host_keys=accept, keep_logins=keep_logins, urgent=urgent)
         load_driver_soon()
         try:
             return await work(world)

@@ -46,7 +46,8 @@ class SshHost:
     An unknown host key is taken with `accept_new_host_keys`, or when `ask` says so; else it is a failure that shows the
     fingerprint. `config` is a file for `ssh -F` instead of the user's own (the variable PGTANDEM_SSH_CONFIG does the
     same). A host that is silent three times for `alive_seconds` is lost. `kept` is where its login may
-    come from, and stay for the next command. Raises ValueError for an impossible URL.
+    come from, and stay for the next command; a host that lets nobody in within `patience_seconds` is given up. Raises
+    ValueError for an impossible URL.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class SshHost:
         connect_seconds: int = 10,
         alive_seconds: int = 5,
         kept: KeptLogins | None = None,
+        patience_seconds: float | None = None,
     ) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", account):
             raise ValueError(f"{account!r} is not the name of an account")
@@ -68,7 +70,11 @@ class SshHost:
         self._name = address.name
         self._wanted = account
         self._connection = SshConnection(
-            command, account, accept_new_host_keys=accept_new_host_keys, ask=ask, kept=kept
+            *(command, account),
+            accept_new_host_keys=accept_new_host_keys,
+            ask=ask,
+            kept=kept,
+            patience_seconds=patience_seconds,
         )
 
     @property

@@ -66,8 +66,8 @@ class _Serving:
 class SshConnection:
     """Connects when first asked, again after a loss, and stays until `close`.
 
-    `account` is who everything is done as; `kept` is where logins come from and stay. Every method may raise
-    HostUnreachable.
+    `account` is who everything is done as; `kept` is where logins come from and stay. With `patience_seconds` a host
+    that nobody could log in to by then is given up. Every method may raise HostUnreachable.
     """
 
     def __init__(
@@ -78,12 +78,15 @@ class SshConnection:
         accept_new_host_keys: bool,
         ask: ssh_keys.AskForKey | None,
         kept: KeptLogins | None = None,
+        patience_seconds: float | None = None,
     ) -> None:
         self._command = command
         self.account = account
         self._checking = "accept-new" if accept_new_host_keys else "yes"
         self._ask = ask
         self._kept = kept
+        self._patience = patience_seconds
+        self._limit: asyncio.Timeout | None = None
         self._name = ""
         self._helper: Helper | None = None
         self._serving: _Serving | None = None
@@ -109,10 +112,10 @@ class SshConnection:
                 raise serving.failure  # who waited for that attempt has its answer
             self._end_helper()
             try:
-                self._helper = await self._connect()
+                self._helper = await self._connect_in_time()
             except HostUnreachable as failure:
                 ended = serving.loop.time()
-                silent = ended - asked > _SLOW_SECONDS
+                silent = ended - asked >= min(_SLOW_SECONDS, self._patience or _SLOW_SECONDS)
                 serving.failure, serving.fails_until = failure, ended + (_SILENT_SECONDS if silent else 0)
                 raise
             return self._helper
@@ -196,6 +199,15 @@ class SshConnection:
     def _leave(self, master: Master) -> bool:
         return self._kept is not None and self._kept.leave(self._name, master)
 
+    async def _connect_in_time(self) -> Helper:
+        if self._patience is None:
+            return await self._connect()
+        try:
+            async with asyncio.timeout(self._patience) as self._limit:
+                return await self._connect()
+        except TimeoutError:
+            raise ssh_errors.given_up(self._command.address, self._patience) from None
+
     async def _connect(self) -> Helper:
         if self._kept is None or not self._kept.possible:
             return await self._log_in(None)
@@ -276,6 +288,8 @@ class SshConnection:
                 kept = None  # an ssh that is to stay lets nobody see what a jump host says
             elif not asked and ssh_errors.UNKNOWN_KEY.search(said) is not None:
                 asked = True
+                if self._limit is not None:
+                    self._limit.reschedule(None)  # a person takes time
                 self._checking = await ssh_keys.settle_unknown_key(self._command, said, self._ask)
                 if self._kept is not None and self._kept.possible:
                     self._name = self._name_of_login()  # known_hosts is another one now

@@ -53,6 +53,12 @@ def lost(address: SshAddress, said: str, during: str) -> HostUnreachable:
     return failure
 
 
+def given_up(address: SshAddress, seconds: float) -> HostUnreachable:
+    """The failure where something more urgent waits than to find out whether the host is only slow."""
+    why = f"{address.host} let nobody in within {seconds:g} seconds, and while writes wait it is waited for no longer."
+    return HostUnreachable(address.name, why, address.command() + "   (by hand, to see more)")
+
+
 def misses_account(failure: HostUnreachable) -> bool:
     """Whether the host could be reached, and has no such account."""
     return failure.why.startswith(_MISSES_ACCOUNT)
@@ -137,9 +143,14 @@ _RULES: list[tuple[re.Pattern[str], Words]] = [
             ),
         ),
         (
-            r"connect to host \S+ port \S+: ((?:Connection|Operation) timed out)|(timed out during banner exchange)"
-            rf"|({UNHEARD})",
+            rf"connect to host \S+ port \S+: ((?:Connection|Operation) timed out)|({UNHEARD})",
             _plain("{host} does not answer on port {port}: it is off, cut off, or a firewall drops the packets."),
+        ),
+        (
+            r"(timed out during banner exchange)",
+            _plain(
+                "{host} takes connections on port {port}, and then says nothing: it hangs, or is overloaded.",
+            ),
         ),
         (r"connect to host \S+ port \S+: (.+)", _plain("{host} cannot be reached: {found}.")),
         (r"^Timeout, server .* not responding", _plain("{host} stopped answering.")),

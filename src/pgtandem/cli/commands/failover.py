@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
             write_client_passfile(topology, world)
         return outcome
 
-    outcome = in_world(path, topology, work, options)
+    outcome = in_world(path, topology, work, options, urgent=True)
     if outcome.declined:
         return 2
     for note in outcome.plan.notes:

@@ -147,3 +147,19 @@ def test_archive_that_takes_nothing_is_told(past: Past) -> None:
     finally:
         cluster.sql("db1", "ALTER SYSTEM RESET archive_command")
         cluster.sql("db1", "SELECT pg_reload_conf()")
+
+
+@pytest.mark.chaos
+def test_position_of_after_a_promotion_of_which_nothing_is_archived_yet() -> None:
+    with Cluster(standbys=1) as cluster:
+        cluster.up()
+        past = Past(cluster)
+        past.write("one", "db1")
+        cluster.ok("backup", "--yes")
+        cluster.ok("switchover", "--yes")
+        past.write("two", "db2")
+        position = cluster.sql("db2", "SELECT pg_current_wal_lsn()")
+        done = cluster.ok("restore", "--to", position, "--yes")
+        assert FIRST in done.out
+        assert ask(cluster, done, ROWS) == ["one", "two"]
+        remove(cluster)

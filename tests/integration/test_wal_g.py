@@ -14,7 +14,7 @@ from support.slots import drop_slot
 
 pytestmark = pytest.mark.chaos
 
-_STAND_IN = r"""#!/bin/sh
+STAND_IN = r"""#!/bin/sh
 # A stand-in for WAL-G, made by a test.
 : "${WALG_FILE_PREFIX:?}"
 at=$WALG_FILE_PREFIX/wal_005
@@ -39,7 +39,7 @@ esac
 def test_a_cluster_archives_by_the_commands_of_wal_g_and_a_standby_catches_up_by_them() -> None:
     with Cluster(standbys=1, archive=False, parameters={"min_wal_size": "32MB", "max_wal_size": "32MB"}) as cluster:
         tool = cluster.folder / "wal-g"
-        tool.write_text(_STAND_IN)
+        tool.write_text(STAND_IN)
         tool.chmod(0o755)
         kept = cluster.folder / "kept"
         kept.mkdir()
@@ -59,7 +59,8 @@ def test_a_cluster_archives_by_the_commands_of_wal_g_and_a_standby_catches_up_by
             (("archive", "prune", "--yes"), "wal-g delete"),
             (("backup", "list"), "wal-g backup-list"),
             (("backup", "list", "--json"), "wal-g backup-list"),
-            (("backup", "verify", "20260101T000000Z-full"), "wal-g backup-list"),
+            (("backup", "verify", "20260101T000000Z-full"), "wal-g wal-verify"),
+            (("backup", "verify"), "wal-g wal-verify"),
         ):
             assert command in cluster.run(*words).refused("PT-3071", 12)
         cluster.stop_server("db2")

@@ -8,6 +8,7 @@ import pytest
 
 from doctor.looks import Look, changed, healthy_look
 from pgtandem.model.facts import ABSENT
+from pgtandem.model.lsn import Lsn, TimelineSwitch
 from pgtandem.model.names import NodeName
 from pgtandem.model.plan import StepKind
 from pgtandem.model.restore import Target, TargetKind
@@ -39,6 +40,24 @@ def test_what_the_primary_alone_has(target: Target) -> None:
     assert wal
     assert (wal.node, wal.timeline, wal.archived_to, wal.end) == ("db1", ONE, lsn(HERE), lsn(HERE, OFFSET))
     assert not_archived(server().observed, FOUND, target, TWO) is None
+
+
+@pytest.mark.parametrize("target", [at(HERE, OFFSET), when(101), NAME, LATEST])
+@pytest.mark.parametrize("left", [0, OFFSET - 1])
+def test_what_a_promoted_primary_alone_has(target: Target, left: int) -> None:
+    """Of its new timeline nothing is archived before its first segment is."""
+    seen = server(timeline=TWO, history=(TimelineSwitch(ONE, lsn(HERE, left)),)).observed
+    wal = not_archived(seen, FOUND, target, None)
+    assert wal
+    assert (wal.timeline, wal.archived_to, wal.end) == (TWO, lsn(HERE), lsn(HERE, OFFSET))
+    assert wal == not_archived(seen, FOUND, target, TWO)
+    assert not_archived(seen, FOUND, target, ONE) is None
+
+
+@pytest.mark.parametrize("left", [lsn(HERE - 1, 5), lsn(HERE + 1)])
+def test_archive_that_does_not_lead_to_the_promotion(left: Lsn) -> None:
+    seen = server(timeline=TWO, current_lsn=str(lsn(HERE + 2)), history=(TimelineSwitch(ONE, left),)).observed
+    assert not_archived(seen, FOUND, NAME, None) is None
 
 
 @pytest.mark.parametrize(

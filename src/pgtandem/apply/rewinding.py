@@ -16,6 +16,7 @@ from pgtandem.apply.left_behind import end_left_behind
 from pgtandem.apply.node_files import write_node_files
 from pgtandem.apply.servers import GHOST, GHOST_SECONDS
 from pgtandem.apply.streamed_copies import progress_reader, verifies
+from pgtandem.apply.unarchived import archive_rest
 from pgtandem.errors import PgtandemError
 from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import REWIND_ROLE
@@ -47,13 +48,16 @@ _IN_FOLDER = 'cd "$1" && shift && exec "$@"'
 
 
 async def keep_wal(context: Context, step: Step) -> str:
-    """Copies the segments that may hold WAL of this node alone; says what was committed in them."""
+    """Copies the segments that may hold WAL of this node alone; says what was committed in them. What it had not
+    archived of before that is archived first, or kept too where it cannot be."""
     await end_left_behind(context, step.node)
     timeline, since, segment_bytes = Timeline(int(step.names[0])), step.names[1], int(step.names[2])
     host, data = context.host(step.node), context.node(step.node).data_directory
     wal = posixpath.join(data, "pg_wal")
     first = segment_of(Lsn.parse(since), segment_bytes) if since else 0
-    kept = [
+    rest = await archive_rest(context, step.node, first, segment_bytes)
+    kept = [posixpath.join(wal, name) for name in rest.left]
+    kept += [
         posixpath.join(wal, name)
         for name in await host.list_directory(wal) or ()
         if (number := segment_number(name, segment_bytes)) is not None
@@ -71,13 +75,15 @@ async def keep_wal(context: Context, step: Step) -> str:
                 next_step=f"make room for {target}",
             )
     if since:
-        there = {segment_number(posixpath.basename(path), segment_bytes) or 0 for path in kept}
+        own = kept[len(rest.left) :]
+        there = {segment_number(posixpath.basename(path), segment_bytes) or 0 for path in own}
         await _fetch_kept(context, step, target, timeline, range(first, min(there, default=first + _MOST)))
     if not await host.list_directory(target):
         await host.remove_tree(target)
-        return "there is none"
+        return rest.sentence or "there is none"
     await host.sync_tree(target)
-    return f"{await _committed(context, step, target, timeline, since)}; kept in {target}"
+    told = f"{await _committed(context, step, target, timeline, since)}; kept in {target}"
+    return f"{told}; {rest.sentence}{', kept there too' if rest.left else ''}" if rest.sentence else told
 
 
 async def _fetch_kept(context: Context, step: Step, target: str, timeline: Timeline, numbers: range) -> None:

@@ -114,7 +114,7 @@ def desired_settings(wish: Wish, name: NodeName, *, keep_sync: bool = False) -> 
         "cluster_name": f"{topology.cluster}/{name}",
         "hot_standby": "on",
     }
-    settings |= _archive_settings(topology, node)
+    settings |= archive_settings(topology, node)
     settings |= tls_settings(wish, name)
     if has_standby_signal(topology.postgresql):
         settings |= _recovery_settings(wish, name)
@@ -137,7 +137,8 @@ def _listens_at(node: Node) -> str:
     return node.address if node.host.is_local else f"localhost,{node.address}"
 
 
-def _archive_settings(topology: Topology, node: Node) -> dict[str, str]:
+def archive_settings(topology: Topology, node: Node) -> dict[str, str]:
+    """How a node archives when it is the primary; empty where nothing is archived."""
     archive, foreign = topology.archive, topology.foreign_archive
     if foreign is not None:
         return {"archive_mode": "on", "archive_command": foreign.command}

@@ -37,17 +37,30 @@ def not_archived(
     wished = latest_timeline(found)
     on_it = [each for each in found if each.timeline == wished]
     primaries = observed.primaries()
-    if not on_it or len(primaries) != 1 or timeline not in (None, wished):
+    if not on_it or len(primaries) != 1:
         return None
     last = max(on_it, key=lambda each: each.end)
     server = observed.nodes[primaries[0]].running
-    if server is None or server.timeline != wished or server.current_lsn is None or server.current_lsn <= last.end:
+    if server is None or timeline not in (None, server.timeline) or not _begins_there(server, last):
+        return None
+    if server.current_lsn is None or server.current_lsn <= last.end:
         return None
     if last.hole or server.archiver is None or server.archiver.failing:
         return None
     if _is_elsewhere(target, last, server):
         return None
-    return NotArchived(primaries[0], wished, last.end, server.current_lsn, last.backup.segment_bytes)
+    return NotArchived(primaries[0], server.timeline, last.end, server.current_lsn, last.backup.segment_bytes)
+
+
+def _begins_there(server: Server, last: Interval) -> bool:
+    """Whether the segment that the primary is to finish first is what follows in the archive. After a promotion the
+    archive has nothing of the new timeline at first: that begins in the segment in which the one before was left."""
+    if server.timeline == last.timeline:
+        return True
+    if not server.history or server.history[-1].timeline != last.timeline:
+        return False
+    left, size = server.history[-1].at.position, last.backup.segment_bytes
+    return left // size * size <= last.end.position <= left
 
 
 def _is_elsewhere(target: Target, last: Interval, server: Server) -> bool:

@@ -7,7 +7,7 @@ from pgtandem.postgres.archive_commands import not_ours
 
 def kept_archive(topology: Topology, wish: str) -> Archive:
     """The archive. Raises PgtandemError PT-3051 where there is none, and PT-3071 where another tool keeps it, with that
-    one's command for `wish`: "check", "back up", "restore", "list" or "prune"."""
+    one's command for `wish`: "check", "back up", "restore", "list", "verify" or "prune"."""
     if topology.foreign_archive is not None:
         raise not_ours(topology.cluster, topology.foreign_archive, wish)
     if topology.archive is None:

@@ -123,11 +123,16 @@ def hand_in_wal(draft: Draft, name: NodeName) -> None:
 
 
 def _for_archive(draft: Draft, name: NodeName) -> tuple[str, ...]:
-    """What tells of its segments; () where the archive is not pgtandem's own."""
-    control = draft.wish.seen(name).control
-    if draft.wish.topology.archive is None or control is None:
+    """What tells of its segments, and who cannot be asked what is archived: the archive, or where another tool keeps it
+    the nodes whose own lists of what waits cannot be read. () where nothing is archived."""
+    control, observed = draft.wish.seen(name).control, draft.wish.observed
+    if not draft.wish.topology.archives or control is None:
         return ()
-    away = ("away",) if isinstance(draft.wish.observed.archive, Unknown) else ()
+    away: tuple[str, ...]
+    if draft.wish.topology.archive is None:
+        away = tuple(str(one) for one, node in observed.nodes.items() if one != name and node.directory is None)
+    else:
+        away = ("archive",) if isinstance(observed.archive, Unknown) else ()
     return (control.system_identifier, str(control.wal_segment_bytes), *away)
 
 

@@ -271,7 +271,7 @@ def _checkpoint(draft: Draft, primary: NodeName) -> None:
 
 
 def _keep(draft: Draft, name: NodeName, node: ObservedNode, apart: Apart) -> None:
-    control = node.control
+    control, topology = node.control, draft.wish.topology
     assert control is not None
     draft.add(
         Step(
@@ -279,7 +279,8 @@ def _keep(draft: Draft, name: NodeName, node: ObservedNode, apart: Apart) -> Non
             StepKind.KEEP_WAL,
             name,
             f"keep the WAL that only {name} has, beside {draft.wish.node(name).data_directory}",
-            f"{_OWN_RECEIVED if control.was_standby else _OWN_COMMITS} is taken back: this is all that is left of it.",
+            f"{_OWN_RECEIVED if control.was_standby else _OWN_COMMITS} is taken back: this is all that is left of it."
+            f"{' What it had not archived of before that is archived first.' if topology.archives else ''}",
             Risk.CREATE,
             needs=(f"{name}.stop", f"{name}.fence"),
             expects=(Condition("stopped", name),),

@@ -24,8 +24,8 @@ def archive_directory(command: str) -> str | None:
 @dataclass(frozen=True, slots=True)
 class ArchiveTool:
     """A program that keeps WAL archives: what its archive_command says, what says the restore_command that belongs to
-    it, and by which commands it looks at its archive, takes a base backup, restores one, lists them and removes what is
-    not kept."""
+    it, and by which commands it looks at its archive, takes a base backup, restores one, lists them, checks them and
+    removes what is not kept."""
 
     name: str
     program: str
@@ -35,21 +35,25 @@ class ArchiveTool:
     backs_up: str
     brings_back: str
     lists: str
+    verifies: str
     prunes: str
 
 
 _TOOLS = (
     ArchiveTool(
         *("pgBackRest", "pgbackrest", "archive-push", "archive-get %f"),
-        *("pgbackrest check", "pgbackrest backup", "pgbackrest restore", "pgbackrest info", "pgbackrest expire"),
+        *("pgbackrest check", "pgbackrest backup", "pgbackrest restore", "pgbackrest info", "pgbackrest verify"),
+        "pgbackrest expire",
     ),
     ArchiveTool(
         *("Barman", "barman-wal-archive", "barman-wal-archive", "barman-wal-restore"),
-        *("barman check", "barman backup", "barman recover", "barman list-backups", "barman cron"),
+        *("barman check", "barman backup", "barman recover", "barman list-backups", "barman verify-backup"),
+        "barman cron",
     ),
     ArchiveTool(
         *("WAL-G", "wal-g", "wal-push", "wal-fetch %f"),
-        *("wal-g wal-verify integrity", "wal-g backup-push", "wal-g backup-fetch", "wal-g backup-list", "wal-g delete"),
+        *("wal-g wal-verify integrity", "wal-g backup-push", "wal-g backup-fetch", "wal-g backup-list"),
+        *("wal-g wal-verify integrity", "wal-g delete"),
     ),
 )
 
@@ -81,10 +85,10 @@ def tool_restore_command(command: str) -> str | None:
 
 def not_ours(cluster: str, archive: ForeignArchive, wish: str) -> PgtandemError:
     """What is refused because another tool keeps the archive. `wish` is what was asked for: "check", "back up",
-    "restore", "list" or "prune"."""
+    "restore", "list", "verify" or "prune"."""
     tool, keeper = find_tool(archive.command), keeper_of(archive)
     by_wish = {"check": tool.checks, "back up": tool.backs_up, "restore": tool.brings_back} if tool else {}
-    by_wish |= {"list": tool.lists, "prune": tool.prunes} if tool else {}
+    by_wish |= {"list": tool.lists, "verify": tool.verifies, "prune": tool.prunes} if tool else {}
     return PgtandemError(
         "PT-3071",
         f"the archive of cluster {cluster} is kept by {keeper}",

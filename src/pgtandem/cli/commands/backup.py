@@ -73,6 +73,8 @@ def _take(path: str, topology: Topology, options: argparse.Namespace) -> int:
 
 
 def _verify(path: str, topology: Topology, options: argparse.Namespace) -> int:
+    kept_archive(topology, "verify")
+
     async def work(world: World) -> Outcome:
         for label in options.labels:
             named_backup(await _backups(topology, world), label)

@@ -1,0 +1,84 @@
+"""What a node that comes back had not archived as the primary: it may have the only copy, and rewinding or copying anew
+would take that away. Its successor handed in what it had itself (`handing_in`); a standby recycles WAL that the primary
+keeps until it is archived."""
+
+import posixpath
+import re
+
+from pgtandem.apply.context import Context
+from pgtandem.apply.handing_in import mark_archived
+from pgtandem.errors import PgtandemError
+from pgtandem.model.names import NodeName
+from pgtandem.model.value import dataclass
+from pgtandem.plan.desired import archive_settings
+from pgtandem.postgres.history import history_timeline
+from pgtandem.postgres.segments import segment_number
+
+_ARCHIVE_SECONDS = 120.0
+#: pgtandem's own scripts read postmaster.pid, and with that of a server that was killed they would archive ahead
+#: whatever waits, what only this node wrote among it. In this folder there is none.
+_ALONE = """rm -rf pgtandem/alone && mkdir pgtandem/alone && ln -s ../../pg_wal pgtandem/alone/pg_wal &&
+ln -s ../../global pgtandem/alone/global && ln -s .. pgtandem/alone/pgtandem || exit 1
+(cd pgtandem/alone && { %s
+})
+code=$?
+rm -rf pgtandem/alone
+exit $code"""
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """How many files were archived; the segments that were not, and what the archive command said to the first."""
+
+    archived: int
+    left: tuple[str, ...] = ()
+    said: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """Empty where nothing had to be archived."""
+        count = f"{self.archived} file{'' if self.archived == 1 else 's'}" if self.archived else ""
+        told = f"{count} archived that it had not archived yet" if count else ""
+        if not self.left:
+            return told
+        kept = f"{len(self.left)} segment{'' if len(self.left) == 1 else 's'} that could not be archived ({self.said})"
+        return f"{told}; {kept}" if told else kept
+
+
+async def archive_rest(context: Context, name: NodeName, before: int, segment_bytes: int) -> Rest:
+    """Archives by the archive command what waits in pg_wal of a server that does not run: history files, and segments
+    below this number. Stops at the first that fails, as the archiver does."""
+    command = archive_settings(context.topology, context.node(name)).get("archive_command")
+    host, data = context.host(name), context.node(name).data_directory
+    wal = posixpath.join(data, "pg_wal")
+    there = set(await host.list_directory(wal) or ())
+    marks = await host.list_directory(posixpath.join(wal, "archive_status")) or ()
+    waiting = [each for mark in marks if mark.endswith(".ready") and (each := mark.removesuffix(".ready")) in there]
+    histories = sorted(each for each in waiting if history_timeline(each))
+    segments = sorted(
+        each for each in waiting if (number := segment_number(each, segment_bytes)) is not None and number < before
+    )
+    if command is None:
+        return Rest(0)
+    files = [*histories, *segments]
+    for place, file in enumerate(files):
+        said = await _archive(context, name, command, file)
+        if said is not None:
+            return Rest(place, tuple(each for each in files[place:] if each in segments), said)
+        await mark_archived(context, name, file)
+    return Rest(len(files))
+
+
+async def _archive(context: Context, name: NodeName, command: str, file: str) -> str | None:
+    """None where the command answered that the file is archived, else what it complains of."""
+    known = {"%f": file, "%p": f"pg_wal/{file}", "%%": "%"}
+    text = "".join(known.get(part, part) for part in re.split("(%[%fp])", command))
+    if context.topology.foreign_archive is None:
+        text = _ALONE.replace("%s", text)
+    argv = ["sh", "-c", f'cd "$1" || exit 1\nshift\n{text}', "sh", context.node(name).data_directory]
+    try:
+        done = await context.host(name).run(argv, deadline_seconds=_ARCHIVE_SECONDS)
+    except PgtandemError as failure:
+        return failure.why or failure.what
+    said = done.complaint.strip().splitlines()
+    return None if done.exit_code == 0 else said[-1] if said else f"exit code {done.exit_code}"

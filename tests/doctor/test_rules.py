@@ -126,6 +126,9 @@ PROVOKED: list[tuple[str, str, int, Differences]] = [
     ("ARC02", "pair", 18, command("cp --no-clobber %p /archive/%f")),
     ("ARC03", "pair", 18, command("/bin/true")),
     ("ARC03", "pair", 18, command("cd .")),
+    ("ARC03", "pair", 18, command("true %p")),
+    ("ARC03", "pair", 18, command(": %p %f")),
+    ("ARC03", "pair", 18, command("cp %p /archive/%f; /usr/bin/true %p")),
     ("ARC03", "pair", 18, command("cp %p /archive/%f || true")),
     ("ARC03", "pair", 18, command("cp %p /archive/%f; exit 0")),
     ("ARC03", "pair", 18, command("gzip -c %p | ssh b 'cat >/archive/%f.gz'")),
@@ -329,6 +332,7 @@ SILENT: list[tuple[str, str, int, Differences]] = [
     ("ARC01", "pair", 18, settings(archive_mode="off", archive_command="cp %p /archive/%f")),
     ("ARC02", "pair", 18, command("cp %p /archive/in-%f")),
     ("ARC03", "pair", 18, command("test -f /archive/%f || cp %p /archive/%f")),
+    ("ARC03", "pair", 18, command("true %p && push %p")),
     ("ARC03", "pair", 18, command("set -o pipefail; gzip -c %p | put %f")),
     ("ARC04", "pair", 18, {"archive": {"disk": {"device": "disk9"}}}),
     (

@@ -23,8 +23,10 @@ _USE_OURS = 'directory = "..." under [archive] in pgtandem.toml, then pgtandem a
 _OURS = " pgtandem/"  # the folder of its scripts
 _COPY = re.compile(r"(?:^|[\s;&|('\"/])(cp|mv|rsync|scp)\s")
 _DECLINES = re.compile(r"(?:^|[\s;&|('\"/])cp\s+(?:\S+\s+)*?(-\w*[in]\w*|--interactive|--no-clobber)(?=\s|$)")
-_NOTHING = re.compile(r"^\s*(?:/(?:usr/)?bin/true|true|:|cd\s+\.|exit\s+0|echo\b[^|;&]*)\s*$")
-_SWALLOWS = re.compile(r"(?:;|\|\|)\s*(?:/(?:usr/)?bin/)?(?:true|:|exit\s+0|cd\s+\.)\s*;?\s*$")
+#: A topology file demands %p of a command, and true takes whatever it is given.
+_YES = r"(?:(?:(?:/(?:usr/)?bin/)?true|:)(?:\s[^|;&<>]*)?|exit\s+0|cd\s+\.)"
+_NOTHING = re.compile(rf"^\s*(?:{_YES}|echo\b[^|;&]*)\s*$")
+_SWALLOWS = re.compile(rf"(?:;|\|\|)\s*{_YES}\s*;?\s*$")
 _PIPE = re.compile(r"(?<!\|)\|(?!\|)")
 _SEGMENT = re.compile(r"^[0-9A-F]{24}$")
 _FEW_SEGMENTS = 10

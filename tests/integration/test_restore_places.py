@@ -146,6 +146,17 @@ def test_what_cannot_be_renamed_is_told_before_anything_is_stopped_or_restored(s
 
 
 @pytest.mark.chaos
+def test_a_copy_beside_does_not_take_the_place_of_a_node_with_tablespaces(spread: Cluster) -> None:
+    """Its tablespace and its WAL are elsewhere: those that the node has would have become a part of it."""
+    archived(spread)
+    spread.ok("restore", "--to", "latest", "--promote", "--yes")
+    refused = spread.run("restore", "--to", "latest", "--node", "db1", "--yes")
+    assert "was not made to take the place of db1" in refused.refused("PT-3055", 12)
+    assert spread.rows("db1", "SELECT count(*) FROM far") == [(20001,)]
+    remove(spread)
+
+
+@pytest.mark.chaos
 def test_a_node_is_replaced_with_its_tablespaces_and_its_wal(spread: Cluster) -> None:
     """And what it had before can be started as it was."""
     archived(spread)

@@ -53,7 +53,8 @@ async def refuse_immovable(host: Host, places: Sequence[str]) -> None:
 
 
 async def swaps_of(host: Host, order: RestoreOrder, wal: str | None, old: str, suffix: str) -> list[Swap]:
-    """Raises PgtandemError PT-4002 where a folder holds what is neither the restore's nor the old data's."""
+    """Raises PgtandemError PT-4002 where a folder holds what is neither the restore's nor the old data's, and where the
+    restored data has what it has outside in yet another folder: what fills the node's own is not its then."""
     swaps = [
         Swap(f"pg_tblspc/{oid}", folder, path, path + suffix)
         for (oid, folder), (_, path) in zip(order.spaces, order.chain[0].tablespaces, strict=True)
@@ -61,7 +62,10 @@ async def swaps_of(host: Host, order: RestoreOrder, wal: str | None, old: str, s
     if order.wal and wal:
         swaps.append(Swap("pg_wal", order.wal, wal, wal + suffix))
     mine = (await places_outside(host, old)).values()
+    leads = await places_outside(host, order.directory)
     for swap in swaps:
+        if leads.get(swap.link) not in (swap.restored, swap.final):
+            raise _taken(swap, f"{swap.link} of {order.directory} does not lead to {swap.restored}")
         if await host.list_directory(swap.restored) is None:
             if await host.list_directory(swap.final) is None:
                 raise _taken(swap, f"{swap.restored} is not there any more")

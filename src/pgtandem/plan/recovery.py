@@ -116,9 +116,17 @@ def same_target(text: str | None, order: RestoreOrder) -> bool:
 
 
 def same_restore(text: str | None, order: RestoreOrder) -> bool:
-    """Whether data was restored to the same target from the same backup; whether that was to take a node's place may be
-    decided later, too."""
-    return recorded(text) is not None and _but_for_the_node(text) == _but_for_the_node(render_order(order))
+    """Whether data was restored to the same target from the same backup, and has what it has outside its folder where
+    the order says; whether it was to take a node's place may be decided later where it has nothing there."""
+    if recorded(text) is None or _but_for_the_node(text) != _but_for_the_node(render_order(order)):
+        return False
+    return not order.places or has_its_places(text, order)
+
+
+def has_its_places(text: str | None, order: RestoreOrder) -> bool:
+    """Whether it was restored for the same node's place, or beside the cluster as the order says: tablespaces and WAL
+    of a node's successor lie on the disks of that node."""
+    return (recorded(text) or {}).get("node") == (order.like if order.replaces else None)
 
 
 def _but_for_the_node(text: str | None) -> dict[str, object]:

@@ -13,7 +13,7 @@ from pgtandem.model.restore import RESTORED, RestoreOrder, TargetKind
 from pgtandem.model.topology import Node, Topology
 from pgtandem.model.words import size_in_words
 from pgtandem.plan.order import ordered
-from pgtandem.plan.recovery import RESTORE_FILE, TARGET_SETTINGS, same_restore, same_target
+from pgtandem.plan.recovery import RESTORE_FILE, TARGET_SETTINGS, has_its_places, same_restore, same_target
 from pgtandem.postgres.conf import RECOVERY_DONE, SETTINGS_FILE, parse_settings
 from pgtandem.postgres.versions import ends_short_of_its_target
 
@@ -104,6 +104,16 @@ def _ends_before(node: ObservedNode, order: RestoreOrder) -> bool:
 def other_data(order: RestoreOrder, node: ObservedNode | None = None) -> PgtandemError:
     what = "drill" if order.drill is not None else f"restore to {order.target}"
     note = node.directory.files.get(RESTORE_FILE) if node and node.directory else None
+    if note and same_target(note, order) and order.places and not has_its_places(note, order):
+        was = f"to take the place of {order.like}" if order.replaces else "to stand beside the cluster"
+        return PgtandemError(
+            "PT-3055",
+            f"{order.place} holds a {what} that was not made {was}",
+            why="So its tablespaces, or its WAL, are in other folders than they have to be for that. What stands there "
+            "is not touched.",
+            next_step=f"name another folder: --into DIR; or pg_ctl stop -D {order.directory} there, and remove it with "
+            "its tablespaces",
+        )
     if note and same_target(note, order):
         return PgtandemError(
             "PT-3055",

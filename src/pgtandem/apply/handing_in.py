@@ -53,9 +53,9 @@ async def hand_in(context: Context, name: NodeName, system: str, segment_bytes: 
 
 async def _hand_in_to_tool(context: Context, name: NodeName, segment_bytes: int, away: Collection[str]) -> str:
     """The same where another tool keeps the archive, which is not asked: what waits on the nodes that were the primary
-    was not archived by them; once it waits here, it does not wait there any more. Where one of them cannot be asked,
-    all of the timeline before, if the command is that of a tool for which the same content again is success: others
-    ("test ! -f") would fail at it for good."""
+    was not archived by them. Where one of them cannot be asked, all of the timeline before, if the command is that of a
+    tool for which the same content again is success. Others ("test ! -f") would fail at it for good: once it waits
+    here, it does not wait there any more."""
     foreign = context.topology.foreign_archive
     assert foreign is not None
     finished, path = await _finished(context, name, segment_bytes)
@@ -68,9 +68,12 @@ async def _hand_in_to_tool(context: Context, name: NodeName, segment_bytes: int,
     if silent and compares:
         lacking |= _of_the_last(finished, path)
     told = _told(await _mark(context, name, lacking))
-    for other, handed in asked.items():
-        for each in sorted(handed):
-            await mark_archived(context, other, each)
+    if not compares:
+        # Where the same again is success it may wait there as well, for the case that this node is lost before it is
+        # archived.
+        for other, handed in asked.items():
+            for each in sorted(handed):
+                await mark_archived(context, other, each)
     if not silent:
         return told
     unasked = f"{', '.join(silent)} cannot be asked what is archived"

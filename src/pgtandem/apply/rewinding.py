@@ -55,7 +55,7 @@ async def keep_wal(context: Context, step: Step) -> str:
     host, data = context.host(step.node), context.node(step.node).data_directory
     wal = posixpath.join(data, "pg_wal")
     first = segment_of(Lsn.parse(since), segment_bytes) if since else 0
-    rest = await archive_rest(context, step.node, first, segment_bytes)
+    rest = await archive_rest(context, step.node, Lsn.parse(since) if since else None, segment_bytes)
     kept = [posixpath.join(wal, name) for name in rest.left]
     kept += [
         posixpath.join(wal, name)

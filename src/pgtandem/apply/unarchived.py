@@ -8,11 +8,13 @@ import re
 from pgtandem.apply.context import Context
 from pgtandem.apply.handing_in import mark_archived
 from pgtandem.errors import PgtandemError
+from pgtandem.model.lsn import Lsn
 from pgtandem.model.names import NodeName
 from pgtandem.model.value import dataclass
 from pgtandem.plan.desired import archive_settings
-from pgtandem.postgres.history import history_timeline
-from pgtandem.postgres.segments import segment_number
+from pgtandem.ports import Host
+from pgtandem.postgres.history import history_timeline, parse_history
+from pgtandem.postgres.segments import segment_number, segment_of
 
 _ARCHIVE_SECONDS = 120.0
 #: pgtandem's own scripts read postmaster.pid, and with that of a server that was killed they would archive ahead
@@ -45,16 +47,22 @@ class Rest:
         return f"{told}; {kept}" if told else kept
 
 
-async def archive_rest(context: Context, name: NodeName, before: int, segment_bytes: int) -> Rest:
-    """Archives by the archive command what waits in pg_wal of a server that does not run: history files, and segments
-    below this number. Stops at the first that fails, as the archiver does."""
+async def archive_rest(context: Context, name: NodeName, since: Lsn | None, segment_bytes: int) -> Rest:
+    """Archives by the archive command what waits in pg_wal of a server that does not run, and is of before the place
+    where it parted from the others: history files, and whole segments. Stops at the first that fails, as the archiver
+    does."""
+    if since is None:
+        return Rest(0)
+    before = segment_of(since, segment_bytes)
     command = archive_settings(context.topology, context.node(name)).get("archive_command")
     host, data = context.host(name), context.node(name).data_directory
     wal = posixpath.join(data, "pg_wal")
     there = set(await host.list_directory(wal) or ())
     marks = await host.list_directory(posixpath.join(wal, "archive_status")) or ()
     waiting = [each for mark in marks if mark.endswith(".ready") and (each := mark.removesuffix(".ready")) in there]
-    histories = sorted(each for each in waiting if history_timeline(each))
+    histories = [
+        each for each in sorted(waiting) if history_timeline(each) and await began_before(host, wal, each, since)
+    ]
     segments = sorted(
         each for each in waiting if (number := segment_number(each, segment_bytes)) is not None and number < before
     )
@@ -67,6 +75,17 @@ async def archive_rest(context: Context, name: NodeName, before: int, segment_by
             return Rest(place, tuple(each for each in files[place:] if each in segments), said)
         await mark_archived(context, name, file)
     return Rest(len(files))
+
+
+async def began_before(host: Host, wal: str, history: str, since: Lsn) -> bool:
+    """Whether a timeline is one of the others' too. Who parted by a promotion of its own may have given its timeline
+    the number that theirs has, and began it where they left the one before, at the earliest."""
+    text = await host.read_file(posixpath.join(wal, history)) or b""
+    try:
+        path = parse_history(text.decode())
+    except (ValueError, IndexError):
+        return False
+    return bool(path) and path[-1].at < since
 
 
 async def _archive(context: Context, name: NodeName, command: str, file: str) -> str | None:

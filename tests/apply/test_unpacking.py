@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pgtandem.apply.unpacking import UNPACK
+from pgtandem.apply.unpacking import FETCH, UNPACK, lost_on_the_way
+from pgtandem.postgres.wal_serve import MARK
 
 _NEEDED = ("sh", "cat", "cut", "gzip", "sha256sum", "tail", "tar", "tee", "tr", "wc")
 
@@ -110,3 +111,34 @@ def test_a_disk_without_room_for_one_more_file_is_told_although_everything_was_r
         assert not unpacks(Path(shutil.copy(tar, full)), path, checksum_of(tar))
     finally:
         subprocess.run(["umount", str(full)], check=True)
+
+
+def fetches(tar: Path, ssh: str, into: Path) -> str:
+    """What is said where `ssh` is that script."""
+    programs = tar.parent / "fake"
+    programs.mkdir(exist_ok=True)
+    (programs / "ssh").write_text(f"#!/bin/sh\nprintf '\\n%s\\n' '{MARK}'\n{ssh}\n")
+    (programs / "ssh").chmod(0o755)
+    checksum = hashlib.sha256(tar.read_bytes()).hexdigest()
+    words = [str(tar.parent), "20261126T203359Z-full", tar.name, MARK]
+    argv = ["sh", "-c", FETCH + UNPACK, "sh", checksum, "", str(into), *words]
+    path = f"{programs}:{os.environ['PATH']}"
+    done = subprocess.run(argv, env={"PATH": path}, capture_output=True, text=True, check=False)
+    return done.stderr if done.returncode else ""
+
+
+def test_a_connection_that_ends_in_the_middle_is_told_from_a_damaged_backup(tar: Path) -> None:
+    into = tar.parent / "into"
+    into.mkdir()
+    assert fetches(tar, f"cat '{tar}'", into) == ""
+    cut_off = fetches(tar, f"head -c 3000 '{tar}'; exit 255", into)
+    assert lost_on_the_way(cut_off), cut_off
+    at_the_end = fetches(tar, f"cat '{tar}'; exit 255", into)
+    assert at_the_end == "" or lost_on_the_way(at_the_end), at_the_end
+    damaged = fetches(tar, f"head -c 3000 '{tar}'", into)
+    assert damaged
+    assert not lost_on_the_way(damaged), damaged
+    # Who cannot unpack ends ssh, too.
+    nowhere = fetches(tar, f"cat '{tar}'; exit 255", tar.parent / "not there")
+    assert nowhere
+    assert not lost_on_the_way(nowhere), nowhere

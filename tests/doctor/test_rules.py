@@ -20,6 +20,11 @@ def server(name: str = "db1", **facts: Any) -> Differences:
     return {name: {"server": facts}}
 
 
+def _working(seconds: float) -> dict[str, float]:
+    """An archiver that lives, with a command that has been at work for so long."""
+    return {"last_archived_age_seconds": seconds, "waiting_age_seconds": seconds, "running_seconds": 5000.0}
+
+
 def settings(name: str = "db1", **values: str) -> Differences:
     return server(name, settings={key: {"value": value} for key, value in values.items()})
 
@@ -137,6 +142,7 @@ PROVOKED: list[tuple[str, str, int, Differences]] = [
     ("ARC05", "pair", 18, command("")),
     ("ARC05", "pair", 18, server(archiver={"archived_count": 0, "waiting_segments": 30})),
     ("ARC05", "pair", 18, server(archiver={"last_archived_age_seconds": 300.0, "waiting_age_seconds": 200.0})),
+    ("ARC05", "pair", 18, server(archiver=_working(2000.0))),
     ("ARC06", "pair", 18, server(archiver={"waiting_segments": 12})),
     ("ARC07", "pair", 18, {"archived": [f"{SEGMENT}33", f"{SEGMENT}34", f"{SEGMENT}36"]}),
     ("ARC07", "pair", 18, {"archived": [f"{SEGMENT}33", "000000020000000000000035", "00000002.history"]}),
@@ -344,6 +350,7 @@ SILENT: list[tuple[str, str, int, Differences]] = [
     ("ARC05", "pair", 18, server("db2", archiver={"failed_count": 1, "last_failed_age_seconds": 1.0})),
     ("ARC05", "pair", 18, server(archiver={"last_archived_age_seconds": 100.0, "waiting_age_seconds": 200.0})),
     ("ARC05", "pair", 18, server(archiver={"last_archived_age_seconds": 300.0, "waiting_age_seconds": 100.0})),
+    ("ARC05", "pair", 18, server(archiver=_working(900.0))),
     ("ARC06", "pair", 18, server(archiver={"waiting_segments": 2})),
     ("ARC07", "pair", 18, {"archived": [f"{SEGMENT}FE", f"{SEGMENT}FF", "000000010000000100000000"]}),
     ("ARC07", "pair", 18, {"archived": [f"{SEGMENT}03", "000000020000000000000004", "00000002.history"]}),

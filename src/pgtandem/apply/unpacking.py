@@ -1,6 +1,7 @@
 """A backup's files unpacked: held, while they come, against what they were when the backup was verified."""
 
 import posixpath
+import re
 
 from pgtandem.apply.backup_folders import LONG_SECONDS
 from pgtandem.apply.context import Context
@@ -48,11 +49,12 @@ give() {
     cat "$1"
 }
 """
-#: KEY-FOLDER LABEL FILE MARK: the same of a backup on the archive's host, by the key of a node.
-_FETCH = """
+#: KEY-FOLDER LABEL FILE MARK: the same of a backup on the archive's host, by the key of a node. What ssh says of a host
+#: that is silent it does not say as an error.
+FETCH = """
 give() {
     cd "$1" || exit 1
-    ssh -F ssh_config -S none -- archive "fetch $2 $3" | {
+    { ssh -F ssh_config -S none -- archive "fetch $2 $3" || echo "ssh ended with exit code $?" >&2; } | {
         while IFS= read -r line; do
             [ "$line" != "$4" ] || exec cat
         done
@@ -88,8 +90,19 @@ async def unpack(context: Context, host: Host, order: RestoreOrder, backup: Back
             failure = not_unpacked(order, kept_from.why)
             failure.next_step = kept_from.next_step(backup.host, again(order))
             raise failure
+        if done.exit_code and lost_on_the_way(done.stderr.decode(errors="replace")):
+            failure = not_unpacked(order, f"The connection to the backup's host was lost while {tar.name} came.")
+            failure.next_step = f"make {backup.host.url} reachable, then {again(order)}"
+            raise failure
         if done.exit_code:
             raise not_unpacked(order, f"{tar.name}: {done.complaint}")
+
+
+def lost_on_the_way(said: str) -> bool:
+    """Whether ssh came to a bad end, and not since tar had done so before: that says what it cannot do."""
+    return "ssh ended with exit code 255" in said and not re.search(
+        r"cannot|No space|not be opened", said, re.IGNORECASE
+    )
 
 
 async def bring_manifests(context: Context, host: Host, order: RestoreOrder, folders: list[str]) -> None:
@@ -103,7 +116,7 @@ async def _way_to(context: Context, host: Host, order: RestoreOrder, backup: Bac
     if backup.host == order.host:
         return (_GIVE, backup.folder, tar.name)
     folder = await used_folder(host, context.topology, order.like, backup.system_identifier)
-    return (_FETCH, folder, backup.label, tar.name, MARK)
+    return (FETCH, folder, backup.label, tar.name, MARK)
 
 
 def not_unpacked(order: RestoreOrder, why: str) -> PgtandemError:

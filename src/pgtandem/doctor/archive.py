@@ -129,7 +129,10 @@ def failing(look: Look) -> Iterator[Seen]:
             behind = "1 segment waits" if waiting == 1 else f"{waiting} segments wait"
             said = look.observed.nodes[name].archive_said
             why = f" ({said})" if said else ""
-            tried = "the command ends without being counted as failed" if archiver.stuck else "the last attempt failed"
+            tried = "the last attempt failed"
+            if archiver.stuck:
+                hangs = "the command comes to no end"
+                tried = hangs if archiver.works else "the command ends without being counted as failed"
             what = f"{tried}, at {archiver.fails_at}{why}; {behind}"
             room = archive_room(look.topology, look.observed)
             if room is None or not room.scarce:

@@ -104,15 +104,18 @@ class ReplayHold:
     waits_for: str
 
 
-#: One segment may take long over a slow line; so long it never takes.
-_STUCK_SECONDS = 180.0
+#: After how long without an end the command is taken for one that fails without being counted; and where the archiver
+#: itself lives since then (as far as the server tells, from 14 on), for one that hangs: a batch over a slow line takes
+#: minutes.
+_STUCK_SECONDS, _HANGING_SECONDS = 180.0, 1800.0
 
 
 @dataclass(frozen=True, slots=True)
 class Archiver:
     """pg_stat_archiver, and how many segments wait in archive_status. `waiting_wal` is the first of them, and
     `waiting_age_seconds` for how long a primary that runs has had it there. `last_archived_ready` is when the last one
-    that was archived was finished, in whole seconds since 1970 by the server's clock; None where that is gone."""
+    that was archived was finished, in whole seconds since 1970 by the server's clock; None where that is gone.
+    `running_seconds` is for how long its process has lived: None where there is none, or nobody tells (up to 13)."""
 
     archived_count: int
     failed_count: int
@@ -124,13 +127,20 @@ class Archiver:
     waiting_wal: str | None = None
     waiting_age_seconds: float | None = None
     last_archived_ready: float | None = None
+    running_seconds: float | None = None
 
     @property
     def stuck(self) -> bool:
         """Whether a segment waits, and nothing was archived for minutes nor counted as failed. A command that ends by a
         signal or above 125 ("not found" is 127) ends the archiver with it, and is not counted."""
         ages = (self.waiting_age_seconds, self.last_archived_age_seconds, self.last_failed_age_seconds)
-        return self.waiting_age_seconds is not None and all(age is None or age > _STUCK_SECONDS for age in ages)
+        least = _HANGING_SECONDS if self.works else _STUCK_SECONDS
+        return self.waiting_age_seconds is not None and all(age is None or age > least for age in ages)
+
+    @property
+    def works(self) -> bool:
+        """Whether its process has not ended for so long that its command is at work, or hangs."""
+        return self.running_seconds is not None and self.running_seconds > _STUCK_SECONDS
 
     @property
     def fails_at(self) -> str | None:

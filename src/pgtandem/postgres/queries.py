@@ -166,7 +166,9 @@ SELECT json_build_object(
     'waiting_segments', waiting.files, 'waiting_wal', left(waiting.first, -6),
     'waiting_age_seconds', CASE WHEN NOT pg_is_in_recovery() THEN (
         SELECT extract(epoch FROM clock_timestamp() - greatest(modification, pg_postmaster_start_time()))
-        FROM pg_stat_file('pg_wal/archive_status/' || waiting.first, true) WHERE modification IS NOT NULL) END)
+        FROM pg_stat_file('pg_wal/archive_status/' || waiting.first, true) WHERE modification IS NOT NULL) END,
+    'running_seconds', (SELECT extract(epoch FROM clock_timestamp() - max(backend_start))
+                        FROM pg_stat_activity WHERE backend_type = 'archiver'))
 FROM pg_stat_archiver, (
     SELECT count(*) AS files, min(file.name) AS first FROM pg_ls_dir('pg_wal/archive_status', true, false) AS file(name)
     WHERE file.name LIKE '%.ready') AS waiting

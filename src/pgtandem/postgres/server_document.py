@@ -195,5 +195,6 @@ def _archiver(row: Document) -> Archiver:
         waiting_segments=row["waiting_segments"],
         waiting_wal=row["waiting_wal"],
         waiting_age_seconds=_seconds(row["waiting_age_seconds"]),
+        running_seconds=_seconds(row["running_seconds"]),
         last_archived_ready=_seconds(row["last_archived_ready"]),
     )

@@ -80,6 +80,7 @@ most=1
 cut=
 choose_size() { # sets size, up to $1: the first and the last batch are small, for nothing else is done meanwhile
     most=$((most * 2))
+    [ "$most" -gt 0 ] || most=1
     [ "$most" -le "$1" ] || most=$1
     size=$most
     set -- ${ready-}

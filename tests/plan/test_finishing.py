@@ -99,6 +99,14 @@ def test_primary_that_cannot_help(facts: Mapping[str, Any]) -> None:
     assert not_archived(server(**facts).observed, FOUND, NAME, None) is None
 
 
+def test_end_of_the_archive_is_not_taken_for_that_of_the_primary_because_archiving_fails() -> None:
+    failing = server(archiver={"last_failed_age_seconds": 1.0, "last_archived_age_seconds": 9.0}).observed
+    wal = not_archived(failing, FOUND, LATEST, None)
+    assert wal
+    assert wal.failing
+    assert wal.end == lsn(HERE, OFFSET)
+
+
 def test_no_primary_no_backup_or_a_hole() -> None:
     seen = server().observed
     stopped = replace(seen, nodes={**seen.nodes, NodeName("db1"): replace(seen.nodes[NodeName("db1")], server=ABSENT)})

@@ -46,8 +46,8 @@ async def archive_it(
 def tell_newer(wal: NotArchived | None) -> None:
     """The latest that can be restored is the end of the archive. Nobody must take it for what the primary has."""
     if wal is not None:
+        more = "which cannot be archived now: pgtandem status" if wal.failing else "--to now has that archived first"
         print(
-            f"latest is the end of the archive, {wal.archived_to}; {wal.node} has written on, to {wal.end} (--to now "
-            "has that archived first)",
+            f"latest is the end of the archive, {wal.archived_to}; {wal.node} has written on, to {wal.end} ({more})",
             flush=True,
         )

@@ -9,7 +9,7 @@ from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import NodeName
 from pgtandem.model.observed import Observed
 from pgtandem.model.plan import Condition, Plan, Risk, Step, StepKind
-from pgtandem.model.restore import Interval, Target
+from pgtandem.model.restore import Interval, Target, TargetKind
 from pgtandem.model.server import Server
 from pgtandem.model.topology import Topology
 from pgtandem.model.value import dataclass
@@ -19,13 +19,15 @@ from pgtandem.postgres.segments import segment_name
 
 @dataclass(frozen=True, slots=True)
 class NotArchived:
-    """WAL that `node` has, up to `end` on `timeline`, and that the archive lacks: that ends at `archived_to`."""
+    """WAL that `node` has, up to `end` on `timeline`, and that the archive lacks: that ends at `archived_to`. `failing`
+    where the archive does not take it now."""
 
     node: NodeName
     timeline: Timeline
     archived_to: Lsn
     end: Lsn
     segment_bytes: int
+    failing: bool = False
 
 
 def not_archived(
@@ -45,11 +47,12 @@ def not_archived(
         return None
     if server.current_lsn is None or server.current_lsn <= last.end:
         return None
-    if last.hole or server.archiver is None or server.archiver.failing:
+    if last.hole or server.archiver is None or _is_elsewhere(target, last, server):
         return None
-    if _is_elsewhere(target, last, server):
-        return None
-    return NotArchived(primaries[0], server.timeline, last.end, server.current_lsn, last.backup.segment_bytes)
+    failing = server.archiver.failing
+    if failing and target.kind is not TargetKind.LATEST:
+        return None  # nothing gets there before that is mended
+    return NotArchived(primaries[0], server.timeline, last.end, server.current_lsn, last.backup.segment_bytes, failing)
 
 
 def _begins_there(server: Server, last: Interval) -> bool:

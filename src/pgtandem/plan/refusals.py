@@ -177,7 +177,21 @@ def _obstacles(topology: Topology, observed: Observed) -> Iterator[Finding]:
         yield "PT-3015", _in_the_way(names[0], what, f"nodes.{names[0]}.data_directory", obstacle)
     if topology.archive is not None and isinstance(observed.archive_obstacle, Known):
         what = f"WAL archive {topology.archive.directory} cannot be made"
-        yield "PT-3015", _in_the_way("archive", what, "archive.directory", observed.archive_obstacle.value)
+        problem = _in_the_way("archive", what, "archive.directory", observed.archive_obstacle.value)
+        yield "PT-3015", _archived_before(observed, problem)
+
+
+def _archived_before(observed: Observed, problem: Problem) -> Problem:
+    """A folder that is made where a disk is not mounted takes WAL to the disk below, and looks right."""
+    for name in observed.primaries():
+        server = observed.nodes[name].running
+        if server is not None and server.archiver is not None and server.archiver.archived_count:
+            return replace(
+                problem,
+                why=f"{problem.why} {name} has archived before: if this folder was there, its disk is not mounted.",
+                next_step=f"mount it again; only where that is not so: {problem.next_step}",
+            )
+    return problem
 
 
 def _in_the_way(where: str, what: str, key: str, obstacle: Obstacle) -> Problem:

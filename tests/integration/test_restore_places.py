@@ -157,6 +157,29 @@ def test_a_copy_beside_does_not_take_the_place_of_a_node_with_tablespaces(spread
 
 
 @pytest.mark.chaos
+def test_a_restore_that_was_cut_off_names_every_folder_that_it_left(spread: Cluster) -> None:
+    """Who gives it up removes what is named: the copies of tablespaces and WAL were left for ever."""
+    archived(spread)
+    moment = str(spread.sql("db1", "SELECT clock_timestamp()"))
+    archived(spread)
+    command = ["restore", "--to", moment, "--node", "db1", "--yes"]
+    running = spread.start(*command)
+    wait_until(lambda: "done   restored  unpack" in running.out, "it is unpacked", 120)
+    running.kill()
+    (beside,) = [path for path in (spread.folder / "data").glob("db1-restored-*") if path.suffix != ".log"]
+    ending = beside.name.removeprefix("db1")
+    said = "".join(spread.run("status").out.split())
+    for left in (beside, spread.base / "space" / f"fast{ending}", spread.base / "wal" / f"db1{ending}"):
+        assert left.is_dir()
+        assert str(left) in said, said
+    done = spread.ok(*command, seconds=300)
+    assert "beside its tablespaces and WAL" in done.out
+    assert "goes on with it" not in " ".join(spread.run("status").out.split())
+    spread.converged()
+    spread.ok("backup", "--yes")
+
+
+@pytest.mark.chaos
 def test_a_node_is_replaced_with_its_tablespaces_and_its_wal(spread: Cluster) -> None:
     """And what it had before can be started as it was."""
     archived(spread)
@@ -172,7 +195,7 @@ def test_a_node_is_replaced_with_its_tablespaces_and_its_wal(spread: Cluster) ->
     spread.converged()
     spread.ok("backup", "--yes")
     spread.ok("down", "--yes")
-    (aside,) = (spread.folder / "data").glob("db1-before-restore-*")
+    *_, aside = sorted((spread.folder / "data").glob("db1-before-restore-*"))
     assert str(aside) in done.out
     spread.program("pg_ctl", "start", "-w", "-D", str(aside), "-l", str(spread.base / "space" / "log"))
     try:

@@ -37,7 +37,7 @@ def put_back(path: str, topology: Topology, target: Target, options: argparse.Na
     if aside is None:
         return 2
     print(f"cluster {topology.cluster} is what it was at {target_in_words(target)}; {name} is the primary")
-    print(f"what {name} had before is in {aside}: remove it when nobody needs it any more")
+    print(f"what {name} had before is in {aside}: remove that when nobody needs it any more")
     print(spelled("next:  pgtandem backup --full", path))
     return 0
 
@@ -76,6 +76,9 @@ async def _all(topology: Topology, world: World, target: Target, options: argpar
     # A note of pgtandem's own: there is nothing that somebody would want to say no to.
     await change(topology, world, partial(plan_forget_restore, order=order), yes=True, command="restore")
     write_client_passfile(topology, world)
+    if order.spaces or order.wal is not None:
+        ending = aside.removeprefix(node.data_directory)
+        return f"{aside}, and in folders that end with {ending} beside its tablespaces and WAL"
     return aside
 
 

@@ -272,13 +272,14 @@ class CutOffRestore:
     """What a restore left that was cut off. `command` is the one that began it, "" for one that is half unpacked; the
     folder that it stands in; where what the node had before is kept ("" as long as that is in its place); whether the
     restored data has the node's place, or is about to get it and nothing has it now; whether a server runs beside the
-    node."""
+    node; the folders outside that it has for itself, for tablespaces and WAL."""
 
     command: str
     directory: str
     aside: str = ""
     in_place: bool = False
     runs: bool = False
+    places: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

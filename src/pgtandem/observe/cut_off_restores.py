@@ -9,6 +9,7 @@ from pgtandem.model.topology import Node
 from pgtandem.observe.directory import observe_postmaster
 from pgtandem.plan.recovery import RESTORE_FILE, as_asked_for, in_place_of
 from pgtandem.ports import Host, Workspace
+from pgtandem.postgres.base_backup import TABLESPACE_MAP
 
 
 async def observe_cut_off_restores(
@@ -39,5 +40,19 @@ async def observe_cut_off_restores(
             runs = isinstance(await observe_postmaster(host, path), Known)
             # Between the two renames the node has no data at all.
             gone = bool(aside) and isinstance(data, Absent)
-            found.append(CutOffRestore(as_asked_for(text), path, aside if gone else "", in_place=gone, runs=runs))
+            places = await _own_places(host, path, name.removeprefix(own))
+            found.append(
+                CutOffRestore(as_asked_for(text), path, aside if gone else "", in_place=gone, runs=runs, places=places)
+            )
     return tuple(found)
+
+
+async def _own_places(host: Host, path: str, ending: str) -> tuple[str, ...]:
+    """The folders of that ending to which its links lead, or will once its server has started: whatever else one could
+    lead to is not the restore's."""
+    names = await host.list_directory(posixpath.join(path, "pg_tblspc")) or ()
+    links = ["pg_wal", *(posixpath.join("pg_tblspc", name) for name in names)]
+    leads = [await host.read_link(posixpath.join(path, link)) or "" for link in links]
+    wanted = (await host.read_file(posixpath.join(path, TABLESPACE_MAP)) or b"").decode(errors="replace")
+    leads += [line.partition(" ")[2] for line in wanted.splitlines()]
+    return tuple(sorted({place for place in leads if place.endswith(ending)}))

@@ -55,8 +55,9 @@ def cut_off_restores(topology: Topology, observed: Observed) -> Iterator[CutOff]
             what = (
                 f"a restore that was to take the place of {name} ended before it did, and left {each.directory}{server}"
             )
-            gives_up = f"to give it up: pg_ctl stop -D {each.directory}, remove it, then pgtandem apply"
-            gives_up = gives_up if each.runs else f"to give it up: remove {each.directory}, then pgtandem apply"
+            first = f"pg_ctl stop -D {each.directory}, " if each.runs else ""
+            removed = " and ".join(["it" if each.runs else each.directory, *each.places])
+            gives_up = f"to give it up: {first}remove {removed}, then pgtandem apply"
             yield CutOff(name, each.directory, what, f"{_on(each)}; {gives_up}")
 
 

@@ -1,6 +1,6 @@
 """What is quoted of a server's log where WAL does not get into the archive."""
 
-from pgtandem.apply.archive_trouble import by_the_command
+from pgtandem.apply.archive_trouble import by_the_command, seems_to_hang
 
 LOG = """\
 2026-11-26 10:54:00.097 UTC [25512] LOG:  archive command failed with exit code 1
@@ -18,3 +18,11 @@ def test_what_the_archive_command_said_is_told_once_and_without_the_servers_own_
     assert by_the_command(LOG.splitlines()) == [
         "cp: error writing '/archive/.incoming/1/000000010000000000000005': No space left on device"
     ]
+
+
+def test_command_that_hangs_leaves_nothing_in_the_log() -> None:
+    other = '2026-11-26 21:09:07.960 UTC [16022] HINT:  Consider increasing the configuration parameter "max_wal_size".'
+    assert seems_to_hang([])
+    assert seems_to_hang([other])
+    assert not seems_to_hang([other, "cp: cannot stat '/archive': No such file or directory"])
+    assert not seems_to_hang(["2026-11-26 21:06:59 UTC [28737] FATAL:  archive command failed with exit code 127"])

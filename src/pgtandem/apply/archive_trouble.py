@@ -14,12 +14,22 @@ from pgtandem.plan.archive_room import archive_room, make_room
 _OF_THE_SERVER = re.compile(r"\b[A-Z]+[0-9]?:  ")
 
 
-async def why_not_archived(context: Context, name: NodeName, said_before: list[str]) -> tuple[str, str]:
+async def why_not_archived(
+    context: Context, name: NodeName, said_before: list[str], *, failed: bool
+) -> tuple[str, str]:
     """Why ("" where nothing tells), and what to do about it, without what comes afterwards. `said_before` are the lines
-    of the server's log from before it was tried (`Context.log_lines`)."""
+    of the server's log from before it was tried (`Context.log_lines`); `failed` says that the server has counted a
+    failure since."""
     lines = await context.log_since(name, said_before)
-    said = "\n".join(by_the_command(lines)) or await context.log_tail(name)
+    hangs = not failed and seems_to_hang(lines)
+    said = "" if hangs else "\n".join(by_the_command(lines)) or await context.log_tail(name)
     why, does = f"The log of {name} says:\n{said}" if said else "", "mend what the log names"
+    if hangs:
+        why = (
+            f"The archive command of {name} has neither ended nor failed, and the log has nothing of it: it hangs, or "
+        )
+        why += "what waits before it takes long. The server runs it, and no other, until it ends."
+        does = "see what it waits for (ps -ef --forest, below the archiver); a changed command runs once that is ended"
     seen = Observed({}, archive=await observe_archive_folder(context.topology, context.world))
     room = archive_room(context.topology, seen)
     if room is not None and (room.segments == 0 or (is_full(said) and room.scarce)):
@@ -27,6 +37,12 @@ async def why_not_archived(context: Context, name: NodeName, said_before: list[s
     if is_full(said):
         does = "make room on the archive's disk (df, df -i for the number of files, and quotas)"
     return why, does
+
+
+def seems_to_hang(lines: Sequence[str]) -> bool:
+    """Whether a server's log since the command was tried has nothing of it: one that is not found, or is ended by a
+    signal, is not counted as failed either."""
+    return not by_the_command(lines) and not any("archive command" in line for line in lines)
 
 
 def by_the_command(lines: Sequence[str]) -> list[str]:

@@ -52,7 +52,7 @@ async def check_archive(context: Context, step: Step) -> str:
         names = await host.list_directory(posixpath.join(archive.directory, system))
         if segment in {found[0] for name in names or () if (found := wal_name(name))}:
             return f"{segment} is in the archive"
-    why, does = await why_not_archived(context, step.node, said_before)
+    why, does = await why_not_archived(context, step.node, said_before, failed=failures > 0)
     raise PgtandemError(
         "PT-4007",
         f"WAL segment {segment} did not get into the archive{f' {archive.directory}' if archive else ''}",

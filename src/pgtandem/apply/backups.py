@@ -75,7 +75,9 @@ async def check_backup_wal(context: Context, step: Step) -> str:
         if gone:
             await context.world.host(HostAddress(step.names[1])).remove_file(posixpath.join(backup.folder, ABOUT_FILE))
             raise _never_comes(name, step)
-        why, does = await why_not_archived(context, step.upstream, said_before)
+        _, failed = await session.archived()
+        failing = bool(trouble) or failed > failed_before
+        why, does = await why_not_archived(context, step.upstream, said_before, failed=failing)
         raise PgtandemError(
             "PT-4052",
             f"WAL segment {name}, which the backup needs, did not get into the archive",

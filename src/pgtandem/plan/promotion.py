@@ -150,7 +150,8 @@ def unfence(draft: Draft) -> None:
             StepKind.UNFENCE,
             name,
             f"let {name} be the primary again",
-            "A switchover was cut off before anybody was promoted: it has every row, and would start as a standby.",
+            "A switchover or restore was cut off before anybody was promoted: it has every row, and would start as a "
+            "standby.",
             Risk.RELOAD,
             expects=(Condition("is_primary", name),) if runs else () if stopping else (Condition("stopped", name),),
         )

@@ -46,8 +46,8 @@ def _there(folder: Path) -> set[str]:
     return {path.name[:24] for path in folder.iterdir() if len(path.name.partition(".")[0]) == 24}
 
 
-def _lose_the_primary(cluster: Cluster, folder: Path) -> set[str]:
-    """Segments that were not archived when it was killed; its standby has recycled the first of them."""
+def _not_archived(cluster: Cluster, folder: Path) -> set[str]:
+    """Segments that the archive does not take; the standby has recycled the first of them."""
     folder.chmod(0o500)
     waiting = set()
     for number in range(6):
@@ -57,6 +57,11 @@ def _lose_the_primary(cluster: Cluster, folder: Path) -> set[str]:
         cluster.shows_row("db2", f"row {number}")
         cluster.sql("db2", "CHECKPOINT")
     assert not waiting <= {path.name for path in (cluster.data("db2") / "pg_wal").iterdir()}
+    return waiting
+
+
+def _lose_the_primary(cluster: Cluster, folder: Path) -> set[str]:
+    waiting = _not_archived(cluster, folder)
     cluster.kill_server("db1")
     cluster.ok("failover", "--yes")
     return waiting
@@ -91,3 +96,38 @@ def test_what_cannot_be_archived_when_it_rejoins_is_kept() -> None:
         assert waiting - _there(folder) <= {path.name for path in kept.iterdir()}
         folder.chmod(0o700)
         cluster.nothing_waits_for_the_archive("db2")
+
+
+@pytest.mark.parametrize("keeper", ["pgtandem", "cp"])
+def test_a_primary_that_was_stopped_archives_the_rest_before_it_follows(keeper: str) -> None:
+    """It parted from nobody, so that the failover itself starts it as a standby, which would give that WAL up."""
+    with Cluster(standbys=1, archive=keeper == "pgtandem", on=newest(), parameters=_SMALL) as cluster:
+        _begin(cluster, keeper)
+        folder = _kept_by(cluster, keeper)
+        waiting = _not_archived(cluster, folder)
+        cluster.stop_server("db1")
+        folder.chmod(0o700)
+        done = cluster.ok("failover", "--yes")
+        assert "archive what db1 had not archived as the primary" in done.out
+        wait_until(lambda: waiting <= _there(folder), f"{sorted(waiting)} are archived", 60)
+        cluster.sql("db2", "SELECT pg_switch_wal()")
+        cluster.nothing_waits_for_the_archive("db2")
+        cluster.converged()
+        cluster.ok("switchover", "--yes")
+        cluster.sql("db1", "SELECT pg_switch_wal() FROM pg_logical_emit_message(false, 'test', 'x')")
+        cluster.nothing_waits_for_the_archive("db1")
+
+
+def test_what_a_primary_that_was_stopped_cannot_archive_is_kept_before_it_follows() -> None:
+    with Cluster(standbys=1, on=newest(), parameters=_SMALL) as cluster:
+        _begin(cluster, "pgtandem")
+        folder = _kept_by(cluster, "pgtandem")
+        waiting = _not_archived(cluster, folder)
+        cluster.stop_server("db1")
+        done = cluster.run("failover", "--yes")
+        assert "segments that could not be archived" in done.out
+        (kept,) = cluster.data("db1").parent.glob("db1-diverged-*")
+        assert waiting - _there(folder) <= {path.name for path in kept.iterdir()}
+        folder.chmod(0o700)
+        cluster.apply()
+        cluster.converged()

@@ -62,6 +62,7 @@ EFFECTS: Mapping[StepKind, str] = {
     StepKind.TELL_LOSS: "rewinding.tell_loss",
     StepKind.END_SERVER: "role_changes.end_server",
     StepKind.KEEP_WAL: "rewinding.keep_wal",
+    StepKind.ARCHIVE_REST: "unarchived.archive_before_following",
     StepKind.SET_TIMELINES_ASIDE: "stray_timelines.set_timelines_aside",
     StepKind.REWIND: "rewinding.rewind",
     StepKind.REMOVE_DATA_DIRECTORY: "removal.remove_data_directory",

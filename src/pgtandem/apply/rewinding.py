@@ -16,7 +16,7 @@ from pgtandem.apply.left_behind import end_left_behind
 from pgtandem.apply.node_files import write_node_files
 from pgtandem.apply.servers import GHOST, GHOST_SECONDS
 from pgtandem.apply.streamed_copies import progress_reader, verifies
-from pgtandem.apply.unarchived import archive_rest
+from pgtandem.apply.unarchived import archive_rest, keep_in
 from pgtandem.errors import PgtandemError
 from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import REWIND_ROLE
@@ -65,15 +65,7 @@ async def keep_wal(context: Context, step: Step) -> str:
         and int(name[:8], 16) == timeline
     ]
     target = diverged_directory(data, timeline, since)
-    await host.make_directory(target)
-    if kept:
-        done = await host.run(["cp", "-p", *kept, target + "/"], deadline_seconds=_COPY_SECONDS)
-        if done.exit_code:
-            raise PgtandemError(
-                *("PT-4001", f"could not keep the WAL of {step.node}"),
-                why=done.complaint,
-                next_step=f"make room for {target}",
-            )
+    await keep_in(context, step.node, target, kept)
     if since:
         own = kept[len(rest.left) :]
         there = {segment_number(posixpath.basename(path), segment_bytes) or 0 for path in own}

@@ -4,19 +4,24 @@ keeps until it is archived."""
 
 import posixpath
 import re
+from collections.abc import Sequence
 
 from pgtandem.apply.context import Context
 from pgtandem.apply.handing_in import mark_archived
+from pgtandem.apply.left_behind import end_left_behind
 from pgtandem.errors import PgtandemError
-from pgtandem.model.lsn import Lsn
+from pgtandem.model.lsn import Lsn, Timeline
 from pgtandem.model.names import NodeName
+from pgtandem.model.plan import Step
 from pgtandem.model.value import dataclass
+from pgtandem.observe.paths import diverged_directory
 from pgtandem.plan.desired import archive_settings
 from pgtandem.ports import Host
 from pgtandem.postgres.history import history_timeline, parse_history
 from pgtandem.postgres.segments import segment_number, segment_of
 
 _ARCHIVE_SECONDS = 120.0
+_COPY_SECONDS = 3600.0
 #: pgtandem's own scripts read postmaster.pid, and with that of a server that was killed they would archive ahead
 #: whatever waits, what only this node wrote among it. In this folder there is none.
 _ALONE = """rm -rf pgtandem/alone && mkdir pgtandem/alone && ln -s ../../pg_wal pgtandem/alone/pg_wal &&
@@ -45,6 +50,36 @@ class Rest:
             return told
         kept = f"{len(self.left)} segment{'' if len(self.left) == 1 else 's'} that could not be archived ({self.said})"
         return f"{told}; {kept}" if told else kept
+
+
+async def archive_before_following(context: Context, step: Step) -> str:
+    """For a node that follows its successor, and has nothing that the others lack but this. What the archive does not
+    take is kept beside its data: as a standby it recycles that. Raises PgtandemError PT-4001."""
+    await end_left_behind(context, step.node)
+    timeline, since, size = Timeline(int(step.names[0])), step.names[1], int(step.names[2])
+    rest = await archive_rest(context, step.node, Lsn.parse(since), size)
+    if not rest.left:
+        return rest.sentence
+    host, data = context.host(step.node), context.node(step.node).data_directory
+    target = diverged_directory(data, timeline, since)
+    await keep_in(context, step.node, target, [posixpath.join(data, "pg_wal", each) for each in rest.left])
+    await host.sync_tree(target)
+    return f"{rest.sentence}; kept in {target}"
+
+
+async def keep_in(context: Context, name: NodeName, target: str, files: Sequence[str]) -> None:
+    """Copies files of a node into a folder beside its data. Raises PgtandemError PT-4001."""
+    host = context.host(name)
+    await host.make_directory(target)
+    if not files:
+        return
+    done = await host.run(["cp", "-p", *files, target + "/"], deadline_seconds=_COPY_SECONDS)
+    if done.exit_code:
+        raise PgtandemError(
+            *("PT-4001", f"could not keep the WAL of {name}"),
+            why=done.complaint,
+            next_step=f"make room for {target}",
+        )
 
 
 async def archive_rest(context: Context, name: NodeName, since: Lsn | None, segment_bytes: int) -> Rest:

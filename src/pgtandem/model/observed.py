@@ -299,7 +299,8 @@ class ObservedNode:
     off, each with whether its server runs, `restores` what other restores left. `archive_said` is what the archive
     command of a server that cannot archive wrote into its log last. `tablespace_disks` are those that the cluster's
     tablespaces are on, or would be, by their paths, and `mounted` the folders outside that disks are mounted on; both
-    are looked at for plans."""
+    are looked at for plans. `unarchived` is what a node that does not run, and was the primary when it last did, had
+    not archived: files of pg_wal."""
 
     reachable: Fact[bool] = NOT_LOOKED
     account: Fact[str] = NOT_LOOKED
@@ -328,6 +329,7 @@ class ObservedNode:
     archive_said: str = ""
     tablespace_disks: Mapping[str, DiskSpace] = field(default_factory=dict)
     mounted: tuple[str, ...] = ()
+    unarchived: tuple[str, ...] = ()
 
     @property
     def running(self) -> Server | None:

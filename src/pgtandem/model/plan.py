@@ -90,6 +90,7 @@ class StepKind(Enum):
     TELL_LOSS = "tell_loss"
     END_SERVER = "end_server"
     KEEP_WAL = "keep_wal"
+    ARCHIVE_REST = "archive_rest"
     SET_TIMELINES_ASIDE = "set_timelines_aside"
     REWIND = "rewind"
     REMOVE_DATA_DIRECTORY = "remove_data_directory"

@@ -45,7 +45,7 @@ from pgtandem.observe.parts import EVERYTHING, Part, Parts
 from pgtandem.observe.passwords import observe_passwords
 from pgtandem.observe.paths import is_leftover, is_replaced
 from pgtandem.observe.pgbouncers import observe_pgbouncers
-from pgtandem.observe.places import blocked_places, claimed_places, held_by, mounted_places
+from pgtandem.observe.places import blocked_places, claimed_places, held_by, mounted_places, waiting_for_archive
 from pgtandem.observe.programs import Versions, observe_programs
 from pgtandem.observe.server_log import observe_log
 from pgtandem.observe.stream import observe_stream
@@ -137,6 +137,9 @@ class Observer:
             if self._try_paths and seen.directory and seen.directory.outside:
                 places = dict.fromkeys(seen.directory.outside.values())
                 seen = replace(seen, mounted=await mounted_places(self.world.host(node.host), places))
+            if self.topology.archives and seen.running is None and seen.control and not seen.control.was_standby:
+                waiting = await waiting_for_archive(self.world.host(node.host), node.data_directory)
+                seen = replace(seen, unarchived=waiting)
             wanted = [*([node.wal_directory] if node.wal_directory else []), *tablespaces]
             if not isinstance(seen.data, Absent) or not wanted:
                 return seen

@@ -29,6 +29,15 @@ async def mounted_places(host: Host, places: Iterable[str]) -> tuple[str, ...]:
         return ()
 
 
+async def waiting_for_archive(host: Host, directory: str) -> tuple[str, ...]:
+    """The files of pg_wal that wait for the archiver, in order; none where that cannot be looked at."""
+    try:
+        names = await host.list_directory(posixpath.join(directory, "pg_wal/archive_status"))
+    except (HostFailure, HostUnreachable):
+        return ()
+    return tuple(sorted(name.removesuffix(".ready") for name in names or () if name.endswith(".ready")))
+
+
 async def held_by(host: Host, leftovers: Sequence[str]) -> int:
     """The bytes that half-made copies hold; 0 where that cannot be told."""
     if not leftovers:

@@ -12,6 +12,7 @@ from pgtandem.plan.draft import Draft
 from pgtandem.plan.drift import DISABLED, Drift
 from pgtandem.plan.minor_versions import installed_number, runs_older
 from pgtandem.plan.packaged import service_of
+from pgtandem.plan.unarchived import archive_rest
 from pgtandem.postgres.conf import RECOVERY_FILE, SETTINGS_FILE, parse_settings
 from pgtandem.postgres.settings import canonical, setting_spec
 from pgtandem.postgres.spelling import RESPELLED
@@ -117,6 +118,7 @@ def start(draft: Draft, name: NodeName, role: str, after: tuple[str, ...]) -> No
         _make_way(draft, neighbour, name)
     if not draft.builds(name):
         draft.look_again = True
+    rest = archive_rest(draft, name) if role == "is_standby" and not alive else ""
     draft.add(
         Step(
             f"{name}.start",
@@ -133,6 +135,7 @@ def start(draft: Draft, name: NodeName, role: str, after: tuple[str, ...]) -> No
                 *("host.programs", f"{name}.stop", f"{name}.registration", f"{name}.certificate", *after),
                 f"{draft.wish.primary}.timelines",
                 *((f"{neighbour}.stop",) if neighbour else ()),
+                *((rest,) if rest else ()),
             ),
             expects=() if alive else (Condition("stopped", name), Condition("port_free", name)),
             proves=(Condition(role, name),),

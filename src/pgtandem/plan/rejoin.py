@@ -37,6 +37,7 @@ from pgtandem.plan.slots import slot
 from pgtandem.plan.standbys import prove
 from pgtandem.plan.stray_timelines import set_timelines_aside
 from pgtandem.plan.timelines import Parted, parted
+from pgtandem.plan.unarchived import archive_rest
 from pgtandem.postgres.versions import rewinds_by_role
 
 _OWN_COMMITS, _OWN_RECEIVED = "What it committed on its own", "What it alone has received"
@@ -94,6 +95,8 @@ def plan_rejoin(topology: Topology, observed: Observed, name: NodeName, *, copy:
     if apart is not None:
         _checkpoint(draft, primary)
         _keep(draft, name, node, apart)
+    elif node.running is None:
+        archive_rest(draft, name)
     if rewind:
         _let_in(draft, primary)
     _data(draft, name, upstream, primary, "" if copy or apart is None else apart.no_rewind, rewind=rewind)
@@ -305,7 +308,7 @@ def _data(draft: Draft, name: NodeName, upstream: NodeName, primary: NodeName, w
         else (f"It cannot be rewound: {why}." if why else "A new copy was asked for.") + again,
         Risk.REPLACE,
         needs=(
-            *(f"{name}.keep", f"{name}.stop", f"{name}.fence"),
+            *(f"{name}.keep", f"{name}.archive_rest", f"{name}.stop", f"{name}.fence"),
             *(f"{primary}.files", f"{primary}.checkpoint", f"{upstream}.slot.{name}"),
             *(f"{primary}.role", f"{primary}.rotate"),
         ),

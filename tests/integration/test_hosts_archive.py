@@ -240,6 +240,37 @@ def test_what_the_old_primary_had_not_archived_is_archived_by_its_successor(arch
 
 
 @pytest.mark.chaos
+def test_what_only_a_stopped_primary_has_is_pushed_before_it_follows(archive_host: RemoteCluster) -> None:
+    """Its standby has recycled WAL that the archive has not got, and as a standby it would do the same."""
+    cluster, hosts = archive_host, archive_host.hosts
+    cluster.tables["parameters"] = {"min_wal_size": "32MB", "max_wal_size": "32MB"}
+    cluster.apply()
+    cluster.ok("backup", "--yes")
+    hosts.cut("h3")
+    try:
+        for number in range(6):
+            cluster.write_row(f"row {number}")
+            segment = cluster.psql("db1", "SELECT pg_walfile_name(pg_switch_wal())")
+            cluster.psql("db1", "CHECKPOINT")
+            cluster.shows_row("db2", f"row {number}")
+            cluster.psql("db2", "CHECKPOINT")
+        data = cluster.nodes["db1"]["data_directory"]
+        argv = [f"{cluster.programs}/pg_ctl", "stop", "-w", "-t", "120", "-m", "fast", "-D", data]
+        assert not hosts.run("h1", argv, user="postgres").returncode
+    finally:
+        hosts.heal("h3")
+    done = cluster.ok("failover", "--yes")
+    assert "archive what db1 had not archived as the primary" in done.out
+    assert "files archived that it had not archived yet" in " ".join(done.out.split())
+    cluster.psql("db2", "SELECT pg_switch_wal()")
+    cluster.wait_for("db2", "SELECT last_archived_wal > '0000000200000000' FROM pg_stat_archiver", 120)
+    listed = cluster.ok("archive")
+    assert "missing" not in listed.out
+    assert segment in archived(hosts.srv("h3") / "bob" / cluster.folder.name)
+    cluster.converged()
+
+
+@pytest.mark.chaos
 def test_nobody_says_that_an_archive_lacks_what_it_cannot_be_asked_for(archive_host: RemoteCluster) -> None:
     """A standby needs what only the archive has, whose host is cut off: it is told so, and not to be copied anew."""
     cluster, hosts = archive_host, archive_host.hosts

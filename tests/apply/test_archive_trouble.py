@@ -26,3 +26,17 @@ def test_command_that_hangs_leaves_nothing_in_the_log() -> None:
     assert seems_to_hang([other])
     assert not seems_to_hang([other, "cp: cannot stat '/archive': No such file or directory"])
     assert not seems_to_hang(["2026-11-26 21:06:59 UTC [28737] FATAL:  archive command failed with exit code 127"])
+
+
+def test_what_python_could_not_tidy_up_does_not_hide_what_a_tool_said() -> None:
+    lines = [
+        "ERROR: The configuration file is not there",
+        "Exception ignored in: <function _Stream.__del__ at 0x7f5c030885e0>",
+        "Traceback (most recent call last):",
+        '  File "/usr/lib/python3/tarfile.py", line 461, in close',
+        "    self.fileobj.write(self.buf)",
+        "ValueError: write to closed file",
+        "2026-11-26 22:31:00 UTC [1] LOG:  archive command failed with exit code 1",
+        "KeyError: of the tool itself",
+    ]
+    assert by_the_command(lines) == ["ERROR: The configuration file is not there", "KeyError: of the tool itself"]

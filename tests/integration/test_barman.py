@@ -89,7 +89,8 @@ def test_a_cluster_archives_to_barman_and_a_standby_catches_up_from_it(kept: Rem
     kept.apply()
     kept.converged()
     kept.psql("db1", "CREATE ROLE barman SUPERUSER REPLICATION LOGIN PASSWORD 'secret'")
-    assert "Barman (what it holds, only that tells): last" in kept.ok("status").out
+    told = "Barman (what it holds, only that tells): last"
+    wait_until(lambda: told in kept.ok("status").out, "what had waited is archived", 60)
     assert "barman-wal-archive" in kept.run("doctor").out
     refused = kept.run("backup", "--yes")
     assert "PT-3071" in refused.err

@@ -12,6 +12,7 @@ from pgtandem.plan.archive_room import archive_room, make_room
 
 #: How urgent the server's own lines are.
 _OF_THE_SERVER = re.compile(r"\b[A-Z]+[0-9]?:  ")
+_RAISED = re.compile(r"[\w.]+(?:Error|Exception)\b")
 
 
 async def why_not_archived(
@@ -46,5 +47,12 @@ def seems_to_hang(lines: Sequence[str]) -> bool:
 
 
 def by_the_command(lines: Sequence[str]) -> list[str]:
-    """What the archive command said itself, of a server's log."""
-    return list(dict.fromkeys(line for line in lines if not _OF_THE_SERVER.search(line)))[-4:]
+    """What the archive command said itself, of a server's log. What Python has to say at its end of what it could not
+    tidy up (barman-wal-archive, whose other end is gone) hides what a tool has said."""
+    said, ignored = [], False
+    for line in lines:
+        ignored = ignored or line.lstrip().startswith("Exception ignored in")
+        if not ignored and not _OF_THE_SERVER.search(line):
+            said.append(line)
+        ignored = ignored and not _RAISED.match(line)
+    return list(dict.fromkeys(said))[-4:]
